@@ -1,0 +1,44 @@
+"""Every detector by name, and the loading of saved ones."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from anomirror.detectors.ama import AMA
+from anomirror.detectors.base import Detector
+from anomirror.detectors.knn import KNN
+from anomirror.detectors.pca import PCA
+from anomirror.errors import ModelFileError, SettingError
+from anomirror.storage import load_model
+
+__all__ = ["AMA", "DETECTORS", "KNN", "PCA", "Detector", "load", "make_detector"]
+
+DETECTORS: dict[str, type[Detector]] = {detector.method: detector for detector in (AMA, PCA, KNN)}
+"""Name to class: the only way from a name in a file or on the command line to code."""
+
+
+def make_detector(method: str, **parameters: Any) -> Detector:
+    """A detector by name; unknown names and parameters are refused with the known ones."""
+    if method not in DETECTORS:
+        raise SettingError(f"no method named {method!r}: choose one of {', '.join(DETECTORS)}")
+    known = DETECTORS[method]._get_param_names()
+    for name in parameters:
+        if name not in known:
+            raise SettingError(f"{method} has no parameter {name!r}: choose among {', '.join(known)}")
+    return DETECTORS[method](**parameters)
+
+
+def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector:
+    """A detector that :meth:`Detector.save` wrote. No code from the files is run.
+
+    Raises
+    ------
+    ModelFileError : the folder is missing, truncated, changed, of a newer format, or names an unknown method.
+    """
+    card, tensors, history = load_model(path)
+    try:
+        detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
+    except SettingError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    return detector._restore_from(card, tensors, history)

@@ -1,0 +1,386 @@
+"""AMA, the Adversarial Mirrored AutoEncoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from anomirror import latent, losses
+from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
+from anomirror.errors import SettingError
+from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape
+from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
+from anomirror.networks.convolutional import Encoder
+from anomirror.networks.residual import Critic, Generator
+from anomirror.networks.spectral import settle
+from anomirror.scoring import Scorer
+from anomirror.training import Batch, Phase, Precision, Run
+
+
+class AMA(NetworkDetector):
+    """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
+
+    Parameters
+    ----------
+    latent_dim : size of the latent code, n_z.
+    encoder_width, generator_width, critic_width : channels; 64, 256 and 128 are the paper's.
+    mirrored : the critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images.
+    interpolation : k, images whose codes are mixed in the simplex interpolation; None leaves it out.
+    interpolation_weight : lambda_inter.
+    interpolation_endpoints : which images the mixture is paired with: the mean over "all" k, or "one".
+    negatives : "inward" or "outward" (atypical selection on a shell), "box", or None. Known anomalies replace them.
+    negatives_weight : lambda_neg, with L_neg as a mean over the negatives.
+    negatives_share : negatives as a share of the minibatch.
+    negatives_start : share of the run after which they start (the paper: 10 of 100 epochs).
+    negatives_literal : L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction.
+    delta : thickness of the shell, or margin of the box.
+    latent_weight : lambda_reg, weight of the (unsquared) norm of the codes.
+    spectral : spectral normalisation of the critic.
+    gradient_penalty : weight of the per-sample penalty; 0 leaves it out.
+    critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
+    learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
+    recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
+    epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
+    batch_size : normal images in a minibatch.
+    lr_drops : shares of the run after which the learning rates are divided by 10.
+    average : decay per step of the average of the weights that is scored with; None keeps the last weights.
+    precision : "auto" (bf16 where the device computes it natively), "float32", "bf16": of training; scoring is float32.
+    calibration : fit the scorer on the "train" images or on those held out.
+    heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
+    scorer : "gaussian" is the A-score (two-sided), "negate" the R-score; or a scorer object.
+    contamination : share of the calibration images that :meth:`predict` would call anomalies.
+    image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; None keeps the pixels and pads.
+    device : "cpu", "cuda", ...; None is the GPU if there is one.
+    random_state : seed; None draws one.
+    checkpoint_dir : a folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it.
+    workers : processes that decode images which are not in memory.
+    skip_bad : leave unreadable files out instead of refusing them.
+    verbose : a progress bar on stderr.
+    monitor : called after each epoch with the detector in scoring state; what it returns enters the history.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> ama = AMA(epochs=1, epoch_steps=1, encoder_width=4, generator_width=4, critic_width=4).fit(images)
+    >>> ama.score_samples(images[:2]).shape
+    (2,)
+
+    Notes
+    -----
+    Departures from the paper, each switched off by the argument in brackets: scoring with averaged weights (``average=None``)
+    and recomputed batch-norm statistics (``recompute_statistics=False``). Where the paper is silent: D(x, x) stands beside
+    every endpoint of an interpolation; negatives pass through E and G with the running batch-norm statistics, as they
+    will in scoring, and neither they nor interpolations enter those statistics.
+
+    References
+    ----------
+    Somepalli, Wu, Balaji, Vinzamuri, Feizi: Unsupervised Anomaly Detection with Adversarial Mirrored AutoEncoders,
+    UAI 2021, arXiv 2003.10713.
+    """
+
+    method = "ama"
+
+    def __init__(
+        self,
+        latent_dim: int = 64,
+        encoder_width: int = 32,
+        generator_width: int = 32,
+        critic_width: int = 32,
+        mirrored: bool = True,
+        interpolation: int | None = 3,
+        interpolation_weight: float = 0.5,
+        interpolation_endpoints: Literal["all", "one"] = "all",
+        negatives: latent.NegativeKind | None = "inward",
+        negatives_weight: float = 0.5,
+        negatives_share: float = 0.1,
+        negatives_start: float = 0.1,
+        negatives_literal: bool = False,
+        delta: float = 2.0,
+        latent_weight: float = 1.0,
+        spectral: bool = True,
+        gradient_penalty: float = 0.0,
+        critic_steps: int = 1,
+        learning_rate: float = 3e-4,
+        betas: Sequence[float] = (0.0, 0.9),
+        encoder_betas: Sequence[float] = (0.5, 0.9),
+        recompute_statistics: bool = True,
+        epochs: int = 15,
+        epoch_steps: int | None = 100,
+        max_steps: int | None = None,
+        batch_size: int = 64,
+        lr_drops: Sequence[float] = (0.3, 0.6, 0.9),
+        average: float | None = 0.99,
+        precision: Precision = "auto",
+        calibration: Calibration = "train",
+        heldout: float = 0.05,
+        scorer: str | Scorer = "gaussian",
+        contamination: float = 0.05,
+        image_size: int | None = None,
+        device: str | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        skip_bad: bool = False,
+        verbose: bool = False,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.encoder_width = encoder_width
+        self.generator_width = generator_width
+        self.critic_width = critic_width
+        self.mirrored = mirrored
+        self.interpolation = interpolation
+        self.interpolation_weight = interpolation_weight
+        self.interpolation_endpoints = interpolation_endpoints
+        self.negatives = negatives
+        self.negatives_weight = negatives_weight
+        self.negatives_share = negatives_share
+        self.negatives_start = negatives_start
+        self.negatives_literal = negatives_literal
+        self.delta = delta
+        self.latent_weight = latent_weight
+        self.spectral = spectral
+        self.gradient_penalty = gradient_penalty
+        self.critic_steps = critic_steps
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.encoder_betas = encoder_betas
+        self.recompute_statistics = recompute_statistics
+        self.epochs = epochs
+        self.epoch_steps = epoch_steps
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.lr_drops = lr_drops
+        self.average = average
+        self.precision = precision
+        self.calibration = calibration
+        self.heldout = heldout
+        self.scorer = scorer
+        self.contamination = contamination
+        self.image_size = image_size
+        self.device = device
+        self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.workers = workers
+        self.skip_bad = skip_bad
+        self.verbose = verbose
+        self.monitor = monitor
+
+    def reconstruct(self, X: ImageInput) -> np.ndarray:
+        """x_hat = G(E(x)), ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""
+        images = self._open(X)
+        with torch.no_grad():
+            parts = [(self._reconstruction(x) * 0.5 + 0.5).cpu() for x in self._batches(images)]
+        return torch.cat(parts).permute(0, 2, 3, 1).numpy()
+
+    def explain(self, X: ImageInput) -> np.ndarray:
+        """Where the reconstruction departs: one map for each image, float32, >= 0.
+
+        The residual |x - x_hat| above the 99 % quantile of the residuals of normal training pixels, in units of that quantile: 0
+        for 99 % of the pixels of normal images, 1 for a residual twice as large as they ever show.
+
+        Returns
+        -------
+        ``(n, h, w)`` in the height and width of the input for arrays; ``(n, size, size)`` for files and datasets, whose
+        sizes may differ (``frame_.take_out`` brings one map into the size of its image).
+        """
+        images = self._open(X)
+        with torch.no_grad():
+            residual = torch.cat([self._residual(x).cpu() for x in self._batches(images)])
+        maps = (residual / self.residual_scale_ - 1.0).clamp_min(0.0)
+        if isinstance(images, ArrayImages):
+            maps = self.frame_.take_out(maps, *images.native_size(0))
+        return maps.numpy()
+
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        channels, size, _ = image_shape
+        encoder = Encoder(channels, size, self.latent_dim, self.encoder_width)
+        generator = Generator(channels, size, self.latent_dim, self.generator_width)
+        seen = 2 * channels if self.mirrored else channels
+        critic = Critic(seen, size, self.critic_width, spectral=self.spectral)
+
+        def make_optimizers() -> dict[str, Optimizer]:
+            betas = (self.betas[0], self.betas[1])
+            autoencoder = [
+                {"params": list(generator.parameters())},
+                {"params": list(encoder.parameters()), "betas": tuple(self.encoder_betas)},
+            ]
+            return {
+                "critic": Adam(critic.parameters(), lr=self.learning_rate, betas=betas),
+                "autoencoder": Adam(autoencoder, lr=self.learning_rate, betas=betas),
+            }
+
+        return {"encoder": encoder, "generator": generator, "critic": critic}, make_optimizers
+
+    def _phases(self) -> list[Phase]:
+        return [Phase("adversarial", self._step, self.epochs)]
+
+    def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """One minibatch of the whole objective, Eq. (2) to (4): min over E and G, max over D of sum_t w_t gap_t + reg."""
+        encoder, generator, critic = (self.networks_[name] for name in ("encoder", "generator", "critic"))
+        x = batch.normal
+        z = encoder(x)
+        terms = [_Term("gap", 1.0, x, generator(z))]
+        if self.interpolation is not None:
+            terms += self._interpolations(x, z, run)
+        if run.progress >= self.negatives_start:
+            terms += self._negatives(batch, z, run)
+
+        critic.requires_grad_(True).train()
+        for _ in range(self.critic_steps):
+            gaps, penalty = self._gaps(terms, run)
+            gain = torch.stack([term.weight * gap for term, gap in zip(terms, gaps, strict=True)]).sum()
+            run.update("critic", self.gradient_penalty * penalty - gain)
+
+        critic.requires_grad_(False).eval()  # in eval mode the spectral norm does not iterate
+        values = critic(torch.cat([self._pair(term.x, term.x_hat) for term in terms])).split([len(t.x) for t in terms])
+        fooling = torch.stack([term.weight * value.mean() for term, value in zip(terms, values, strict=True)]).sum()
+        norm = losses.latent_norm(z)
+        run.update("autoencoder", self.latent_weight * norm - fooling)  # D(x, x) does not depend on E and G
+
+        logged = {"latent_norm": norm.detach(), "penalty": penalty.detach()}
+        for term, gap in zip(terms, gaps, strict=True):
+            logged[term.name] = logged.get(term.name, 0.0) + gap.detach() / sum(t.name == term.name for t in terms)
+        return logged
+
+    def _gaps(self, terms: Sequence[_Term], run: Run) -> tuple[list[Tensor], Tensor]:
+        """D(x, x) - D(x, x_hat) of every term as a mean, for the critic alone, and the gradient penalty."""
+        critic = self.networks_["critic"]
+        sources: list[Tensor] = []  # images whose D(x, x) is needed, each once
+        for term in terms:
+            if not any(term.source is seen for seen in sources):
+                sources.append(term.source)
+        pairs = [self._pair(s, s) for s in sources] + [self._pair(t.x, t.x_hat.detach()) for t in terms]
+        values = critic(torch.cat(pairs)).split([len(pair) for pair in pairs])
+        same = values[: len(sources)]
+        gaps = [
+            losses.wasserstein_gap(next(d for s, d in zip(sources, same, strict=True) if s is term.source), other)
+            for term, other in zip(terms, values[len(sources) :], strict=True)
+        ]
+        penalty = torch.zeros((), device=gaps[0].device)
+        if self.gradient_penalty > 0:
+            first = terms[0]
+            real, fake = self._pair(first.x, first.x), self._pair(first.x, first.x_hat.detach())
+            penalty = losses.gradient_penalty(critic, real, fake, run.generator)
+        return gaps, penalty
+
+    def _interpolations(self, x: Tensor, z: Tensor, run: Run) -> list[_Term]:
+        """D(x, x) - D(x, x_inter) for mixtures of k codes; the gradient reaches E through z, and G."""
+        k = cast(int, self.interpolation)
+        chosen = latent.endpoints(len(z), k, run.generator).to(z.device)
+        weights = latent.simplex_weights(len(z), k, run.generator).to(z.device)
+        generator = self.networks_["generator"]
+        with unrecorded(generator):
+            x_inter = generator(latent.interpolate(z, chosen, weights))
+        beside = k if self.mirrored and self.interpolation_endpoints == "all" else 1
+        weight = self.interpolation_weight / beside
+        # every column of chosen is a permutation of the batch, so the mean of D(x, x) over it is that of the batch
+        return [_Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, source=x) for i in range(beside)]
+
+    def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[_Term]:
+        """L_neg: known anomalies, or synthetic ones as images, beside their own reconstruction."""
+        encoder, generator = self.networks_["encoder"], self.networks_["generator"]
+        known = batch.anomalies
+        if len(known):
+            with running_statistics(encoder, generator):
+                return [_Term("gap_negative", -self.negatives_weight, known, generator(encoder(known)))]
+        if self.negatives is None:
+            return []
+        count = self._share_of(len(z))
+        if self.negatives == "box":
+            z_negative = latent.box(count, z, self.delta, run.generator)
+        else:
+            z_negative = latent.shell(count, self.latent_dim, self.delta, self.negatives, run.generator)
+        z_negative = z_negative.to(z.device)
+        with running_statistics(encoder, generator):
+            if self.negatives_literal:
+                x = batch.normal[:count]
+                return [_Term("gap_negative", -self.negatives_weight, x, generator(z_negative))]
+            with torch.no_grad():
+                x_negative = generator(z_negative)
+            return [_Term("gap_negative", -self.negatives_weight, x_negative, generator(encoder(x_negative)))]
+
+    def _pair(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """What the critic sees: (x, x_hat) stacked on the channels, or x_hat alone."""
+        return torch.cat([x, x_hat], dim=1) if self.mirrored else x_hat
+
+    def _reconstruction(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
+
+    def _raw_score(self, x: Tensor) -> Tensor:
+        """The R-score, Eq. (5)."""
+        critic = cast(Critic, self.networks_["critic"])
+        return losses.feature_distance(
+            critic.features(self._pair(x, x)), critic.features(self._pair(x, self._reconstruction(x)))
+        )
+
+    @torch.no_grad()
+    def _finish(self, normal: ImageSet) -> None:
+        settle(self.networks_["critic"])
+        if self.recompute_statistics:
+            autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
+            recompute(autoencoder, self._batches(normal))
+        residuals = torch.cat([self._residual(x).flatten() for x in self._batches(self._some(normal, 256))])
+        self.residual_scale_ = max(float(np.quantile(residuals.cpu().numpy(), 0.99)), 1e-6)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
+        return (x - self._reconstruction(x)).abs().mean(1)
+
+    def _fitted(self) -> dict[str, float]:
+        return {"residual_scale": self.residual_scale_}
+
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        super()._restore(tensors, fitted)
+        self.residual_scale_ = fitted["residual_scale"]
+
+    def _anomalies_per_batch(self, batch_size: int) -> int:
+        return self._share_of(batch_size)
+
+    def _share_of(self, batch_size: int) -> int:
+        return max(1, round(self.negatives_share * batch_size))
+
+    def _largest_raw(self) -> float:
+        return 1e6
+
+    def _validate(self) -> None:
+        super()._validate()
+        if self.negatives not in ("inward", "outward", "box", None):
+            raise SettingError(f"negatives={self.negatives!r}: choose inward, outward, box or None")
+        if self.interpolation is not None and not 1 <= self.interpolation <= self.batch_size:
+            raise SettingError(f"interpolation={self.interpolation!r}: expected k from 1 to batch_size, or None")
+        if self.interpolation_endpoints not in ("all", "one"):
+            raise SettingError(f"interpolation_endpoints={self.interpolation_endpoints!r}: choose all or one")
+        if not 0 < self.negatives_share <= 1:
+            raise SettingError(f"negatives_share={self.negatives_share!r}: expected a share in (0, 1]")
+        for name in ("latent_dim", "encoder_width", "generator_width", "critic_width", "critic_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
+        for name in ("learning_rate", "delta"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        for name in ("betas", "encoder_betas"):
+            if len(getattr(self, name)) != 2 or not all(0 <= beta < 1 for beta in getattr(self, name)):
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected two numbers in [0, 1)")
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A weighted gap D(source, source) - D(x, x_hat) of the objective."""
+
+    name: str
+    weight: float
+    x: Tensor
+    x_hat: Tensor
+    source: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.source is None:
+            object.__setattr__(self, "source", self.x)

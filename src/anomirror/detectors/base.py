@@ -1,0 +1,457 @@
+"""What every detector shares: scikit-learn's contract over images, and the engine for those that train networks."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from sklearn.base import BaseEstimator, OutlierMixin
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from anomirror.errors import DivergenceError, ImageError, InputError, ModelFileError, NotFittedError, SettingError
+from anomirror.images import (
+    FileImages,
+    Frame,
+    ImageInput,
+    ImageSet,
+    ImageShape,
+    Subset,
+    fingerprint,
+    in_batches,
+    iterate,
+    open_images,
+    to_network,
+)
+from anomirror.scoring import Scorer, Scores, make_scorer, scorer_name
+from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
+from anomirror.training import Checkpoints, History, Phase, Run, TrainingData, choose_device, train
+
+Calibration = Literal["train", "heldout"]
+Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
+
+SCORING_BATCH = 128
+"""Images that are scored at once: scores do not depend on it, memory does."""
+
+
+class Detector(OutlierMixin, BaseEstimator, ABC):
+    """A detector of anomalous images that is fitted on normal ones.
+
+    Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for normal images, as everywhere in
+    scikit-learn. A method writes :meth:`_learn`, :meth:`_raw_score`, :meth:`_tensors` and :meth:`_restore`.
+
+    Attributes
+    ----------
+    image_shape_ : ``(channels, size, size)`` that the detector sees.
+    scorer_ : the fitted scorer.
+    offset_ : threshold on ``score_samples``: ``contamination`` of the calibration images lie below it.
+    trained_on_ : number of normal images in training.
+    data_fingerprint_ : short hash of the training images.
+    history_ : one row for each epoch of training, empty for methods without.
+    """
+
+    method: ClassVar[str]
+    """Name in the registry, on the command line and in model files."""
+
+    image_size: int | None
+    batch_size: int
+    device: str | None
+    random_state: int | None
+    contamination: float
+    scorer: str | Scorer
+    skip_bad: bool
+
+    image_shape_: ImageShape
+    scorer_: Scorer
+    offset_: float
+    trained_on_: int
+    data_fingerprint_: str
+    history_: History
+
+    _not_stored: ClassVar[frozenset[str]] = frozenset({"device", "skip_bad", "scorer"})
+
+    # ------------------------------------------------------------------ what a method writes
+
+    @abstractmethod
+    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+        """Fit to the images; returns those whose raw scores calibrate the scorer."""
+
+    @abstractmethod
+    def _raw_score(self, x: Tensor) -> Tensor:
+        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)``, high = anomalous."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything fitted that is a tensor."""
+
+    @abstractmethod
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        """The inverse of :meth:`_tensors` and :meth:`_fitted`, with ``image_shape_`` known."""
+
+    def _fitted(self) -> dict[str, float]:
+        """Everything else fitted, as numbers."""
+        return {}
+
+    def _validate(self) -> None:
+        """Check the parameters: their types, and what all methods share; a method adds its own ranges."""
+        for name, hint in get_type_hints(type(self).__init__).items():
+            if name != "return":
+                _check_type(name, getattr(self, name), hint)
+        if not 0 < self.contamination <= 0.5:
+            raise SettingError(f"contamination={self.contamination!r}: expected a share in (0, 0.5]")
+        if self.batch_size < 2:
+            raise SettingError(f"batch_size={self.batch_size!r}: expected at least 2")
+        make_scorer(self.scorer)
+
+    # ------------------------------------------------------------------ scikit-learn's contract
+
+    def fit(self, X: ImageInput, y: Any = None) -> Self:
+        """Fit on normal images.
+
+        Parameters
+        ----------
+        X : images in any form that :func:`anomirror.images.open_images` takes.
+        y : None: all are normal. Or one of +1 (normal) and -1 (known anomaly) for each image; known anomalies are used
+            by methods that can (AMA), and are only left out of training by the others.
+
+        Raises
+        ------
+        ImageError : files that cannot be read (all of them are listed), unless ``skip_bad``; too few images.
+        SettingError : a parameter out of its range.
+        """
+        self._validate()
+        images = open_images(X, image_size=self.image_size)
+        labels = _labels(y, len(images))
+        if isinstance(images, FileImages):
+            images, labels = self._checked(images, labels)
+        normal: ImageSet = images
+        anomalies: ImageSet | None = None
+        if (labels == -1).any():
+            normal = Subset(images, np.flatnonzero(labels == 1).tolist())
+            anomalies = Subset(images, np.flatnonzero(labels == -1).tolist())
+        if len(normal) < 2:
+            raise ImageError(f"{len(normal)} normal image(s): a detector needs at least 2, and hundreds to be any good")
+        self.image_shape_ = images.shape
+        self.trained_on_ = len(normal)
+        self.data_fingerprint_ = fingerprint(normal)
+        self.history_ = []
+        self._forget_calibration()
+        calibration = self._learn(normal, anomalies)
+        raw = self._stream(calibration)
+        if not np.isfinite(raw).all():
+            raise DivergenceError("the scores of the training images are not finite", len(self.history_))
+        self._calibrate(raw)
+        return self
+
+    def raw_scores(self, X: ImageInput) -> Scores:
+        """The method's own statistic for each image, ``(n,)`` float64, high = anomalous."""
+        return self._stream(self._open(X))
+
+    def score_samples(self, X: ImageInput) -> Scores:
+        """Normality of each image, ``(n,)`` float64, high = normal."""
+        return self.normality(self.raw_scores(X))
+
+    def normality(self, raw: Scores) -> Scores:
+        """``score_samples`` from raw scores that are there already."""
+        self._check_fitted()
+        return self.scorer_.normality(raw)
+
+    def decision_function(self, X: ImageInput) -> Scores:
+        """``score_samples - offset_``: negative for what :meth:`predict` calls an anomaly."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ImageInput) -> np.ndarray:
+        """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    @property
+    def frame_(self) -> Frame:
+        """How images of any size come into the square that the detector sees."""
+        self._check_fitted()
+        return Frame(self.image_shape_[1], resize=self.image_size is not None)
+
+    # ------------------------------------------------------------------ on disk
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`)."""
+        self._check_fitted()
+        card = {
+            "library": version("anomirror"),
+            "method": self.method,
+            "parameters": self.stored_parameters(),
+            "scorer": scorer_name(self.scorer_),
+            "scorer_state": self.scorer_.state(),
+            "offset": self.offset_,
+            "image_shape": list(self.image_shape_),
+            "trained_on": self.trained_on_,
+            "data_fingerprint": self.data_fingerprint_,
+            "fitted": self._fitted(),
+        }
+        save_model(path, card, self._tensors(), self.history_, overwrite=overwrite)
+
+    def stored_parameters(self) -> dict[str, Value]:
+        """The constructor's arguments that decide the result, as they stand in ``model.json``."""
+        named = {name: value for name, value in self.get_params(deep=False).items() if name not in self._not_stored}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
+
+    def _restore_from(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
+        try:
+            self._validate()
+            self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
+            self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
+            self.offset_, self.trained_on_ = card.offset, card.trained_on
+            self.data_fingerprint_, self.history_ = card.data_fingerprint, history
+            self._restore(tensors, card.fitted)
+        except (SettingError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise ModelFileError(f"model.json and weights.safetensors do not fit together: {error}") from error
+        return self
+
+    # ------------------------------------------------------------------ shared by all
+
+    def _checked(self, images: FileImages, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
+        good, bad = images.check()
+        if bad and not self.skip_bad:
+            listed = "\n".join(f"  {name}: {reason}" for name, reason in bad[:20])
+            more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
+            raise ImageError(
+                f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n"
+                "remove them, or pass skip_bad=True (--skip-bad) to leave them out",
+                bad,
+            )
+        unreadable = {name for name, _ in bad}
+        return good, labels[[name not in unreadable for name in images.names]]
+
+    def _open(self, X: ImageInput) -> ImageSet:
+        self._check_fitted()
+        return open_images(X, image_size=self.image_size, shape=self.image_shape_)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "offset_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
+
+    def _batches(self, images: ImageSet, workers: int = 0) -> Iterator[Tensor]:
+        """All images as the method sees them, in order, on the device."""
+        device = choose_device(self.device)
+        for batch in iterate(images, in_batches(len(images), SCORING_BATCH), workers):
+            yield to_network(batch.to(device))
+
+    def _stream(self, images: ImageSet) -> Scores:
+        with torch.no_grad():
+            parts = [self._raw_score(x).double().cpu() for x in self._batches(images)]
+        return torch.cat(parts).numpy()
+
+    def _calibrate(self, raw: Scores) -> None:
+        self.scorer_ = make_scorer(self.scorer).fit(raw)
+        self.offset_ = float(np.quantile(self.scorer_.normality(raw), self.contamination))
+
+    def _forget_calibration(self) -> None:
+        """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with new weights."""
+        for name in ("scorer_", "offset_"):
+            self.__dict__.pop(name, None)
+
+    def _split(self, images: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
+        """Most of the images, and a random ``share`` of them (at least one), each in their order."""
+        seed = secrets.randbits(62) if self.random_state is None else int(self.random_state)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+        count = max(1, math.floor(len(images) * share))
+        return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
+
+    def _some(self, images: ImageSet, count: int) -> ImageSet:
+        """Up to ``count`` evenly spaced images."""
+        chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)).tolist()
+        return Subset(images, chosen)
+
+    def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
+        """Up to ``count`` evenly spaced images as rows of pixels in [-1, 1]."""
+        return torch.cat([flat(x).cpu() for x in self._batches(self._some(images, count))]).numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+
+class NetworkDetector(Detector):
+    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases` and :meth:`_raw_score`.
+
+    Attributes
+    ----------
+    networks_ : the networks by name, in eval mode.
+    """
+
+    epochs: int
+    epoch_steps: int | None
+    max_steps: int | None
+    lr_drops: Sequence[float]
+    average: float | None
+    precision: Literal["auto", "float32", "bf16"]
+    calibration: Calibration
+    heldout: float
+    checkpoint_dir: str | os.PathLike[str] | None
+    workers: int
+    verbose: bool
+    monitor: Monitor | None
+
+    networks_: nn.ModuleDict
+
+    _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
+    _monitored = 256  # images of each kind whose raw score enters the history
+
+    @abstractmethod
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        """The networks, and a function that makes their optimisers once they are on the device."""
+
+    @abstractmethod
+    def _phases(self) -> list[Phase]:
+        """What is trained, in which order."""
+
+    def _finish(self, normal: ImageSet) -> None:
+        """Called with normal images when the weights in ``networks_`` are final."""
+
+    def _anomalies_per_batch(self, batch_size: int) -> int:
+        """Known anomalies that each minibatch shall hold."""
+        return 0
+
+    def _validate(self) -> None:
+        super()._validate()
+        if self.epochs < 1:
+            raise SettingError(f"epochs={self.epochs!r}: expected at least 1")
+        for name in ("max_steps", "epoch_steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1, or None")
+        if self.average is not None and not 0 < self.average < 1:
+            raise SettingError(f"average={self.average!r}: expected a decay in (0, 1), or None")
+        if not all(0 < drop < 1 for drop in self.lr_drops):
+            raise SettingError(f"lr_drops={self.lr_drops!r}: expected shares of the run in (0, 1)")
+        if self.calibration not in ("train", "heldout"):
+            raise SettingError(f"calibration={self.calibration!r}: choose train or heldout")
+        if not 0 <= self.heldout < 1:
+            raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
+        if self.calibration == "heldout" and self.heldout == 0:
+            raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
+
+    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+        device = choose_device(self.device)
+        seed = secrets.randbits(62) if self.random_state is None else int(self.random_state)
+        generator = torch.Generator().manual_seed(seed)
+        kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
+        networks, make_optimizers = self._build_seeded(seed, device)
+        self.networks_ = networks
+        run = Run(
+            modules=dict(networks.items()),
+            optimizers=make_optimizers(),
+            device=device,
+            generator=generator,
+            batch_size=self.batch_size,
+            epoch_steps=self.epoch_steps,
+            max_steps=self.max_steps,
+            lr_drops=tuple(self.lr_drops),
+            average=self.average,
+            precision=self.precision,
+        )
+        data = TrainingData(kept, anomalies, self._anomalies_per_batch(min(self.batch_size, len(kept))), self.workers)
+        self.history_ = train(
+            self._phases(),
+            data,
+            run,
+            checkpoints=self._checkpoints(seed, kept, anomalies),
+            on_epoch=lambda run: self._observe(run, kept, heldout),
+            verbose=self.verbose,
+        )
+        networks.eval()
+        self._finish(self._some(kept, 4096))
+        self.trained_on_ = len(kept)
+        return heldout if self.calibration == "heldout" and heldout is not None else kept
+
+    def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+        """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            modules, make_optimizers = self._build(self.image_shape_)
+        networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return networks, make_optimizers
+
+    def _checkpoints(self, seed: int, normal: ImageSet, anomalies: ImageSet | None) -> Checkpoints | None:
+        if self.checkpoint_dir is None:
+            return None
+        if self.random_state is None:
+            raise SettingError("checkpoint_dir needs a random_state: a run without a seed cannot be continued")
+        identity = {
+            "method": self.method,
+            **self.stored_parameters(),
+            "data": fingerprint(normal),
+            "known anomalies": None if anomalies is None else fingerprint(anomalies),
+        }
+        return Checkpoints(Path(self.checkpoint_dir), identity)
+
+    def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+        """Raw scores after an epoch, of copies of the networks in the state in which they would be kept."""
+        live = self.networks_
+        try:
+            self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in run.scoring_modules().items()}).eval()
+            self._finish(self._some(kept, 512))
+            raw = self._stream(self._some(kept, self._monitored))
+            row = {"raw_train": float(raw.mean())}
+            if heldout is not None:
+                row["raw_heldout"] = float(self._stream(self._some(heldout, self._monitored)).mean())
+            if self.monitor is not None:
+                self._calibrate(raw)
+                row |= dict(self.monitor(self))
+        finally:
+            self.networks_ = live
+            self._forget_calibration()
+        if not math.isfinite(row["raw_train"]) or row["raw_train"] > self._largest_raw():
+            raise DivergenceError(
+                f"training diverged in epoch {run.epoch}: the mean raw score of normal images is {row['raw_train']:g}; "
+                "lower the learning rate, or turn the critic's normalisation on",
+                run.epoch,
+            )
+        return row
+
+    def _largest_raw(self) -> float:
+        """A mean raw score of normal images that means divergence."""
+        return math.inf
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return state_tensors(**dict(self.networks_.items()))
+
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        networks, _ = self._build_seeded(0, choose_device(self.device))
+        for name, network in networks.items():
+            network.load_state_dict(without_prefix(name, tensors))
+        self.networks_ = networks.eval()
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except ValidationError as error:
+        expected = "; or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
+        raise SettingError(f"{name}={value!r}: {expected}") from error
+
+
+def flat(x: Tensor) -> Tensor:
+    """Images as rows of pixels, ``(b, c * size * size)``."""
+    return x.flatten(1)
+
+
+def _labels(y: Any, count: int) -> np.ndarray:
+    if y is None:
+        return np.ones(count, dtype=int)
+    labels = np.asarray(y)
+    if labels.shape != (count,):
+        raise InputError(f"y has shape {labels.shape}: expected one label for each of {count} images")
+    wrong = labels[~np.isin(labels, (-1, 1))]
+    if len(wrong):
+        raise InputError(f"y holds {wrong[0]!r}: expected +1 (normal) or -1 (known anomaly)")
+    return labels.astype(int)

@@ -1,0 +1,104 @@
+"""Nearest neighbours in PCA space: the second detector that a user would otherwise reach for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA as SklearnPCA
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from anomirror.detectors.base import Detector, flat
+from anomirror.errors import SettingError
+from anomirror.images import ImageSet
+from anomirror.scoring import Scorer
+
+
+class KNN(Detector):
+    """Mean distance to the nearest normal images in PCA space.
+
+    Parameters
+    ----------
+    n_neighbors : k.
+    n_components : dimension of the PCA space (at most that of the data).
+    largest_sample : at most this many normal images, evenly spaced, are kept as neighbours.
+    batch_size, device, random_state, contamination, scorer, image_size, skip_bad : as in every detector; ``device`` and
+        ``batch_size`` change nothing here.
+
+    Notes
+    -----
+    A training image is its own nearest neighbour, at distance 0, so the scorer is calibrated on a twentieth of the images
+    that is kept out of the neighbours.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> KNN().fit(images).raw_scores(images[:2]).shape
+    (2,)
+    """
+
+    method = "knn"
+
+    def __init__(
+        self,
+        n_neighbors: int = 5,
+        n_components: int = 64,
+        largest_sample: int = 20_000,
+        batch_size: int = 64,
+        device: str | None = None,
+        random_state: int | None = 0,
+        contamination: float = 0.05,
+        scorer: str | Scorer = "negate",
+        image_size: int | None = None,
+        skip_bad: bool = False,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.n_components = n_components
+        self.largest_sample = largest_sample
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+        self.contamination = contamination
+        self.scorer = scorer
+        self.image_size = image_size
+        self.skip_bad = skip_bad
+
+    mean_: Tensor
+    components_: Tensor
+    neighbors_: Tensor
+
+    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+        neighbors, calibration = self._split(normal, 0.05)
+        pixels = self._flat_sample(neighbors, self.largest_sample)
+        fitted = SklearnPCA(min(self.n_components, *pixels.shape), random_state=self.random_state).fit(pixels)
+        self.mean_ = torch.from_numpy(fitted.mean_.astype(np.float32))
+        self.components_ = torch.from_numpy(fitted.components_.astype(np.float32))
+        self._index(torch.from_numpy(fitted.transform(pixels).astype(np.float32)))
+        return calibration
+
+    def _index(self, neighbors: Tensor) -> None:
+        self.neighbors_ = neighbors
+        self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.numpy())
+
+    def _raw_score(self, x: Tensor) -> Tensor:
+        projected = (flat(x).cpu() - self.mean_) @ self.components_.T
+        distances, _ = self._nearest.kneighbors(projected.numpy())
+        return torch.from_numpy(distances.mean(1))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"mean": self.mean_, "components": self.components_, "neighbors": self.neighbors_}
+
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        self.mean_, self.components_ = tensors["mean"], tensors["components"]
+        pixels = int(np.prod(self.image_shape_))
+        if self.mean_.shape != (pixels,) or tensors["neighbors"].shape[1] != len(self.components_):
+            raise ValueError(f"neighbours of shape {tuple(tensors['neighbors'].shape)} do not fit the components")
+        self._index(tensors["neighbors"])
+
+    def _validate(self) -> None:
+        super()._validate()
+        for name, least in (("n_neighbors", 1), ("n_components", 1), ("largest_sample", 2)):
+            if getattr(self, name) < least:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least {least}")

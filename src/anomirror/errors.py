@@ -1,0 +1,76 @@
+"""Every error that anomirror raises on purpose.
+
+::
+
+    AnomirrorError
+    ├── InputError (also ValueError)          what the caller passed cannot be used
+    │   ├── ImageError                        images that cannot be read, or are not images of the right kind
+    │   └── SettingError                      a parameter out of its range, an unknown name
+    ├── NotFittedError (also sklearn's)       the detector has not seen any data yet
+    ├── DivergenceError (also ArithmeticError)   training left the finite numbers; names the epoch
+    ├── CheckpointError                       a checkpoint belongs to other data or other parameters
+    ├── ModelFileError                        a saved model is truncated, tampered with, or too new
+    └── MissingDependencyError (also ImportError)   an optional package is needed; names the extra
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+
+__all__ = [
+    "AnomirrorError",
+    "CheckpointError",
+    "DivergenceError",
+    "ImageError",
+    "InputError",
+    "MissingDependencyError",
+    "ModelFileError",
+    "NotFittedError",
+    "SettingError",
+]
+
+
+class AnomirrorError(Exception):
+    """Root of all errors of this package: catching it catches them all."""
+
+
+class InputError(AnomirrorError, ValueError):
+    """What the caller passed cannot be used; the message says what, where, and the way out."""
+
+
+class ImageError(InputError):
+    """Images that cannot be read or do not fit; ``bad`` lists ``(name, reason)`` of each."""
+
+    def __init__(self, message: str, bad: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.bad = list(bad)
+
+
+class SettingError(InputError):
+    """A parameter out of its range, or a name that is not registered."""
+
+
+class NotFittedError(AnomirrorError, _SklearnNotFittedError):
+    """The detector was asked for scores before ``fit``."""
+
+
+class DivergenceError(AnomirrorError, ArithmeticError):
+    """Training diverged in ``epoch`` (counted from 1)."""
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
+class CheckpointError(AnomirrorError):
+    """A checkpoint cannot continue this run: other data, other parameters, or a damaged file."""
+
+
+class ModelFileError(AnomirrorError):
+    """A saved model cannot be loaded; the message names the file and what is wrong with it."""
+
+
+class MissingDependencyError(AnomirrorError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""

@@ -1,0 +1,38 @@
+"""Losses of adversarial autoencoders: pure functions of critic values, features and latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+
+def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
+    """Eq. (1): E[D(x, x)] - E[D(x, x_hat)], the gap that the critic widens and the autoencoder closes."""
+    return d_same.mean() - d_other.mean()
+
+
+def latent_norm(z: Tensor) -> Tensor:
+    """E ||z||, not squared: the regulariser of Eq. (2)."""
+    return z.norm(dim=1).mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator
+) -> Tensor:
+    """E (||grad D(y)|| - 1)^2 at random points between ``real`` and ``fake`` (Gulrajani et al. 2017).
+
+    One norm for each *sample*, over all its channels and pixels.
+    """
+    share = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device)
+    between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+    with torch.autocast(real.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return cast(Tensor, (gradient.flatten(1).norm(dim=1) - 1.0).square().mean())
+
+
+def feature_distance(f_same: Tensor, f_other: Tensor) -> Tensor:
+    """Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1, ``(b, d)`` twice to ``(b,)``."""
+    return (f_same - f_other).abs().sum(1)

@@ -1,0 +1,350 @@
+"""The only training loop: it knows minibatches, phases and optimisers, and no method by name.
+
+A method gives a list of :class:`Phase`; each names the function that does one minibatch of its algorithm. The loop brings
+the data in a reproducible order, autocast, learning-rate schedule, averaged weights, a checkpoint after every epoch, resuming
+from one, the history, a progress bar, and stops when training leaves the finite numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from anomirror.errors import CheckpointError, DivergenceError, SettingError
+from anomirror.images import ImageSet, iterate, to_network
+from anomirror.storage import read_checkpoint, write_checkpoint
+
+Precision = Literal["auto", "float32", "bf16"]
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch: ``images`` (b, c, h, w) float32 in [-1, 1], and which of them are known anomalies, ``(b,)`` bool."""
+
+    images: Tensor
+    known_anomaly: Tensor
+
+    @property
+    def normal(self) -> Tensor:
+        """The images that are taken as normal."""
+        return self.images[~self.known_anomaly]
+
+    @property
+    def anomalies(self) -> Tensor:
+        """The known anomalies, perhaps none."""
+        return self.images[self.known_anomaly]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Normal images; known anomalies, of which ``anomalies_per_batch`` are drawn with replacement for every minibatch."""
+
+    normal: ImageSet
+    anomalies: ImageSet | None = None
+    anomalies_per_batch: int = 0
+    workers: int = 0
+
+
+class Step(Protocol):
+    """One minibatch of the algorithm; returns what the history shall hold (0-d tensors, detached)."""
+
+    def __call__(self, batch: Batch, run: Run) -> Mapping[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training with its own step; ``start`` sees the data once, before the first epoch."""
+
+    name: str
+    step: Step
+    epochs: int
+    start: Callable[[Iterable[Batch], Run], None] | None = None
+
+
+@dataclass
+class Run:
+    """Everything that changes while training: modules, optimisers, random generator, position.
+
+    Parameters
+    ----------
+    modules, optimizers : by name; the names are those of the checkpoint.
+    device : where the modules are.
+    generator : private CPU generator: all randomness of training comes from it.
+    batch_size : normal images in a minibatch (all of them, if there are fewer).
+    epoch_steps : minibatches in an epoch; None is one pass over the data.
+    max_steps : training ends after this many minibatches, even within an epoch; None is no limit.
+    lr_drops : shares of the run after which every learning rate is divided by 10.
+    average : decay per step of the exponential average of all weights that replaces them at the end; None keeps the last.
+    precision : "auto" is bf16 where the device computes it natively.
+    """
+
+    modules: Mapping[str, nn.Module]
+    optimizers: Mapping[str, Optimizer]
+    device: torch.device
+    generator: torch.Generator
+    batch_size: int = 64
+    epoch_steps: int | None = None
+    max_steps: int | None = None
+    lr_drops: Sequence[float] = ()
+    average: float | None = None
+    precision: Precision = "auto"
+    phase: str = ""
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 1
+    averaged: dict[str, AveragedModel] = field(default_factory=dict)
+
+    @property
+    def progress(self) -> float:
+        """Share of the planned steps that is done, in [0, 1)."""
+        return self.step / self.total_steps
+
+    def update(self, optimizer: str, loss: Tensor) -> None:
+        """One step of the named optimiser down ``loss``."""
+        chosen = self.optimizers[optimizer]
+        chosen.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        chosen.step()
+
+    def scoring_modules(self) -> dict[str, nn.Module]:
+        """The modules as they would be kept if training ended now: averaged, if averages are kept."""
+        if not self.averaged:
+            return dict(self.modules)
+        return {name: self.averaged[name].module for name in self.modules}
+
+    def autocast(self) -> Any:
+        """The context in which a step runs; no cached casts: weights change within a step."""
+        if use_bf16(self.precision, self.device):
+            return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+        return nullcontext()
+
+
+def use_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether to train in bf16 under autocast."""
+    if precision not in ("auto", "float32", "bf16"):
+        raise SettingError(f"precision={precision!r}: choose auto, float32 or bf16")
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def choose_device(device: str | None) -> torch.device:
+    """``device`` by name; None is the GPU if there is one, else the CPU."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise SettingError(f"device={device!r} cannot be used here: {first}; use cpu") from error
+    return chosen
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where checkpoints are written, and what they must agree with to be continued."""
+
+    folder: Path
+    identity: Mapping[str, Any]
+
+
+def train(
+    phases: Sequence[Phase],
+    data: TrainingData,
+    run: Run,
+    *,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[Run], Mapping[str, float]] | None = None,
+    verbose: bool = False,
+) -> History:
+    """Run all phases; returns one row for each epoch.
+
+    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean over the epoch of everything that the steps
+    returned, and what ``on_epoch`` returned.
+
+    Continues from the checkpoint in ``checkpoints`` when there is one: on the CPU the final weights are then bit for bit
+    those of an uninterrupted run.
+
+    Raises
+    ------
+    DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good checkpoint is kept.
+    CheckpointError : the checkpoint belongs to another run.
+    """
+    batch_size = min(run.batch_size, len(data.normal))
+    per_epoch = run.epoch_steps or max(1, len(data.normal) // batch_size)
+    planned = per_epoch * sum(phase.epochs for phase in phases)
+    run.total_steps = max(1, planned if run.max_steps is None else min(planned, run.max_steps))
+    for optimizer in run.optimizers.values():
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+    if run.average is not None:
+        run.averaged = {
+            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.average))
+            for name, module in run.modules.items()
+        }
+    history = _continue_from(checkpoints, run)
+    with _bar(run, verbose) as bar:
+        first = 1
+        for number, phase in enumerate(phases, start=1):
+            run.phase = phase.name
+            if phase.start is not None and run.epoch < first:
+                phase.start(_once(data, run, batch_size), run)
+            for epoch in range(first, first + phase.epochs):
+                if epoch <= run.epoch or run.step >= run.total_steps:
+                    continue
+                started = time.perf_counter()
+                row = {"epoch": epoch, "phase": number, **_one_epoch(phase, data, run, epoch, batch_size, per_epoch, bar)}
+                run.epoch = epoch
+                if on_epoch is not None:
+                    row |= on_epoch(run)
+                history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
+                if checkpoints is not None:
+                    write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
+            first += phase.epochs
+    for name, averaged in run.averaged.items():
+        run.modules[name].load_state_dict(averaged.module.state_dict())
+    return history
+
+
+def _one_epoch(
+    phase: Phase, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
+) -> dict[str, float]:
+    steps = min(steps, run.total_steps - run.step)
+    sums: dict[str, Tensor] = {}
+    for module in run.modules.values():
+        module.train()
+    for batch in _epoch_batches(data, run, batch_size, steps):
+        for optimizer in run.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * learning_rate_factor(run.progress, run.lr_drops)
+        with run.autocast():
+            terms = phase.step(batch, run)
+        for name, value in terms.items():
+            sums[name] = sums[name] + value if name in sums else value.detach().clone()
+        for name, averaged in run.averaged.items():
+            averaged.update_parameters(run.modules[name])
+        run.step += 1
+        bar.advance()
+    means = {name: float(total) / steps for name, total in sums.items()}
+    lost = [name for name, value in means.items() if not math.isfinite(value)]
+    if lost or not _finite(run.modules.values()):
+        what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
+        raise DivergenceError(
+            f"training diverged in epoch {epoch}: {what}; lower the learning rate, or try another seed", epoch
+        )
+    return means
+
+
+def learning_rate_factor(progress: float, drops: Sequence[float]) -> float:
+    """0.1 for each of ``drops`` that ``progress`` has reached."""
+    return float(0.1 ** sum(progress >= drop for drop in drops))
+
+
+def _finite(modules: Iterable[nn.Module]) -> bool:
+    return all(bool(torch.isfinite(p).all()) for module in modules for p in module.parameters())
+
+
+def _epoch_batches(data: TrainingData, run: Run, batch_size: int, steps: int) -> Iterator[Batch]:
+    """``steps`` minibatches of shuffled normals: a new permutation whenever one is used up, incomplete batches dropped."""
+    whole = len(data.normal) // batch_size
+    order: list[list[int]] = []
+    while len(order) < steps:
+        shuffled = torch.randperm(len(data.normal), generator=run.generator)[: whole * batch_size]
+        order += shuffled.view(whole, batch_size).tolist()
+    batches = iterate(data.normal, order[:steps], data.workers)
+    for normal in batches:
+        images = to_network(normal.to(run.device))
+        known = torch.zeros(len(images), dtype=torch.bool, device=run.device)
+        if data.anomalies is not None and data.anomalies_per_batch:
+            drawn = torch.randint(len(data.anomalies), (data.anomalies_per_batch,), generator=run.generator)
+            extra = to_network(data.anomalies.take(drawn.tolist()).to(run.device))
+            images = torch.cat([images, extra])
+            known = torch.cat([known, torch.ones(len(extra), dtype=torch.bool, device=run.device)])
+        yield Batch(images.contiguous(memory_format=torch.channels_last), known)
+
+
+def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
+    for start in range(0, len(data.normal), batch_size):
+        images = data.normal.take(range(start, min(start + batch_size, len(data.normal))))
+        x = to_network(images.to(run.device))
+        yield Batch(x, torch.zeros(len(x), dtype=torch.bool, device=run.device))
+
+
+def _state(run: Run) -> dict[str, Any]:
+    return {
+        "epoch": run.epoch,
+        "step": run.step,
+        "generator": run.generator.get_state(),
+        "modules": {name: module.state_dict() for name, module in run.modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
+        "averaged": {name: averaged.state_dict() for name, averaged in run.averaged.items()},
+    }
+
+
+def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
+    found = None if checkpoints is None else read_checkpoint(checkpoints.folder, checkpoints.identity)
+    if found is None:
+        return []
+    state, history = found
+    try:
+        run.epoch, run.step = int(state["epoch"]), int(state["step"])
+        run.generator.set_state(state["generator"])
+        for name, module in run.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in run.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, averaged in run.averaged.items():
+            averaged.load_state_dict(state["averaged"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        assert checkpoints is not None
+        raise CheckpointError(f"{checkpoints.folder}: this checkpoint does not fit the run ({error})") from error
+    return history
+
+
+class _Bar:
+    def __init__(self, progress: Progress | None, run: Run) -> None:
+        self._progress = progress
+        self._run = run
+        self._task = None if progress is None else progress.add_task("training", total=run.total_steps, completed=run.step)
+
+    def advance(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._run.step, description=f"training ({self._run.phase})")
+
+    def __enter__(self) -> _Bar:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _bar(run: Run, verbose: bool) -> _Bar:
+    if not verbose:
+        return _Bar(None, run)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeRemainingColumn(),
+    )
+    return _Bar(Progress(*columns, console=Console(stderr=True)), run)
