@@ -274,6 +274,45 @@ class Subset:
         return self._images.native_size(self._indices[index])
 
 
+class Joined:
+    """Two sets of one shape, one after the other."""
+
+    def __init__(self, first: ImageSet, second: ImageSet) -> None:
+        if first.shape != second.shape:
+            raise ImageError(f"images of {first.shape} and of {second.shape} cannot be joined")
+        self._parts = (first, second)
+        self.names: Sequence[str] = [*first.names, *second.names]
+        self.shape = first.shape
+        self.in_memory = first.in_memory and second.in_memory
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _locate(self, index: int) -> tuple[ImageSet, int]:
+        first, second = self._parts
+        return (first, index) if index < len(first) else (second, index - len(first))
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        located = [self._locate(int(i)) for i in indices]
+        return torch.cat([images.take([i]) for images, i in located])
+
+    def native_size(self, index: int) -> tuple[int, int]:
+        images, own = self._locate(index)
+        return images.native_size(own)
+
+    def check(self, memory_limit: int = MEMORY_LIMIT) -> tuple[ImageSet, list[tuple[str, str]]]:
+        """As :meth:`FileImages.check`, for the parts that are files."""
+        (first, bad), (second, more) = (check_files(part, memory_limit) for part in self._parts)
+        return Joined(first, second), bad + more
+
+
+def check_files(images: ImageSet, memory_limit: int = MEMORY_LIMIT) -> tuple[ImageSet, list[tuple[str, str]]]:
+    """The readable images of a set, and ``(path, reason)`` of the others; only files are ever unreadable."""
+    if isinstance(images, (FileImages, Joined)):
+        return images.check(memory_limit)
+    return images, []
+
+
 def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageShape | None = None) -> ImageSet:
     """Any input as an :class:`ImageSet`.
 
@@ -294,7 +333,7 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
     ImageError : no image, an unreadable one, or another number of channels than ``shape``.
     InputError : an array that is no batch of images, or is not finite, or is out of its range.
     """
-    if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset)):
+    if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
         if shape is not None and X.shape != shape:
             raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
         return X

@@ -21,12 +21,12 @@ from torch.optim import Optimizer
 
 from anomirror.errors import DivergenceError, ImageError, InputError, ModelFileError, NotFittedError, SettingError
 from anomirror.images import (
-    FileImages,
     Frame,
     ImageInput,
     ImageSet,
     ImageShape,
     Subset,
+    check_files,
     fingerprint,
     in_batches,
     iterate,
@@ -132,8 +132,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         self._validate()
         images = open_images(X, image_size=self.image_size)
         labels = _labels(y, len(images))
-        if isinstance(images, FileImages):
-            images, labels = self._checked(images, labels)
+        images, labels = self._checked(images, labels)
         normal: ImageSet = images
         anomalies: ImageSet | None = None
         if (labels == -1).any():
@@ -218,8 +217,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     # ------------------------------------------------------------------ shared by all
 
-    def _checked(self, images: FileImages, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
-        good, bad = images.check()
+    def _checked(self, images: ImageSet, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
+        good, bad = check_files(images)
         if bad and not self.skip_bad:
             listed = "\n".join(f"  {name}: {reason}" for name, reason in bad[:20])
             more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
@@ -228,6 +227,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
                 "remove them, or pass skip_bad=True (--skip-bad) to leave them out",
                 bad,
             )
+        if not bad:
+            return good, labels
         unreadable = {name for name, _ in bad}
         return good, labels[[name not in unreadable for name in images.names]]
 
@@ -453,5 +454,5 @@ def _labels(y: Any, count: int) -> np.ndarray:
         raise InputError(f"y has shape {labels.shape}: expected one label for each of {count} images")
     wrong = labels[~np.isin(labels, (-1, 1))]
     if len(wrong):
-        raise InputError(f"y holds {wrong[0]!r}: expected +1 (normal) or -1 (known anomaly)")
+        raise InputError(f"y holds {wrong[0].item()!r}: expected +1 (normal) or -1 (known anomaly)")
     return labels.astype(int)

@@ -73,17 +73,17 @@ class KNN(Detector):
         neighbors, calibration = self._split(normal, 0.05)
         pixels = self._flat_sample(neighbors, self.largest_sample)
         fitted = SklearnPCA(min(self.n_components, *pixels.shape), random_state=self.random_state).fit(pixels)
-        self.mean_ = torch.from_numpy(fitted.mean_.astype(np.float32))
-        self.components_ = torch.from_numpy(fitted.components_.astype(np.float32))
-        self._index(torch.from_numpy(fitted.transform(pixels).astype(np.float32)))
+        self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
+        self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
+        self._index(torch.from_numpy(np.array(fitted.transform(pixels), np.float32, order="C")))
         return calibration
 
     def _index(self, neighbors: Tensor) -> None:
         self.neighbors_ = neighbors
-        self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.numpy())
+        self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.double().numpy())
 
     def _raw_score(self, x: Tensor) -> Tensor:
-        projected = (flat(x).cpu() - self.mean_) @ self.components_.T
+        projected = (flat(x).cpu() - self.mean_).double() @ self.components_.T.double()
         distances, _ = self._nearest.kneighbors(projected.numpy())
         return torch.from_numpy(distances.mean(1))
 

@@ -64,14 +64,14 @@ class PCA(Detector):
         limit = min(pixels.shape)
         components = min(self.n_components, limit) if isinstance(self.n_components, int) else self.n_components
         fitted = SklearnPCA(components, random_state=self.random_state).fit(pixels)
-        self.mean_ = torch.from_numpy(fitted.mean_.astype(np.float32))
-        self.components_ = torch.from_numpy(fitted.components_.astype(np.float32))
+        self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
+        self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
         return normal
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """|| (1 - C' C) (x - mean) ||^2"""
-        centred = flat(x) - self.mean_.to(x.device)
-        components = self.components_.to(x.device)
+        centred = (flat(x) - self.mean_.to(x.device)).double()  # float64: the same digits in any batch
+        components = self.components_.to(x.device).double()
         return (centred - centred @ components.T @ components).square().sum(1)
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomirror.networks.convolutional import doublings
-from anomirror.networks.spectral import spectral_norm
+from anomirror.networks.spectral import conv2d, linear
 
 
 class UpBlock(nn.Module):
@@ -56,12 +56,11 @@ class CriticBlock(nn.Module):
 
     def __init__(self, before: int, after: int, *, down: bool, first: bool = False, spectral: bool = True) -> None:
         super().__init__()
-        norm = spectral_norm if spectral else nn.Identity()
         self.down = down
         self.first = first
-        self.conv1 = norm(nn.Conv2d(before, after, 3, padding=1))
-        self.conv2 = norm(nn.Conv2d(after, after, 3, padding=1))
-        self.shortcut = norm(nn.Conv2d(before, after, 1)) if down else None
+        self.conv1 = conv2d(before, after, 3, spectral=spectral)
+        self.conv2 = conv2d(after, after, 3, spectral=spectral)
+        self.shortcut = conv2d(before, after, 1, spectral=spectral) if down else None
 
     def forward(self, h: Tensor) -> Tensor:
         out = h if self.first else F.relu(h)
@@ -89,8 +88,7 @@ class Critic(nn.Module):
             CriticBlock(width, width, down=False, spectral=spectral),
             CriticBlock(width, width, down=False, spectral=spectral),
         )
-        linear = nn.Linear(width, 1, bias=False)
-        self.linear = spectral_norm(linear) if spectral else linear
+        self.linear = linear(width, 1, spectral=spectral)
 
     def features(self, x: Tensor) -> Tensor:
         """f, ``(b, width)`` float32, >= 0."""

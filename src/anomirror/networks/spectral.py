@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
-
-_Layer = TypeVar("_Layer", bound=nn.Module)
 
 
-class SpectralNorm(nn.Module):
-    """W to W / sigma(W); sigma by one power iteration for each training forward, none in eval mode.
+class _Spectral(nn.Module):
+    """W / sigma(W) in place of W; sigma by one power iteration for each training forward, none in eval mode.
 
-    ``torch.nn.utils.parametrizations.spectral_norm`` runs its power iteration in bf16 under autocast, which leaves sigma
-    with two significant digits; this one does not. A 0 weight stays 0.
+    ``torch.nn.utils.parametrizations.spectral_norm`` iterates in bf16 under autocast, which leaves sigma with two significant
+    digits; this does not, and its layers can be copied and pickled. A weight of zeros stays zero.
     """
 
+    weight: Tensor
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        matrix = weight.detach().flatten(1)
+    def start(self) -> None:
+        matrix = self.weight.detach().flatten(1)
         self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
-        self.iterate(weight.detach(), 15)
+        self.iterate(15)
 
     @torch.no_grad()
-    def iterate(self, weight: Tensor, times: int) -> None:
+    def iterate(self, times: int) -> None:
         """``times`` power iterations."""
-        matrix = weight.flatten(1)
+        matrix = self.weight.flatten(1)
         for _ in range(times):
             self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
             self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+    def normalized(self) -> Tensor:
+        """W / sigma(W)."""
+        with torch.autocast(self.weight.device.type, enabled=False):
             if self.training:
-                self.iterate(weight.detach(), 1)
+                self.iterate(1)
             u, v = self.u.clone(), self.v.clone()  # the next iteration must not change what autograd has saved
-            sigma = u @ weight.flatten(1) @ v
-            return weight / sigma.clamp_min(1e-12)
+            sigma = u @ self.weight.flatten(1) @ v
+            return self.weight / sigma.clamp_min(1e-12)
 
 
-def spectral_norm(layer: _Layer) -> _Layer:
-    """``layer`` with its ``weight`` spectrally normalised from now on."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    parametrize.register_parametrization(layer, "weight", SpectralNorm(weight))
+class SpectralConv2d(_Spectral, nn.Conv2d):
+    """``nn.Conv2d`` with a spectrally normalised weight (as a matrix: out x the rest)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.normalized(), self.bias)
+
+
+class SpectralLinear(_Spectral, nn.Linear):
+    """``nn.Linear`` with a spectrally normalised weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.normalized(), self.bias)
+
+
+def conv2d(before: int, after: int, side: int, *, spectral: bool) -> nn.Conv2d:
+    """A size-keeping convolution, normalised or not."""
+    if not spectral:
+        return nn.Conv2d(before, after, side, padding=side // 2)
+    layer = SpectralConv2d(before, after, side, padding=side // 2)
+    layer.start()
     return layer
 
 
-@torch.no_grad()
+def linear(before: int, after: int, *, spectral: bool) -> nn.Linear:
+    """A linear layer without bias, normalised or not."""
+    if not spectral:
+        return nn.Linear(before, after, bias=False)
+    layer = SpectralLinear(before, after, bias=False)
+    layer.start()
+    return layer
+
+
 def settle(module: nn.Module, times: int = 30) -> None:
     """Power iterations for every normalised layer: needed after its weights were averaged or replaced."""
     for layer in module.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrization = layer.parametrizations["weight"]  # type: ignore[index]
-            norm = parametrization[0]  # type: ignore[index]
-            if isinstance(norm, SpectralNorm):
-                norm.iterate(parametrization.original, times)  # type: ignore[union-attr, arg-type]
+        if isinstance(layer, _Spectral):
+            cast(_Spectral, layer).iterate(times)

@@ -1,0 +1,285 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from anomirror.data import DATASETS, Split, load_dataset
+from anomirror.detectors import AMA, DETECTORS, Detector, load, make_detector
+from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
+from anomirror.images import ImageSet, Joined, Subset, check_files, in_batches, open_images
+from anomirror.metrics import evaluate as evaluate_scores
+from anomirror.presets import PRESETS, preset
+from anomirror.storage import read_card, replacing
+
+app = typer.Typer(
+    name="anomirror",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Find anomalies in images after seeing only normal ones.",
+)
+_DATA_HELP = (
+    "a folder (searched recursively), one image, a .txt file of paths, an .npy/.npz array (n, h, w, c), "
+    f"or a data set: {', '.join(DATASETS)}"
+)
+Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")]
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; the GPU if there is one")]
+
+
+def _example(*lines: str) -> str:
+    return "[bold]Example:[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+@app.command(epilog=_example("anomirror demo --out demo-out"))
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the results")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
+) -> None:
+    """Train AMA on a bundled sample of real images and show how well it finds anomalies."""
+    from anomirror.demo import run_demo  # needs the extra `report`
+
+    run_demo(out, Console(), seed=seed)
+
+
+@app.command(
+    epilog=_example(
+        "anomirror fit good-images/ --out model",
+        "anomirror fit good-images/ --anomalies defects/ --out model --set epochs=30 --set image_size=64",
+    )
+)
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="the model folder to write")],
+    anomalies: Annotated[str | None, typer.Option(metavar="DATA", help="known anomalies to learn from")] = None,
+    method: Annotated[str, typer.Option(help=", ".join(DETECTORS))] = "ama",
+    preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
+    config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
+    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    device: Device = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing model")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Fit a detector on normal images and write it as a model folder."""
+    err = Console(stderr=True)
+    if out.exists() and resume:
+        read_card(out)
+        err.print(f"{out} is complete already; nothing to do")
+        return
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
+    partial = out.with_name(out.name + ".partial")
+    if (partial / "checkpoint.safetensors").exists() and not resume:
+        raise InputError(f"{partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
+    parameters = preset(method, preset_name) | _config_file(config) | dict(map(_assignment, set_ or []))
+    parameters |= {"random_state": seed, "device": device, "skip_bad": skip_bad}
+    detector = make_detector(method, **parameters)
+    if "checkpoint_dir" in detector.get_params():
+        detector.set_params(checkpoint_dir=str(partial), verbose=True)
+    images: ImageSet = open_images(_resolve(data, "train", data_dir), image_size=detector.image_size)
+    labels = np.ones(len(images), dtype=int)
+    if anomalies is not None:
+        known = open_images(_resolve(anomalies, "train", data_dir), image_size=detector.image_size, shape=images.shape)
+        labels = np.concatenate([labels, -np.ones(len(known), dtype=int)])
+        images = Joined(images, known)
+    try:
+        detector.fit(images, labels)
+    except DivergenceError as error:
+        kept = f"; the last good checkpoint is in {partial}" if partial.exists() else ""
+        raise DivergenceError(f"{error}{kept}", error.epoch) from error
+    detector.save(out, overwrite=overwrite)
+    shutil.rmtree(partial, ignore_errors=True)
+    err.print(f"{method} fitted on {detector.trained_on_} of {len(images)} images; written to {out}")
+
+
+@app.command(epilog=_example("anomirror score model new-images/ --out scores.csv --maps maps/"))
+def score(
+    model: Model,
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")] = None,
+    maps: Annotated[Path | None, typer.Option(help="folder for a PNG per image: where it departs from normal")] = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Score images: one CSV row each, in order; `score` is high for normal images, `raw_score` for anomalies.
+
+    A picture that cannot be read is a row with its error.
+    """
+    detector = load(model, device=device)
+    if maps is not None and not isinstance(detector, AMA):
+        raise SettingError(f"{detector.method} has no maps; only ama explains its scores")
+    opened = open_images(_resolve(data, "test", data_dir), image_size=detector.image_size, shape=detector.image_shape_)
+    images, bad = check_files(opened)
+    rows = _score_rows(detector, images) if len(images) else iter(())
+    errors = dict(bad)
+    if out is None:
+        _write_rows(sys.stdout, opened, rows, errors)
+    else:
+        with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            _write_rows(stream, opened, rows, errors)
+    if maps is not None and isinstance(detector, AMA):
+        _write_maps(detector, images, maps)
+    if bad:
+        Console(stderr=True).print(f"{len(bad)} of {len(opened)} images could not be read; see the column error")
+
+
+@app.command(epilog=_example("anomirror evaluate model --normal good/ --anomalies defects/ --json"))
+def evaluate(
+    model: Model,
+    normal: Annotated[str, typer.Option(metavar="DATA", help="images known to be normal")],
+    anomalies: Annotated[str, typer.Option(metavar="DATA", help="images known to be anomalous")],
+    as_json: Annotated[bool, typer.Option("--json", help="only JSON on standard output")] = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """AUROC, AUPR and FPR@95 with 95 % intervals on labelled images."""
+    detector = load(model, device=device)
+    raw_normal, raw_anomalies = (detector.raw_scores(_resolve(d, "test", data_dir)) for d in (normal, anomalies))
+    by_score = {
+        "score": evaluate_scores(detector.normality(raw_normal), detector.normality(raw_anomalies)),
+        "raw_score": evaluate_scores(-raw_normal, -raw_anomalies),
+    }
+    if as_json:
+        counts = {"normal": len(raw_normal), "anomalies": len(raw_anomalies)}
+        print(json.dumps({"method": detector.method, **counts, **{k: m.as_dict() for k, m in by_score.items()}}, indent=2))
+        return
+    table = Table(title=f"{detector.method}: {len(raw_normal)} normal, {len(raw_anomalies)} anomalous images")
+    table.add_column("by")
+    for heading in ("AUROC", "AUPR", "FPR@95"):
+        table.add_column(heading, justify="right")
+    for name, m in by_score.items():
+        pairs = ((m.auroc, m.auroc_ci), (m.aupr, m.aupr_ci), (m.fpr95, m.fpr95_ci))
+        table.add_row(name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in pairs))
+    Console().print(table)
+
+
+@app.command(epilog=_example("anomirror info model"))
+def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
+    """What a model folder holds: method, parameters, threshold, what it was trained on."""
+    card = read_card(model)
+    if as_json:
+        print(card.model_dump_json(indent=2))
+        return
+    table = Table(title=str(model), show_header=False)
+    for name, value in card.model_dump(exclude={"parameters"}).items():
+        table.add_row(name, str(value))
+    for name, value in card.parameters.items():
+        table.add_row(f"parameters.{name}", str(value))
+    Console().print(table)
+
+
+@app.command(epilog=_example("anomirror methods"))
+def methods() -> None:
+    """Every method, with its presets."""
+    table = Table("method", "presets", "what it is")
+    for name, detector in DETECTORS.items():
+        summary = (inspect.getdoc(detector) or "").split("\n\n")[0].replace("\n", " ")
+        table.add_row(name, ", ".join(PRESETS.get(name, {})), summary)
+    Console().print(table)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _resolve(data: str, split: Split, data_dir: Path | None) -> Any:
+    """A path as it is, or the images of a named data set."""
+    if Path(data).exists():
+        return Path(data)
+    if data in DATASETS:
+        return load_dataset(data, split, data_dir)[0]
+    raise InputError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
+
+
+def _config_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        loaded = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: {error}") from error
+    return {name: _none(value) for name, value in loaded.items()}
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` with a TOML value; what is no TOML is a string, and none is None."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {text}: expected key=value")
+    try:
+        return key.strip(), _none(tomllib.loads(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return key.strip(), _none(value.strip())
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _score_rows(detector: Detector, images: ImageSet) -> Iterator[tuple[float, float, float]]:
+    for chunk in in_batches(len(images), 1024):
+        raw = detector.raw_scores(Subset(images, chunk))
+        normality = detector.normality(raw)
+        yield from zip(raw.tolist(), normality.tolist(), (normality - detector.offset_).tolist(), strict=True)
+
+
+def _write_rows(stream: Any, images: ImageSet, scores: Iterator[tuple[float, float, float]], errors: dict[str, str]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "raw_score", "score", "decision", "is_anomaly", "error"])
+    for name in images.names:
+        if name in errors:
+            writer.writerow([name, "", "", "", "", errors[name]])
+            continue
+        raw, normality, decision = next(scores)
+        writer.writerow([name, f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(decision < 0), ""])
+
+
+def _write_maps(detector: AMA, images: ImageSet, folder: Path) -> None:
+    """One grey PNG for each image, in its own size: black is normal, white a residual of twice the normal limit or more."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = len(str(len(images)))
+    for chunk in in_batches(len(images), 256):
+        maps = torch.from_numpy(detector.explain(Subset(images, chunk)))
+        for index, framed in zip(chunk, maps, strict=True):
+            own = detector.frame_.take_out(framed, *images.native_size(index)).clamp(0, 1)
+            stem = Path(images.names[index]).stem.replace(" ", "-")
+            with replacing(folder / f"{index:0{digits}d}-{stem}.png") as temporary:
+                Image.fromarray((own.numpy() * 255).round().astype(np.uint8)).save(temporary)
+
+
+def main() -> None:
+    """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``ANOMIRROR_DEBUG`` is set)."""
+    try:
+        app()
+    except (AnomirrorError, OSError, MemoryError) as error:
+        if os.environ.get("ANOMIRROR_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""What every registered detector keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from anomirror import Detector, load
+from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
+from anomirror.metrics import auroc
+from tests.tiny import LONGER, METHODS, TINY, tiny
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def fitted(request: pytest.FixtureRequest, clothes: np.ndarray) -> Detector:
+    return tiny(request.param).fit(clothes)
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_detector_has_tiny_arguments() -> None:
+    assert set(TINY) == set(METHODS)
+
+
+def test_scores_do_not_depend_on_batch_neighbours_or_order(fitted: Detector, clothes: np.ndarray, digits: np.ndarray) -> None:
+    together = fitted.raw_scores(np.concatenate([clothes[:150], digits]))
+    alone = fitted.raw_scores(clothes[:150])
+    assert_allclose(together[:150], alone, rtol=1e-4)
+    order = np.random.default_rng(0).permutation(150)
+    assert_allclose(fitted.raw_scores(clothes[:150][order]), alone[order], rtol=1e-4)
+
+
+def test_one_image_scores_as_in_a_batch(fitted: Detector, clothes: np.ndarray) -> None:
+    many = fitted.raw_scores(clothes[:20])
+    single = np.concatenate([fitted.raw_scores(clothes[i : i + 1]) for i in range(20)])
+    assert_allclose(single, many, rtol=1e-4)
+
+
+def test_same_seed_gives_same_scores(fitted: Detector, clothes: np.ndarray, digits: np.ndarray) -> None:
+    again = tiny(fitted.method).fit(clothes)
+    assert_array_equal(again.raw_scores(digits), fitted.raw_scores(digits))
+    assert again.offset_ == fitted.offset_
+
+
+def test_a_saved_and_loaded_detector_is_equal(fitted: Detector, digits: np.ndarray, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    loaded = load(tmp_path / "model", device="cpu")
+    assert type(loaded) is type(fitted)
+    assert_array_equal(loaded.raw_scores(digits), fitted.raw_scores(digits))
+    assert_array_equal(loaded.score_samples(digits), fitted.score_samples(digits))
+    assert_array_equal(loaded.predict(digits), fitted.predict(digits))
+    assert loaded.stored_parameters() == fitted.stored_parameters()
+    assert loaded.history_ == fitted.history_
+
+
+def test_the_input_is_not_mutated(method: str, clothes: np.ndarray) -> None:
+    for images in (clothes.copy(), (clothes / 255.0).astype(np.float32)):
+        before = images.copy()
+        detector = tiny(method).fit(images)
+        detector.score_samples(images)
+        assert_array_equal(images, before)
+
+
+def test_the_callers_random_state_is_untouched(method: str, clothes: np.ndarray) -> None:
+    np.random.seed(3)
+    torch.manual_seed(3)
+    numpy_before: Any = np.random.get_state(legacy=False)
+    torch_before = torch.get_rng_state()
+    detector = tiny(method).fit(clothes)
+    detector.predict(clothes[:5])
+    numpy_after: Any = np.random.get_state(legacy=False)
+    assert_array_equal(numpy_before["state"]["key"], numpy_after["state"]["key"])
+    assert numpy_before["state"]["pos"] == numpy_after["state"]["pos"]
+    assert numpy_before["has_gauss"] == numpy_after["has_gauss"]
+    assert torch.equal(torch_before, torch.get_rng_state())
+
+
+def test_scores_are_finite_float64_and_not_constant(fitted: Detector, clothes: np.ndarray, digits: np.ndarray) -> None:
+    scores = fitted.score_samples(np.concatenate([clothes[:50], digits]))
+    assert scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 100
+
+
+def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: Any) -> None:
+    """Planted: clothes with a quarter of the picture replaced by noise."""
+    normal = sample.normal[:200]
+    planted = sample.normal[200:400].copy()
+    rng = np.random.default_rng(0)
+    planted[:, 7:21, 7:21] = rng.integers(0, 256, (200, 14, 14), dtype=np.uint8)
+    trained = tiny(method, scorer="negate", **LONGER.get(method, {})).fit(sample.train[:1000])
+    noise = rng.integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
+    frozen = {"learning_rate": 1e-12} if "learning_rate" in trained.get_params() else {}
+    untrained = tiny(method, scorer="negate", **frozen).fit(noise)
+    good, bad = (auroc(d.score_samples(normal), d.score_samples(planted)) for d in (trained, untrained))
+    assert good >= bad + 0.1
+    assert good > 0.75
+
+
+def test_decisions_follow_the_threshold_and_contamination(fitted: Detector, clothes: np.ndarray) -> None:
+    scores, decision = fitted.score_samples(clothes), fitted.decision_function(clothes)
+    assert_array_equal(decision, scores - fitted.offset_)
+    assert_array_equal(fitted.predict(clothes), np.where(decision < 0, -1, 1))
+    loose = tiny(fitted.method, contamination=0.3).fit(clothes)
+    assert np.mean(loose.predict(clothes) == -1) > np.mean(fitted.predict(clothes) == -1)
+
+
+def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.ndarray) -> None:
+    one_sided = tiny(method, scorer="negate").fit(clothes)
+    two_sided = tiny(method, scorer="gaussian").fit(clothes)
+    assert_array_equal(one_sided.raw_scores(digits), two_sided.raw_scores(digits))
+    assert_array_equal(one_sided.score_samples(digits), -one_sided.raw_scores(digits))
+    assert two_sided.score_samples(clothes[:1] * 0 + 255)[0] < two_sided.offset_ or np.isfinite(two_sided.offset_)
+
+
+@pytest.mark.parametrize("shape", [(40, 28, 28, 3), (40, 3, 28, 28), (40, 20, 32), (40, 33, 24, 1), (40, 5, 30, 30)])
+def test_images_of_any_channels_and_sides(method: str, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    detector = tiny(method).fit(images)
+    assert detector.score_samples(images[:3]).shape == (3,)
+    assert detector.score_samples(torch.from_numpy(images[:3])).shape == (3,)
+
+
+def test_before_fit_scoring_is_refused(method: str, clothes: np.ndarray) -> None:
+    with pytest.raises(NotFittedError, match="call fit"):
+        tiny(method).score_samples(clothes)
+
+
+def test_bad_input_is_refused_with_the_reason(method: str, fitted: Detector, clothes: np.ndarray) -> None:
+    detector = tiny(method)
+    nan = (clothes / 255.0).astype(np.float32)
+    nan[3, 0, 0] = np.nan
+    with pytest.raises(InputError, match="image 3 holds NaN"):
+        detector.fit(nan)
+    with pytest.raises(InputError, match="float pixels from 0 to 255"):
+        detector.fit(clothes.astype(np.float32))
+    with pytest.raises(InputError, match=r"y holds 0"):
+        detector.fit(clothes, np.zeros(len(clothes), dtype=int))
+    with pytest.raises(InputError, match="one label for each"):
+        detector.fit(clothes, [1, -1])
+    with pytest.raises(ImageError, match="at least 2"):
+        detector.fit(clothes[:1])
+    with pytest.raises(ImageError, match="channels"):
+        fitted.score_samples(np.zeros((2, 28, 28, 3), np.uint8))
+    with pytest.raises(SettingError, match="contamination=0.9"):
+        tiny(method, contamination=0.9).fit(clothes)
+    with pytest.raises(SettingError, match="batch_size='64'"):
+        tiny(method, batch_size="64").fit(clothes)
+
+
+def test_known_anomalies_do_not_count_as_normal(method: str, clothes: np.ndarray, digits: np.ndarray) -> None:
+    labels = np.r_[np.ones(len(clothes), int), -np.ones(len(digits), int)]
+    detector = tiny(method).fit(np.concatenate([clothes, digits]), labels)
+    assert detector.trained_on_ <= len(clothes)
+
+
+def test_a_failed_second_fit_leaves_it_unfitted_rather_than_half_fitted(method: str, clothes: np.ndarray) -> None:
+    detector = tiny(method).fit(clothes)
+    detector.set_params(contamination=2.0)
+    with pytest.raises(SettingError):
+        detector.fit(clothes)
+    assert detector.predict(clothes[:2]).shape == (2,)  # refused before anything changed
