@@ -40,9 +40,7 @@ _DATA_HELP = (
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")]
-DataDir = Annotated[
-    Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")
-]
+DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; the GPU if there is one")]
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
     """Eq. (1): E[D(x, x)] - E[D(x, x_hat)], the gap that the critic widens and the autoencoder closes."""
-    return d_same.mean() - d_other.mean()
+    gap: Tensor = d_same.mean() - d_other.mean()
+    return gap
 
 
 def latent_norm(z: Tensor) -> Tensor:
@@ -19,9 +20,7 @@ def latent_norm(z: Tensor) -> Tensor:
     return z.norm(dim=1).mean()
 
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator
-) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
     """E (||grad D(y)|| - 1)^2 at random points between ``real`` and ``fake`` (Gulrajani et al. 2017).
 
     One norm for each *sample*, over all its channels and pixels.

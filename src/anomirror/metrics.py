@@ -58,9 +58,7 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
     drawn = np.array(
         [
             [f(*sample) for f in functions]
-            for sample in (
-                (rng.choice(normal, len(normal)), rng.choice(anomalies, len(anomalies))) for _ in range(resamples)
-            )
+            for sample in ((rng.choice(normal, len(normal)), rng.choice(anomalies, len(anomalies))) for _ in range(resamples))
         ]
     )
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from anomirror.errors import CheckpointError, InputError, ModelFileError
+from anomirror.images import SIZES
 
 FORMAT = 1
 """Version of the model folder's format; a newer one is refused."""
@@ -55,6 +56,14 @@ class ModelCard(BaseModel):
     data_fingerprint: str
     fitted: dict[str, float] = {}
     weights_sha256: str
+
+    @field_validator("image_shape")
+    @classmethod
+    def _shape(cls, shape: list[int]) -> list[int]:
+        channels, height, width = shape
+        if channels < 1 or height != width or height not in SIZES:
+            raise ValueError(f"{shape} is no (channels, size, size) with a size of {SIZES}")
+        return shape
 
 
 def save_model(
@@ -173,11 +182,11 @@ def _new_folder(target: Path) -> Iterator[Path]:
         folder.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.rename(target, old / target.name)
-            os.rename(folder, target)
+            target.rename(old / target.name)
+            folder.rename(target)
             shutil.rmtree(old)
         else:
-            os.rename(folder, target)
+            folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -193,7 +202,7 @@ def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

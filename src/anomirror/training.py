@@ -139,7 +139,7 @@ def use_bf16(precision: Precision, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -195,7 +195,7 @@ def train(
             group.setdefault("initial_lr", group["lr"])
     if run.average is not None:
         run.averaged = {
-            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.average))
+            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.average))  # type: ignore[no-untyped-call]
             for name, module in run.modules.items()
         }
     history = _continue_from(checkpoints, run)
@@ -245,9 +245,7 @@ def _one_epoch(
     lost = [name for name, value in means.items() if not math.isfinite(value)]
     if lost or not _finite(run.modules.values()):
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
-        raise DivergenceError(
-            f"training diverged in epoch {epoch}: {what}; lower the learning rate, or try another seed", epoch
-        )
+        raise DivergenceError(f"training diverged in epoch {epoch}: {what}; lower the learning rate, or try another seed", epoch)
     return means
 
 

@@ -1,7 +1,7 @@
 """Named data sets, read from their official files below a data directory; and proxy anomalies, which need no file.
 
-    >>> sorted(DATASETS)[:3]
-    ['cifar10', 'cifar100', 'fashion-mnist']
+>>> sorted(DATASETS)[:3]
+['cifar10', 'cifar100', 'fashion-mnist']
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -208,7 +208,7 @@ class AMA(NetworkDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            autoencoder = [
+            autoencoder: list[dict[str, Any]] = [
                 {"params": list(generator.parameters())},
                 {"params": list(encoder.parameters()), "betas": tuple(self.encoder_betas)},
             ]
@@ -282,7 +282,7 @@ class AMA(NetworkDetector):
         beside = k if self.mirrored and self.interpolation_endpoints == "all" else 1
         weight = self.interpolation_weight / beside
         # every column of chosen is a permutation of the batch, so the mean of D(x, x) over it is that of the batch
-        return [_Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, source=x) for i in range(beside)]
+        return [_Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, own_source=x) for i in range(beside)]
 
     def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[_Term]:
         """L_neg: known anomalies, or synthetic ones as images, beside their own reconstruction."""
@@ -317,9 +317,7 @@ class AMA(NetworkDetector):
     def _raw_score(self, x: Tensor) -> Tensor:
         """The R-score, Eq. (5)."""
         critic = cast(Critic, self.networks_["critic"])
-        return losses.feature_distance(
-            critic.features(self._pair(x, x)), critic.features(self._pair(x, self._reconstruction(x)))
-        )
+        return losses.feature_distance(critic.features(self._pair(x, x)), critic.features(self._pair(x, self._reconstruction(x))))
 
     @torch.no_grad()
     def _finish(self, normal: ImageSet) -> None:
@@ -379,8 +377,9 @@ class _Term:
     weight: float
     x: Tensor
     x_hat: Tensor
-    source: Tensor = None  # type: ignore[assignment]
+    own_source: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        if self.source is None:
-            object.__setattr__(self, "source", self.x)
+    @property
+    def source(self) -> Tensor:
+        """The images of D(x, x): ``x``, unless another order of the same ones is at hand."""
+        return self.x if self.own_source is None else self.own_source

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,7 +39,8 @@ class _Spectral(nn.Module):
                 self.iterate(1)
             u, v = self.u.clone(), self.v.clone()  # the next iteration must not change what autograd has saved
             sigma = u @ self.weight.flatten(1) @ v
-            return self.weight / sigma.clamp_min(1e-12)
+            normalized: Tensor = self.weight / sigma.clamp_min(1e-12)
+            return normalized
 
 
 class SpectralConv2d(_Spectral, nn.Conv2d):
@@ -80,4 +79,4 @@ def settle(module: nn.Module, times: int = 30) -> None:
     """Power iterations for every normalised layer: needed after its weights were averaged or replaced."""
     for layer in module.modules():
         if isinstance(layer, _Spectral):
-            cast(_Spectral, layer).iterate(times)
+            layer.iterate(times)

@@ -53,9 +53,7 @@ def score_densities(groups: Mapping[str, np.ndarray], file: Path, *, label: str,
     figure.savefig(file, dpi=110)
 
 
-def curves(
-    panels: Mapping[str, Mapping[str, Sequence[float]]], file: Path, *, xlabel: str, ylabel: str, **limits: Any
-) -> None:
+def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], file: Path, *, xlabel: str, ylabel: str, **limits: Any) -> None:
     """One panel for each entry, one line for each of its series, all against 1, 2, 3, ..."""
     figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

@@ -1,0 +1,1 @@
+"""Protocols and the runner of measured results."""

@@ -1,0 +1,311 @@
+"""AMA: its step, its switches, its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anomirror import AMA, preset
+from anomirror.data.sample import Sample
+from anomirror.errors import DivergenceError, SettingError
+from anomirror.presets import PRESETS
+from anomirror.training import Batch, Run
+from tests.tiny import TINY, tiny
+
+
+def prepared(**more: Any) -> tuple[AMA, Run, Batch]:
+    """An unfitted AMA with networks, a run and a batch: one step can be taken by hand."""
+    ama = AMA(**{**TINY["ama"], "device": "cpu", "precision": "float32", "negatives_start": 0.0, **more})
+    ama.image_shape_ = (1, 32, 32)
+    networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
+    ama.networks_ = networks.train()
+    run = Run(dict(networks.items()), make_optimizers(), torch.device("cpu"), torch.Generator().manual_seed(0))
+    x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return ama, run, Batch(x, torch.zeros(8, dtype=torch.bool))
+
+
+def parameters(ama: AMA) -> dict[str, list[Tensor]]:
+    return {name: [p.detach().clone() for p in network.parameters()] for name, network in ama.networks_.items()}
+
+
+def moved(before: list[Tensor], after: list[Tensor]) -> list[bool]:
+    return [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+
+
+def test_each_update_moves_every_parameter_it_claims_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ama, run, batch = prepared(critic_steps=2)
+    update = Run.update
+    updates: list[str] = []
+
+    def watched(self: Run, optimizer: str, loss: Tensor) -> None:
+        before = parameters(ama)
+        update(self, optimizer, loss)
+        after = parameters(ama)
+        claimed = {"critic": {"critic"}, "autoencoder": {"encoder", "generator"}}[optimizer]
+        for name in before:
+            changes = moved(before[name], after[name])
+            assert all(changes) if name in claimed else not any(changes), (optimizer, name)
+        updates.append(optimizer)
+
+    monkeypatch.setattr(Run, "update", watched)
+    ama._step(batch, run)
+    assert updates == ["critic", "critic", "autoencoder"]
+
+
+def test_images_are_reconstructed_once_per_minibatch_whatever_the_critic_steps() -> None:
+    for critic_steps in (1, 5):
+        ama, run, batch = prepared(critic_steps=critic_steps, interpolation=None, negatives=None)
+        calls: list[str] = []
+        for name in ("encoder", "generator"):
+            ama.networks_[name].register_forward_hook(lambda *_, name=name: calls.append(name))
+        ama._step(batch, run)
+        assert calls == ["encoder", "generator"]
+
+
+def test_the_interpolation_term_gives_encoder_and_generator_a_gradient() -> None:
+    ama, run, batch = prepared()
+    z = ama.networks_["encoder"](batch.normal)
+    terms = ama._interpolations(batch.normal, z, run)
+    assert len(terms) == 3
+    loss = sum(ama.networks_["critic"](ama._pair(t.x, t.x_hat)).mean() for t in terms)
+    loss.backward()  # type: ignore[union-attr]
+    for name in ("encoder", "generator"):
+        gradients = [p.grad for p in ama.networks_[name].parameters()]
+        assert all(g is not None and float(g.abs().sum()) > 0 for g in gradients), name
+
+
+def test_the_objective_by_hand() -> None:
+    """With the critic replaced by D(pair) = mean of the second image, every gap is a difference of means."""
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, pair: Tensor) -> Tensor:
+            return self.scale * pair[:, 1:].mean((1, 2, 3))
+
+    ama, run, batch = prepared()
+    ama.networks_["critic"] = Mean()
+    x = batch.normal
+    z = ama.networks_["encoder"](x)
+    x_hat = ama.networks_["generator"](z)
+    from anomirror.detectors.ama import _Term
+
+    gaps, _ = ama._gaps([_Term("gap", 1.0, x, x_hat)], run)
+    assert float(gaps[0].detach()) == pytest.approx(float((x.mean() - x_hat.mean()).detach()), abs=1e-6)
+    (negative,) = ama._negatives(batch, z, run)
+    assert negative.weight == -ama.negatives_weight
+    gaps, _ = ama._gaps([negative], run)
+    assert float(gaps[0].detach()) == pytest.approx(float((negative.x.mean() - negative.x_hat.mean()).detach()), abs=1e-6)
+
+
+def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batch() -> None:
+    ama, run, batch = prepared(negatives_share=0.25)
+    z = ama.networks_["encoder"](batch.normal)
+    (term,) = ama._negatives(batch, z, run)
+    assert term.x.shape == (2, 1, 32, 32)
+    assert not term.x.requires_grad
+    assert term.x_hat.requires_grad
+
+
+def test_literal_negatives_stand_beside_normal_images() -> None:
+    ama, run, batch = prepared(negatives_literal=True, negatives_share=0.25)
+    (term,) = ama._negatives(batch, ama.networks_["encoder"](batch.normal), run)
+    assert torch.equal(term.x, batch.normal[:2])
+
+
+def test_known_anomalies_replace_synthetic_negatives() -> None:
+    ama, run, batch = prepared()
+    known = torch.zeros(8, dtype=torch.bool)
+    known[6:] = True
+    marked = Batch(batch.images, known)
+    (term,) = ama._negatives(marked, ama.networks_["encoder"](marked.normal), run)
+    assert torch.equal(term.x, batch.images[6:])
+
+
+def test_negatives_start_at_their_share_of_the_run() -> None:
+    ama, run, batch = prepared(negatives_start=0.5)
+    run.total_steps = 10
+    run.step = 4
+    assert "gap_negative" not in ama._step(batch, run)
+    run.step = 5
+    assert "gap_negative" in ama._step(batch, run)
+
+
+def test_neither_negatives_nor_interpolations_enter_the_batch_norm_statistics() -> None:
+    with_both, run, batch = prepared()
+    with_both._step(batch, run)
+    without, run, batch = prepared(interpolation=None, negatives=None)
+    without._step(batch, run)
+    for name in ("encoder", "generator"):
+        expected = dict(without.networks_[name].named_buffers())
+        for key, buffer in with_both.networks_[name].named_buffers():
+            if not key.endswith("num_batches_tracked"):
+                assert torch.equal(buffer, expected[key]), key
+
+
+def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
+    class Pixels(nn.Module):
+        def features(self, pair: Tensor) -> Tensor:
+            return pair.sum((2, 3))
+
+    ama, _, batch = prepared()
+    ama.networks_.eval()
+    ama.networks_["critic"] = Pixels()
+    with torch.no_grad():
+        x_hat = ama._reconstruction(batch.normal)
+        expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
+        assert torch.allclose(ama._raw_score(batch.normal), expected, rtol=1e-4)
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "not mirrored": {"mirrored": False},
+    "no interpolation": {"interpolation": None},
+    "one endpoint": {"interpolation_endpoints": "one"},
+    "five endpoints": {"interpolation": 5},
+    "no negatives": {"negatives": None},
+    "outward": {"negatives": "outward"},
+    "box": {"negatives": "box"},
+    "literal": {"negatives_literal": True},
+    "no spectral norm": {"spectral": False, "gradient_penalty": 10.0},
+    "five critic steps": {"critic_steps": 5},
+    "no averages": {"average": None, "recompute_statistics": False},
+    "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
+    "nothing held out": {"heldout": 0.0},
+    "R-score": {"scorer": "negate"},
+    "float32": {"precision": "float32"},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarray) -> None:
+    arguments = {"negatives_start": 0.0, **SWITCHES[name]}
+    switched = tiny("ama", **arguments).fit(clothes)
+    plain = tiny("ama", negatives_start=0.0).fit(clothes)
+    assert np.isfinite(switched.score_samples(clothes[:20])).all()
+    assert not np.array_equal(switched.score_samples(clothes[:20]), plain.score_samples(clothes[:20]))
+    if name == "not mirrored":
+        assert next(switched.networks_["critic"].parameters()).shape[1] == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_larger_pictures(size: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, size, size - 7, 3), dtype=np.uint8)
+    ama = tiny("ama", batch_size=4, epochs=1, epoch_steps=1, generator_width=4, critic_width=4).fit(images)
+    assert ama.image_shape_ == (3, size, size)
+    assert ama.explain(images[:2]).shape == (2, size, size - 7)  # type: ignore[attr-defined]
+
+
+def test_image_size_scales_with_the_aspect_kept() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 100, 50), dtype=np.uint8)
+    ama = tiny("ama", image_size=64).fit(images)
+    assert ama.image_shape_ == (1, 64, 64)
+    assert ama.explain(images).shape == (10, 100, 50)  # type: ignore[attr-defined]
+
+
+def test_reconstructions_are_images(clothes: np.ndarray) -> None:
+    ama = tiny("ama").fit(clothes)
+    x_hat = ama.reconstruct(clothes[:3])  # type: ignore[attr-defined]
+    assert x_hat.shape == (3, 32, 32, 1)
+    assert x_hat.dtype == np.float32
+    assert x_hat.min() >= 0
+    assert x_hat.max() <= 1
+
+
+def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(sample: Sample) -> None:
+    ama = tiny("ama", epochs=3, epoch_steps=60, learning_rate=1e-3, generator_width=16).fit(sample.train[:1000])
+    normal = sample.normal[:100]
+    planted = normal.copy()
+    planted[:, :6, :6] = 255  # a corner where clothes are rarely
+    dark = ama.explain(normal)  # type: ignore[attr-defined]
+    bright = ama.explain(planted)  # type: ignore[attr-defined]
+    assert np.mean(dark > 0) < 0.03
+    assert np.mean(bright[:, :6, :6]) > 10 * np.mean(dark)
+    assert np.median(bright[:, :6, :6]) > np.median(bright[:, 10:, 10:])
+
+
+def test_the_history_holds_every_term(clothes: np.ndarray) -> None:
+    history = tiny("ama", negatives_start=0.0).fit(clothes).history_
+    assert [row["epoch"] for row in history] == [1, 2]
+    names = {"gap", "gap_interpolation", "gap_negative", "latent_norm", "penalty", "raw_train", "raw_heldout", "step"}
+    assert names <= history[0].keys()
+
+
+def test_a_monitor_sees_the_scoring_state_after_every_epoch(clothes: np.ndarray, digits: np.ndarray) -> None:
+    seen: list[float] = []
+
+    def monitor(ama: Any) -> dict[str, float]:
+        seen.append(float(ama.score_samples(digits).mean()))
+        return {"digits": seen[-1]}
+
+    plain = tiny("ama").fit(clothes)
+    ama = tiny("ama", monitor=monitor).fit(clothes)
+    assert [row["digits"] for row in ama.history_] == seen
+    assert len(set(seen)) == 2
+    assert np.array_equal(plain.raw_scores(digits), ama.raw_scores(digits))  # watching changes nothing
+
+
+def test_bf16_training_learns_like_float32(clothes: np.ndarray) -> None:
+    gaps = [tiny("ama", precision=p, epochs=3).fit(clothes).history_[-1]["gap"] for p in ("float32", "bf16")]
+    assert gaps[1] == pytest.approx(gaps[0], rel=0.2)
+
+
+def test_growth_without_bound_stops_with_the_epoch(clothes: np.ndarray) -> None:
+    with pytest.raises(DivergenceError, match="epoch 1"):
+        tiny("ama", spectral=False, learning_rate=30.0, epochs=3).fit(clothes)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "negatives": ({"negatives": "sideways"}, "negatives='sideways'"),
+    "k": ({"interpolation": 0}, "interpolation=0: expected k from 1"),
+    "share": ({"negatives_share": 0.0}, "negatives_share=0.0"),
+    "width": ({"critic_width": 0}, "critic_width=0: expected at least 1"),
+    "rate": ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a positive"),
+    "betas": ({"betas": (0.5,)}, "betas=.* expected two numbers"),
+    "epochs": ({"epochs": 0}, "epochs=0"),
+    "calibration": ({"calibration": "heldout", "heldout": 0.0}, "needs heldout > 0"),
+    "average": ({"average": 1.5}, "average=1.5"),
+    "drops": ({"lr_drops": (30, 60)}, "shares of the run"),
+    "size": ({"image_size": 50}, "image_size=50: choose one of 32, 64"),
+    "type": ({"epochs": "many"}, "epochs='many'"),
+    "precision": ({"precision": "fp8"}, "precision='fp8'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_parameter_is_named_with_the_way_out(name: str, clothes: np.ndarray) -> None:
+    arguments, message = BAD[name]
+    with pytest.raises(SettingError, match=message):
+        tiny("ama", **arguments).fit(clothes)
+
+
+@pytest.mark.parametrize("name", PRESETS["ama"])
+def test_presets_are_valid_arguments(name: str) -> None:
+    AMA(**preset("ama", name))._validate()
+
+
+def test_paper_presets_are_the_paper() -> None:
+    cifar, svhn, grey = (preset("ama", f"paper-{name}") for name in ("cifar10", "svhn", "grey"))
+    assert (cifar["negatives"], svhn["negatives"], grey["negatives"]) == ("inward", "outward", "outward")
+    for paper in (cifar, svhn, grey):
+        assert (paper["epochs"], paper["batch_size"], paper["critic_steps"], paper["learning_rate"]) == (100, 256, 5, 3e-4)
+        assert paper["average"] is None
+        assert (paper["interpolation_weight"], paper["negatives_weight"], paper["latent_weight"]) == (0.5, 5.0, 1.0)
+    ama = AMA(**cifar)
+    ama.image_shape_ = (3, 32, 32)
+    networks, _ = ama._build((3, 32, 32))
+    assert {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()} == {
+        "encoder": 1_183_616,
+        "generator": 4_276_739,
+        "critic": 1_057_664,
+    }
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(SettingError, match="ama has no preset 'gpu': choose one of cpu, default"):
+        preset("ama", "gpu")

@@ -1,0 +1,214 @@
+"""The command line as a user meets it: exit codes, streams, files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomirror import load
+from anomirror.data.sample import Sample
+from tests.tiny import TINY
+
+SETTINGS = [word for key, value in TINY["ama"].items() for word in ("--set", f"{key}={value}")]
+
+
+def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
+    """good/ (64 clothes), defects/ (20 digits), and a fitted model/."""
+    root = tmp_path_factory.mktemp("cli")
+    for name, images in (("good", sample.train[:64]), ("defects", sample.anomalies[:20])):
+        (root / name).mkdir()
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(root / name / f"{index:02d}.png")
+    done = run("fit", root / "good", "--out", root / "model", "--device", "cpu", *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()  # pytest's difference of long bytes fills the memory
+
+
+def failed(done: subprocess.CompletedProcess[str], message: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate", "info", "methods"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"anomirror {command}" in done.stdout
+
+
+def test_fit_writes_a_model_that_python_loads_and_cleans_up(place: Path) -> None:
+    model = load(place / "model", device="cpu")
+    assert model.trained_on_ == 61  # 64 less the 5 % held out
+    assert not (place / "model.partial").exists()
+
+
+def test_score_prints_one_row_per_image_in_order(place: Path) -> None:
+    done = run("score", place / "model", place / "good", "--device", "cpu")
+    assert done.returncode == 0
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["path", "raw_score", "score", "decision", "is_anomaly", "error"]
+    assert [Path(row["path"]).name for row in rows] == [f"{i:02d}.png" for i in range(64)]
+    model = load(place / "model", device="cpu")
+    np.testing.assert_allclose([float(r["raw_score"]) for r in rows], model.raw_scores(place / "good"), rtol=1e-4)
+    assert all(r["is_anomaly"] == str(int(float(r["decision"]) < 0)) for r in rows)
+
+
+def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_ends_0(place: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        Image.fromarray(np.full((28, 28), 50 * index, np.uint8)).save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes(b"broken")
+    done = run("score", place / "model", tmp_path, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 images could not be read" in done.stderr
+    with (tmp_path / "s.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert rows[1]["raw_score"] == ""
+    maps = sorted((tmp_path / "maps").iterdir())
+    assert [m.name for m in maps] == ["0-0.png", "1-2.png"]
+    with Image.open(maps[0]) as picture:
+        assert picture.size == (28, 28)
+
+
+def test_a_folder_of_only_unreadable_pictures_still_gives_rows(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"broken")
+    done = run("score", place / "model", tmp_path, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "not an image" in done.stdout
+
+
+def test_evaluate_as_json_prints_only_json(place: Path) -> None:
+    done = run("evaluate", place / "model", "--normal", place / "good", "--anomalies", place / "defects", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["normal"], result["anomalies"]) == (64, 20)
+    assert 0 <= result["score"]["auroc"] <= 1
+    assert len(result["raw_score"]["fpr95_ci"]) == 2
+
+
+def test_evaluate_info_and_methods_print_tables(place: Path) -> None:
+    done = run("evaluate", place / "model", "--normal", place / "good", "--anomalies", place / "defects")
+    assert "AUROC" in done.stdout
+    assert "trained_on" in run("info", place / "model").stdout
+    assert json.loads(run("info", place / "model", "--json").stdout)["method"] == "ama"
+    methods = run("methods").stdout
+    assert all(name in methods for name in ("ama", "pca", "knn", "paper-cifar10"))
+
+
+def test_arrays_lists_single_images_and_data_sets_are_data(place: Path, tmp_path: Path, sample: Sample) -> None:
+    np.save(tmp_path / "a.npy", sample.normal[:5, ..., None])
+    (tmp_path / "list.txt").write_text(f"{place}/good/00.png\n{place}/good/01.png\n")
+    for data, count in ((tmp_path / "a.npy", 5), (tmp_path / "list.txt", 2), (place / "good" / "00.png", 1)):
+        done = run("score", place / "model", data)
+        assert len(done.stdout.splitlines()) == count + 1, done.stderr
+    failed(run("score", place / "model", "mnist", ANOMIRROR_DATA=str(tmp_path)), "put the data set's official file there")
+    failed(run("score", place / "model", "mnist", ANOMIRROR_DATA=""), "need --data-dir")
+
+
+def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('n_neighbors = 3\nscorer = "gaussian"\nimage_size = "none"\n')
+    done = run(
+        *("fit", place / "good", "--anomalies", place / "defects", "--out", tmp_path / "knn", "--method", "knn"),
+        *("--config", tmp_path / "c.toml", "--set", "n_components=5"),
+    )
+    assert done.returncode == 0, done.stderr
+    model = load(tmp_path / "knn")
+    assert (model.get_params()["n_neighbors"], model.get_params()["n_components"]) == (3, 5)
+    done = run("fit", place / "good", "--anomalies", place / "defects", "--out", tmp_path / "ama", *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert "gap_negative" in (tmp_path / "ama" / "history.csv").read_text()
+
+
+def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    good = place / "good"
+    failed(run("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
+    failed(run("fit", good, "--out", out, "--method", "svm"), "svm has no preset 'cpu'")
+    failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
+    failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
+    failed(run("fit", good, "--out", out, "--set", "epochs=many"), "epochs='many'")
+    failed(run("fit", good, "--out", out, "--set", "epochs"), "expected key=value")
+    failed(run("fit", good, "--out", out, "--config", tmp_path / "no.toml"), "No such file")
+    failed(run("fit", good, "--out", out, "--device", "abacus"), "use cpu")
+    failed(run("fit", good, "--out", place / "model"), "exists already")
+    failed(run("score", tmp_path, good), "model.json: missing")
+    failed(run("score", place / "model", tmp_path), "no image in this folder")
+    failed(run("info", tmp_path / "nothing"), "no such model folder")
+    assert not out.exists()
+    for done in (run("fit", good), run("nonsense"), run("fit", good, "--out")):
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_path: Path) -> None:
+    for index in range(20):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    (tmp_path / "7.png").write_bytes(b"broken")
+    done = run("fit", tmp_path, "--out", tmp_path / "m", "--method", "pca")
+    failed(done, "1 of 20 files cannot be read")
+    assert "7.png: not an image" in done.stderr
+    assert "--skip-bad" in done.stderr
+    done = run("fit", tmp_path, "--out", tmp_path / "m", "--method", "pca", "--skip-bad")
+    assert done.returncode == 0
+    assert "fitted on 19 of 20 images" in done.stderr
+
+
+def test_maps_of_a_method_without_them_are_refused(place: Path, tmp_path: Path) -> None:
+    assert run("fit", place / "good", "--out", tmp_path / "m", "--method", "pca").returncode == 0
+    failed(run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"), "pca has no maps")
+
+
+def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -> None:
+    arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--set", "epochs=40"]
+    assert run(*arguments, "--out", tmp_path / "whole").returncode == 0
+    command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments), "--out", str(tmp_path / "killed")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        checkpoint = tmp_path / "killed.partial" / "checkpoint.safetensors"
+        for _ in range(600):
+            if checkpoint.exists():
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed").exists()
+    failed(run(*arguments, "--out", tmp_path / "killed"), "pass --resume")
+    failed(run(*arguments, "--seed", "5", "--resume", "--out", tmp_path / "killed"), "random_state was 0, is 5")
+    resumed = run(*arguments, "--resume", "--out", tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    weights = [digest(tmp_path / name / "weights.safetensors") for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+    assert not checkpoint.parent.exists()
+
+
+def test_resume_without_a_checkpoint_starts_afresh_and_on_a_finished_model_changes_nothing(place: Path, tmp_path: Path) -> None:
+    arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--resume", "--out", tmp_path / "m"]
+    assert run(*arguments).returncode == 0
+    before = {file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()}
+    again = run(*arguments)
+    assert again.returncode == 0
+    assert "complete already" in again.stderr
+    assert before == {file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()}

@@ -1,0 +1,279 @@
+"""Any input becomes a set of images of one shape; bad input is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from torch.utils.data import Dataset
+
+from anomirror.errors import ImageError, InputError, SettingError
+from anomirror.images import (
+    FileImages,
+    Frame,
+    Joined,
+    Subset,
+    check_files,
+    decode,
+    find_files,
+    fingerprint,
+    iterate,
+    open_images,
+    to_network,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def picture(*shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five grey PNGs, one of them in a subfolder, and things that are no images."""
+    (tmp_path / "sub").mkdir()
+    for index in range(4):
+        Image.fromarray(picture(30, 20)).save(tmp_path / f"{index}.png")
+    Image.fromarray(picture(40, 40)).save(tmp_path / "sub" / "deep.PNG")
+    (tmp_path / "notes.md").write_text("no image")
+    return tmp_path
+
+
+def test_pixels_span_minus_one_to_one() -> None:
+    assert to_network(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    assert to_network(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("shape", [(4, 28, 28), (4, 28, 28, 1), (4, 1, 28, 28)])
+def test_layouts_of_one_array_are_the_same_images(shape: tuple[int, ...]) -> None:
+    images = np.arange(4 * 28 * 28, dtype=np.uint32).reshape(shape) % 256
+    opened = open_images(images.astype(np.uint8))
+    assert opened.shape == (1, 32, 32)
+    assert_array_equal(opened.take([2])[0, 0, 2:30, 2:30].numpy().ravel(), images.reshape(4, -1)[2])
+
+
+def test_channels_are_the_smaller_axis_and_a_tie_is_refused() -> None:
+    assert open_images(picture(2, 12, 40, 40)).shape == (12, 64, 64)
+    assert open_images(picture(2, 40, 40, 12)).shape == (12, 64, 64)
+    with pytest.raises(InputError, match="which one is channels cannot be told"):
+        open_images(picture(2, 8, 9, 8))
+    assert open_images(picture(2, 3, 9, 8), shape=(3, 32, 32)).shape == (3, 32, 32)
+
+
+def test_floats_and_bytes_of_one_image_reach_the_network_alike() -> None:
+    images = picture(3, 32, 32)
+    a, b = (to_network(open_images(x).take([0, 1, 2])) for x in (images, (images / 255.0)))
+    assert_allclose(a, b, atol=1e-6)
+
+
+def test_sixteen_bit_and_boolean_arrays_use_their_own_range() -> None:
+    deep = np.array([[[0, 65535]]], np.uint16)
+    values = open_images(deep).take([0])
+    assert (float(values.min()), float(values.max())) == (0.0, 1.0)
+    assert open_images(np.ones((1, 2, 2), bool)).take([0]).max() == 255
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((0, 8, 8), np.uint8), "the array is empty"),
+        (np.zeros((8, 8), np.uint8), r"image\[None\]"),
+        (np.zeros((2, 8, 8, 8, 1), np.uint8), "expected images as"),
+        (np.array(["a"], object), "expected images as"),
+        (np.full((2, 8, 8), -1.0), "float pixels from -1 to -1"),
+        (np.full((2, 8, 8), 300), "integer pixels from 300"),
+        (np.full((2, 8, 8), np.inf), "image 0 holds NaN or infinity"),
+        (np.zeros((2, 8, 8), complex), "expected uint8"),
+        (np.zeros((2, 0, 8, 1), np.uint8), "hold no pixel"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(array: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_images(array)
+
+
+def test_small_images_are_padded_in_the_middle_and_keep_their_pixels() -> None:
+    frame = Frame.choose(28, 20, None)
+    assert frame == Frame(32, resize=False)
+    image = torch.from_numpy(picture(1, 28, 20))
+    framed = frame.put(image)
+    assert framed.shape == (1, 32, 32)
+    assert_array_equal(framed[:, 2:30, 6:26], image)
+    assert int(framed.sum()) == int(image.sum())
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 20), (20, 30), (100, 50), (33, 64), (300, 200), (7, 1)])
+@pytest.mark.parametrize("image_size", [None, 32, 64])
+def test_framing_keeps_the_aspect_and_can_be_taken_back(height: int, width: int, image_size: int | None) -> None:
+    frame = Frame.choose(height, width, image_size)
+    top, left, inner_height, inner_width = frame.inner(height, width)
+    assert inner_height / inner_width == pytest.approx(height / width, rel=0.5 / min(inner_height, inner_width) + 0.05)
+    assert max(top * 2 + inner_height, left * 2 + inner_width) <= frame.size
+    maps = frame.put(torch.ones(2, 1, height, width))[:, 0]
+    back = frame.take_out(maps, height, width)
+    assert back.shape == (2, height, width)
+    assert_allclose(back, 1.0, atol=1e-5)
+
+
+def test_only_the_networks_sizes_are_allowed() -> None:
+    with pytest.raises(SettingError, match="image_size=48: choose one of 32, 64, 128, 256"):
+        open_images(picture(2, 40, 40), image_size=48)
+    assert open_images(picture(1, 600, 300)).shape == (1, 256, 256)
+
+
+def test_a_folder_is_searched_recursively_in_order(folder: Path) -> None:
+    images = open_images(folder)
+    assert [Path(n).name for n in images.names] == ["0.png", "1.png", "2.png", "3.png", "deep.PNG"]
+    assert images.shape == (1, 32, 32)
+    assert images.take([0, 4]).shape == (2, 1, 32, 32)
+    assert images.native_size(0) == (30, 20)
+
+
+def test_a_list_of_paths_a_text_file_and_one_file(folder: Path) -> None:
+    (folder / "list.txt").write_text("# two\n0.png\n\nsub/deep.PNG\n")
+    assert len(open_images(folder / "list.txt")) == 2
+    assert len(open_images([folder / "0.png", folder / "1.png"])) == 2
+    assert len(open_images(str(folder / "0.png"))) == 1
+
+
+def test_arrays_in_files(tmp_path: Path) -> None:
+    images = picture(3, 28, 28)
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "b.npz", images)
+    np.savez(tmp_path / "c.npz", images, images)
+    np.save(tmp_path / "d.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "e.npy").write_bytes(b"nonsense")
+    for name in ("a.npy", "b.npz"):
+        assert_array_equal(open_images(tmp_path / name).take([1])[0, 0, 2:30, 2:30], images[1])
+    with pytest.raises(InputError, match="holds 2 arrays"):
+        open_images(tmp_path / "c.npz")
+    for name in ("d.npy", "e.npy"):  # a pickle is never opened
+        with pytest.raises(InputError, match="not a readable array"):
+            open_images(tmp_path / name)
+    with pytest.raises(ImageError, match="no such file"):
+        open_images(tmp_path / "f.npy")
+
+
+def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file or folder"):
+        find_files(tmp_path / "nothing")
+    with pytest.raises(ImageError, match="no image in this folder"):
+        find_files(tmp_path)
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(ImageError, match="names no file"):
+        find_files(tmp_path / "list.txt")
+
+
+def test_corrupt_files_are_listed_with_their_reason(folder: Path) -> None:
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    (folder / "a.jpg").write_text("not a picture")
+    images, bad = check_files(open_images(folder))
+    assert [Path(name).name for name, _ in bad] == ["1.png", "a.jpg"]
+    assert bad[1][1] == "not an image that can be identified"
+    assert len(images) == 4
+    assert images.in_memory
+
+
+def test_when_no_file_can_be_read_the_first_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("x")
+    with pytest.raises(ImageError, match="none of 1 files can be read"):
+        open_images(tmp_path)
+
+
+def test_a_set_larger_than_the_limit_is_not_kept_in_memory(folder: Path) -> None:
+    opened = open_images(folder)
+    kept, _ = check_files(opened)
+    streamed, _ = check_files(opened, memory_limit=100)
+    assert isinstance(streamed, FileImages)
+    assert not streamed.in_memory
+    assert torch.equal(kept.take(range(5)), streamed.take(range(5)))
+    assert fingerprint(kept) == fingerprint(streamed)
+
+
+def test_worker_processes_bring_the_same_batches(folder: Path) -> None:
+    images = open_images(folder)
+    order = [[4, 0], [1, 2, 3]]
+    before = torch.get_rng_state()
+    alone, together = (list(iterate(images, order, workers)) for workers in (0, 2))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("CMYK", 3), ("I;16", 1)]
+)
+def test_every_pixel_mode_is_grey_or_rgb(tmp_path: Path, mode: str, channels: int) -> None:
+    base = Image.fromarray((picture(9, 7) / 255 * 65535).astype(np.uint16)) if mode == "I;16" else None
+    image = base or Image.fromarray(picture(9, 7, 3)).convert(mode)
+    file = tmp_path / "a.tif"
+    image.save(file)
+    assert decode(str(file)).shape == (channels, 9, 7)
+    assert decode(str(file), 3).shape == (3, 9, 7)
+
+
+def test_sixteen_bit_files_are_scaled_not_cut(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert decode(str(tmp_path / "a.png")).tolist() == [[[0, 128, 255]]]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(10, 20, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert decode(str(tmp_path / "a.jpg")).shape == (3, 20, 10)
+    assert open_images(tmp_path).native_size(0) == (20, 10)
+
+
+class Pairs(Dataset[tuple[object, int]]):
+    def __init__(self, images: list[object]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        return self.images[index], 7
+
+
+def test_torch_datasets_of_arrays_tensors_and_pictures() -> None:
+    image = picture(20, 24, 3)
+    forms = [image, torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image), image.astype(np.float32) / 255]
+    for form in forms:
+        opened = open_images(Pairs([form, form]))
+        assert opened.shape == (3, 32, 32)
+        assert_allclose(
+            to_network(opened.take([0, 1]))[1, :, 6:26, 4:28],
+            to_network(torch.from_numpy(image).permute(2, 0, 1)),
+            atol=1e-6,
+        )
+    with pytest.raises(ImageError, match="image 1 of the dataset has 1 channels, not 3"):
+        open_images(Pairs([image, image[..., 0]])).take([0, 1])
+    with pytest.raises(ImageError, match="empty"):
+        open_images(Pairs([]))
+
+
+def test_subsets_and_joins_keep_names_and_order(folder: Path) -> None:
+    files, array = open_images(folder), open_images(picture(3, 28, 28))
+    subset = Subset(files, [4, 1])
+    assert [Path(n).name for n in subset.names] == ["deep.PNG", "1.png"]
+    assert subset.native_size(0) == (40, 40)
+    joined = Joined(files, array)
+    assert len(joined) == 8
+    assert torch.equal(joined.take([0, 6]), torch.cat([files.take([0]), array.take([1])]))
+    assert joined.native_size(7) == (28, 28)
+    with pytest.raises(ImageError, match="cannot be joined"):
+        Joined(files, open_images(picture(3, 40, 40)))
+
+
+def test_the_fingerprint_changes_with_a_pixel_and_with_the_number() -> None:
+    images = picture(10, 8, 8)
+    changed = images.copy()
+    changed[4, 3, 3] ^= 1
+    prints = {fingerprint(open_images(x)) for x in (images, changed, images[:9])}
+    assert len(prints) == 3

@@ -1,0 +1,145 @@
+"""Model folders: atomic, validated, and naming what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomirror import Detector, load
+from anomirror.errors import InputError, ModelFileError
+from anomirror.storage import read_history, replacing, write_history
+from tests.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def fitted(clothes: np.ndarray) -> Detector:
+    return tiny("ama").fit(clothes)
+
+
+@pytest.fixture
+def model(fitted: Detector, tmp_path: Path) -> Path:
+    fitted.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_model_is_three_files_and_nothing_else_is_left(model: Path) -> None:
+    assert sorted(p.name for p in model.iterdir()) == ["history.csv", "model.json", "weights.safetensors"]
+    assert [p.name for p in model.parent.iterdir()] == ["model"]
+
+
+def test_the_history_is_a_table_of_every_term(model: Path) -> None:
+    rows = read_history(model / "history.csv")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert {"gap", "gap_interpolation", "latent_norm", "penalty", "raw_train", "raw_heldout", "step"} <= rows[0].keys()
+
+
+def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+    def apply(model: Path) -> None:
+        card = json.loads((model / file).read_text())
+        change(card)
+        (model / file).write_text(json.dumps(card))
+
+    return apply
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no card": (lambda m: (m / "model.json").unlink(), "model.json: missing"),
+    "truncated card": (lambda m: (m / "model.json").write_text('{"format": 1,'), "truncated or not JSON"),
+    "binary card": (lambda m: (m / "model.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+    "newer": (edit("model.json", lambda c: c.update(format=2)), "format 2, this release reads up to 1; upgrade"),
+    "unknown key": (edit("model.json", lambda c: c.update(hook="os.system")), "hook: Extra inputs are not permitted"),
+    "missing key": (edit("model.json", lambda c: c.pop("offset")), "offset: Field required"),
+    "wrong type": (edit("model.json", lambda c: c.update(offset="low")), "offset: Input should be a valid number"),
+    "unknown method": (edit("model.json", lambda c: c.update(method="os.system")), "no method named 'os.system'"),
+    "unknown parameter": (
+        edit("model.json", lambda c: c.update(parameters={"callback": "x"})),
+        "ama has no parameter 'callback'",
+    ),
+    "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
+    "other widths": (
+        edit("model.json", lambda c: c["parameters"].update(critic_width=9)),  # type: ignore[index, attr-defined]
+        "do not fit together",
+    ),
+    "absurd size": (edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])), "image_shape: Value error"),
+    "no weights": (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors: missing"),
+    "truncated weights": (
+        lambda m: (m / "weights.safetensors").write_bytes((m / "weights.safetensors").read_bytes()[:-10]),
+        "truncated or changed",
+    ),
+    "no history": (lambda m: (m / "history.csv").unlink(), "history.csv: missing"),
+    "text in history": (lambda m: (m / "history.csv").write_text("epoch\nsoon\n"), "not a table of numbers"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_model_is_refused_and_the_damage_named(model: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    damage(model)
+    with pytest.raises(ModelFileError, match=message):
+        load(model)
+
+
+def test_weights_that_are_no_safetensors_are_refused_even_with_a_matching_hash(model: Path) -> None:
+    import hashlib
+
+    torch.save({"x": torch.zeros(2)}, model / "weights.safetensors")  # a pickle
+    digest = hashlib.sha256((model / "weights.safetensors").read_bytes()).hexdigest()
+    edit("model.json", lambda c: c.update(weights_sha256=digest))(model)
+    with pytest.raises(ModelFileError, match="not a readable safetensors file"):
+        load(model)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no such model folder"):
+        load(tmp_path / "nothing")
+
+
+def test_an_existing_model_is_kept_unless_told_otherwise(fitted: Detector, model: Path) -> None:
+    before = (model / "model.json").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        fitted.save(model)
+    assert (model / "model.json").read_bytes() == before
+    fitted.save(model, overwrite=True)
+    load(model)
+
+
+def test_a_folder_that_is_no_model_is_never_overwritten(fitted: Detector, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("dear")
+    with pytest.raises(InputError, match="is not a model"):
+        fitted.save(tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "a.txt").read_text() == "dear"
+
+
+def test_a_failing_write_leaves_the_old_model(fitted: Detector, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (model / "model.json").read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("anomirror.storage.write_history", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        fitted.save(model, overwrite=True)
+    assert (model / "model.json").read_bytes() == before
+    assert [p.name for p in model.parent.iterdir()] == ["model"]
+
+
+def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), replacing(target) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_history_survives_the_round_trip(tmp_path: Path) -> None:
+    rows = [{"epoch": 1.0, "a": 0.1}, {"epoch": 2.0, "a": 1e-30, "b": 5.0}]
+    write_history(tmp_path / "h.csv", rows)
+    assert read_history(tmp_path / "h.csv") == rows
