@@ -11,13 +11,12 @@ from torch import Tensor
 
 def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
     """Eq. (1): E[D(x, x)] - E[D(x, x_hat)], the gap that the critic widens and the autoencoder closes."""
-    gap: Tensor = d_same.mean() - d_other.mean()
-    return gap
+    return d_same.mean() - d_other.mean()
 
 
 def latent_norm(z: Tensor) -> Tensor:
     """E ||z||, not squared: the regulariser of Eq. (2)."""
-    return z.norm(dim=1).mean()
+    return cast(Tensor, z.norm(dim=1)).mean()
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:

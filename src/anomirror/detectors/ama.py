@@ -46,6 +46,7 @@ class AMA(NetworkDetector):
     gradient_penalty : weight of the per-sample penalty; 0 leaves it out.
     critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
     learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
+    relative : divide R(x) by how far the critic puts x from a blank image (see Notes); False is Eq. (5) as it stands.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
     epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
     batch_size : normal images in a minibatch.
@@ -74,10 +75,14 @@ class AMA(NetworkDetector):
 
     Notes
     -----
-    Departures from the paper, each switched off by the argument in brackets: scoring with averaged weights (``average=None``)
-    and recomputed batch-norm statistics (``recompute_statistics=False``). Where the paper is silent: D(x, x) stands beside
-    every endpoint of an interpolation; negatives pass through E and G with the running batch-norm statistics, as they
-    will in scoring, and neither they nor interpolations enter those statistics.
+    Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``average=None``)
+    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=False``):
+    R(x) / || f(x, x) - f(x, blank) ||_1, where blank has the median training pixel everywhere. As reconstructions become
+    good, the critic looks at ever finer detail, and R comes to measure how much detail x has, not how wrong its reconstruction
+    is; the denominator is what the critic would say if nothing of x were reconstructed (docs/stability.md).
+
+    Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
+    the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
 
     References
     ----------
@@ -96,7 +101,7 @@ class AMA(NetworkDetector):
         mirrored: bool = True,
         interpolation: int | None = 3,
         interpolation_weight: float = 0.5,
-        interpolation_endpoints: Literal["all", "one"] = "all",
+        interpolation_endpoints: Literal["all", "one"] = "one",
         negatives: latent.NegativeKind | None = "inward",
         negatives_weight: float = 0.5,
         negatives_share: float = 0.1,
@@ -110,9 +115,10 @@ class AMA(NetworkDetector):
         learning_rate: float = 3e-4,
         betas: Sequence[float] = (0.0, 0.9),
         encoder_betas: Sequence[float] = (0.5, 0.9),
+        relative: bool = True,
         recompute_statistics: bool = True,
-        epochs: int = 15,
-        epoch_steps: int | None = 100,
+        epochs: int = 8,
+        epoch_steps: int | None = 50,
         max_steps: int | None = None,
         batch_size: int = 64,
         lr_drops: Sequence[float] = (0.3, 0.6, 0.9),
@@ -152,6 +158,7 @@ class AMA(NetworkDetector):
         self.learning_rate = learning_rate
         self.betas = betas
         self.encoder_betas = encoder_betas
+        self.relative = relative
         self.recompute_statistics = recompute_statistics
         self.epochs = epochs
         self.epoch_steps = epoch_steps
@@ -315,17 +322,25 @@ class AMA(NetworkDetector):
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
 
     def _raw_score(self, x: Tensor) -> Tensor:
-        """The R-score, Eq. (5)."""
+        """The R-score, Eq. (5); relative to the critic's sensitivity at x unless that is switched off."""
         critic = cast(Critic, self.networks_["critic"])
-        return losses.feature_distance(critic.features(self._pair(x, x)), critic.features(self._pair(x, self._reconstruction(x))))
+        f_same = critic.features(self._pair(x, x))
+        r = losses.feature_distance(f_same, critic.features(self._pair(x, self._reconstruction(x))))
+        if not self.relative:
+            return r
+        f_blank = critic.features(self._pair(x, self.blank_.to(x.device).expand_as(x)))
+        return r / losses.feature_distance(f_same, f_blank).clamp_min(1e-6)
 
     @torch.no_grad()
     def _finish(self, normal: ImageSet) -> None:
         settle(self.networks_["critic"])
+        some = self._some(normal, 256)
+        pixels = torch.cat([x.cpu() for x in self._batches(some)]).transpose(0, 1).flatten(1)
+        self.blank_ = pixels.median(1).values[:, None, None]
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
             recompute(autoencoder, self._batches(normal))
-        residuals = torch.cat([self._residual(x).flatten() for x in self._batches(self._some(normal, 256))])
+        residuals = torch.cat([self._residual(x).flatten() for x in self._batches(some)])
         self.residual_scale_ = max(float(np.quantile(residuals.cpu().numpy(), 0.99)), 1e-6)
 
     def _residual(self, x: Tensor) -> Tensor:
@@ -335,8 +350,14 @@ class AMA(NetworkDetector):
     def _fitted(self) -> dict[str, float]:
         return {"residual_scale": self.residual_scale_}
 
+    def _tensors(self) -> dict[str, Tensor]:
+        return super()._tensors() | {"blank": self.blank_}
+
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
+        self.blank_ = tensors["blank"]
+        if self.blank_.shape != (self.image_shape_[0], 1, 1):
+            raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
         self.residual_scale_ = fitted["residual_scale"]
 
     def _anomalies_per_batch(self, batch_size: int) -> int:

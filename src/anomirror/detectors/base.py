@@ -70,6 +70,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     contamination: float
     scorer: str | Scorer
     skip_bad: bool
+    workers: int = 0
 
     image_shape_: ImageShape
     scorer_: Scorer
@@ -240,10 +241,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if not hasattr(self, "offset_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
 
-    def _batches(self, images: ImageSet, workers: int = 0) -> Iterator[Tensor]:
+    def _batches(self, images: ImageSet) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
         device = choose_device(self.device)
-        for batch in iterate(images, in_batches(len(images), SCORING_BATCH), workers):
+        for batch in iterate(images, in_batches(len(images), SCORING_BATCH), self.workers):
             yield to_network(batch.to(device))
 
     def _stream(self, images: ImageSet) -> Scores:
@@ -297,7 +298,6 @@ class NetworkDetector(Detector):
     calibration: Calibration
     heldout: float
     checkpoint_dir: str | os.PathLike[str] | None
-    workers: int
     verbose: bool
     monitor: Monitor | None
 

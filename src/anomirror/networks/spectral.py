@@ -39,15 +39,14 @@ class _Spectral(nn.Module):
                 self.iterate(1)
             u, v = self.u.clone(), self.v.clone()  # the next iteration must not change what autograd has saved
             sigma = u @ self.weight.flatten(1) @ v
-            normalized: Tensor = self.weight / sigma.clamp_min(1e-12)
-            return normalized
+            return self.weight / sigma.clamp_min(1e-12)
 
 
 class SpectralConv2d(_Spectral, nn.Conv2d):
     """``nn.Conv2d`` with a spectrally normalised weight (as a matrix: out x the rest)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.normalized(), self.bias)
+        return F.conv2d(x, self.normalized(), self.bias, padding=self.kernel_size[0] // 2)
 
 
 class SpectralLinear(_Spectral, nn.Linear):

@@ -1,0 +1,54 @@
+"""Measured cells as a markdown table: mean and standard deviation over seeds.
+
+python -m anomirror.benchmark.tables results/ood/fashion-mnist
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """Every JSON cell below a folder, in order of its file name."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.json"))]
+
+
+def table(cells: list[dict[str, Any]], metric: str = "auroc") -> str:
+    """One row for each method, variant and number of known anomalies; one column for each anomaly set."""
+    values: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    rows: list[tuple[str, str, str]] = []
+    columns = sorted({cell["anomalies"] for cell in cells})
+    for cell in cells:
+        known = cell["known_anomalies"]
+        name = cell["method"] if known is None else f"{cell['method']}, {known['count']} known from {known['set']}"
+        row = (name, cell["variant"], cell["preset"])
+        if row not in rows:
+            rows.append(row)
+        values[(*row, cell["anomalies"])].append(cell["metrics"][metric])
+    heading = [
+        "| method | score | preset | " + " | ".join(f"{cells[0]['normal']} → {c}" for c in columns) + " | seeds |",
+        "|---|---|---|" + "---|" * (len(columns) + 1),
+    ]
+    lines = []
+    for row in rows:
+        found = [values.get((*row, column), []) for column in columns]
+        seeds = max(len(v) for v in found)
+        lines.append(f"| {' | '.join(row)} | {' | '.join(map(_cell, found))} | {seeds} |")
+    return "\n".join(heading + lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    print(table(read_cells(Path(sys.argv[1]))))

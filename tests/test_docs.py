@@ -1,0 +1,109 @@
+"""The README says only what works and what was measured."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomirror.benchmark.tables import read_cells, table
+from anomirror.data.sample import Sample
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path, sample: Sample) -> Path:
+    """The folders that the README's examples name."""
+    for name, images in (
+        ("good-images", sample.train[:40]),
+        ("new-images", sample.normal[:5]),
+        ("defects", sample.anomalies[:10]),
+    ):
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / f"{index}.png")
+    np.save(tmp_path / "good.npy", sample.train[:40])
+    np.save(tmp_path / "new.npy", sample.normal[:5])
+    return tmp_path
+
+
+def test_every_readme_command_runs(place: Path) -> None:
+    """As written, except that trainings are shortened to one step."""
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("anomirror ")]
+    assert len(commands) >= 5
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        if words[1] == "demo":
+            continue  # two minutes; tests/test_demo.py runs it, shortened
+        short = ["--set", "epochs=1", "--set", "epoch_steps=1"] if words[1] == "fit" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "anomirror.cli", *words[1:], *short],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_the_readme_python_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    from anomirror import AMA
+
+    monkeypatch.setattr(AMA.__init__, "__defaults__", _short(AMA))
+    (code,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert (place / "model" / "model.json").is_file()
+
+
+def _short(kind: type) -> tuple[object, ...]:
+    import inspect
+
+    parameters = [p for p in inspect.signature(kind).parameters.values() if p.default is not p.empty]
+    return tuple({"epochs": 1, "epoch_steps": 1}.get(p.name, p.default) for p in parameters)
+
+
+def test_make_has_the_two_commands_of_the_readme() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in README
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_tables_are_those_of_the_measured_cells(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"<!-- (results/\S+) -->\n(.*?)\n\n", text, flags=re.DOTALL)
+    assert found
+    for folder, printed in found:
+        assert printed.strip() == table(read_cells(ROOT / folder)), folder
+
+
+def test_links_within_the_repository_exist() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_the_project_names_no_machine_and_no_host() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in tracked:
+        if name.endswith((".py", ".md", ".toml", ".txt", "Makefile", "run", ".json")) and "test_docs" not in name:
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not re.search(r"/work/|/root/|pypi\.org|farm-", text), name
