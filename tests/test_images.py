@@ -258,6 +258,14 @@ def test_torch_datasets_of_arrays_tensors_and_pictures() -> None:
         open_images(Pairs([]))
 
 
+def test_images_without_a_name_are_numbered() -> None:
+    names = open_images(picture(3, 28, 28)).names
+    assert list(names) == ["image 0", "image 1", "image 2"]
+    assert names[1:] == ["image 1", "image 2"]
+    with pytest.raises(IndexError):
+        names[3]
+
+
 def test_subsets_and_joins_keep_names_and_order(folder: Path) -> None:
     files, array = open_images(folder), open_images(picture(3, 28, 28))
     subset = Subset(files, [4, 1])

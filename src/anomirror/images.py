@@ -122,15 +122,15 @@ class _Numbered(Sequence[str]):
     """Names of images that have none."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self._numbers = range(count)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._numbers)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [f"image {i}" for i in range(*index.indices(self._count))]
-        return f"image {index}"
+            return [f"image {number}" for number in self._numbers[index]]
+        return f"image {self._numbers[index]}"
 
 
 class ArrayImages:
