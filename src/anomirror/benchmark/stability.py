@@ -3,12 +3,14 @@
     python -m anomirror.benchmark.stability --seed 0 --variant after
     python -m anomirror.benchmark.stability --seed 0 --variant after --weight 2
 
-``before``: last weights, their running batch-norm statistics, R as in Eq. (5). ``after``: the defaults. Each training also
+``before``: last weights, their running batch-norm statistics, R as in Eq. (5), the paper's interpolation weight. ``after``: the
+defaults. Each training also
 reports the R-score that the other scoring rule (``relative``) would give. The choice was made on the proxies alone.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +34,7 @@ class Variant(StrEnum):
 
 
 VARIANTS: dict[Variant, dict[str, Any]] = {
-    Variant.BEFORE: {"average": None, "recompute_statistics": False, "relative": False},
+    Variant.BEFORE: {"average": None, "recompute_statistics": False, "relative": False, "interpolation_weight": 0.5},
     Variant.AFTER: {},
 }
 TRAIN, TEST = 6000, 500
@@ -59,8 +61,11 @@ def study(seed: int, variant: Variant, weight: float, data_dir: Path | None) -> 
     train, normal = images[:TRAIN], images[TRAIN : TRAIN + TEST]
     sets = _sets(data_dir)
 
+    kept: dict[int, Any] = {}
+
     def monitor(ama: Any) -> dict[str, float]:
         row: dict[str, float] = {}
+        kept[len(kept) + 1] = copy.deepcopy(ama.networks_)
         own = ama.relative
         try:
             for relative in (False, True):
@@ -78,8 +83,30 @@ def study(seed: int, variant: Variant, weight: float, data_dir: Path | None) -> 
         return row | {f"residual {name}": auroc(-residual, -_residual(ama, x)) for name, x in sets.items()}
 
     ama = AMA(random_state=seed, negatives_weight=weight, monitor=monitor, **VARIANTS[variant]).fit(train)
-    parameters = ama.stored_parameters()
-    return {"seed": seed, "variant": variant.value, "weight": weight, "parameters": parameters, "history": ama.history_}
+    return {
+        "seed": seed,
+        "variant": variant.value,
+        "weight": weight,
+        "parameters": ama.stored_parameters(),
+        "history": ama.history_,
+        "crossed": _crossed(ama, kept, normal, sets),
+    }
+
+
+def _crossed(ama: AMA, kept: dict[int, Any], normal: np.ndarray, sets: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Plain R-score AUROC with the autoencoder of one epoch and the critic of another: which of them forgets?"""
+    rows = []
+    ama.relative = False
+    early, late = 3, max(kept)
+    for autoencoder in (early, late):
+        for critic in (early, late):
+            for name in ("encoder", "generator"):
+                ama.networks_[name] = kept[autoencoder][name]
+            ama.networks_["critic"] = kept[critic]["critic"]
+            raw = ama.raw_scores(normal)
+            found = {name: auroc(-raw, -ama.raw_scores(images)) for name, images in sets.items()}
+            rows.append({"autoencoder_epoch": autoencoder, "critic_epoch": critic, **found})
+    return rows
 
 
 def _residual(ama: AMA, images: np.ndarray) -> np.ndarray:
