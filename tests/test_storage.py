@@ -35,7 +35,7 @@ def test_a_model_is_three_files_and_nothing_else_is_left(model: Path) -> None:
 def test_the_history_is_a_table_of_every_term(model: Path) -> None:
     rows = read_history(model / "history.csv")
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"gap", "gap_interpolation", "latent_norm", "penalty", "raw_train", "raw_heldout", "step"} <= rows[0].keys()
+    assert {"gap", "gap_interpolation", "latent_norm", "penalty", "r_train", "r_heldout", "step"} <= rows[0].keys()
 
 
 def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:

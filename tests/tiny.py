@@ -19,7 +19,9 @@ TINY: dict[str, dict[str, Any]] = {
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},
 }
-LONGER: dict[str, dict[str, Any]] = {"ama": {"epochs": 4, "epoch_steps": 40, "learning_rate": 1e-3}}
+LONGER: dict[str, dict[str, Any]] = {
+    "ama": {"epochs": 3, "epoch_steps": 60, "learning_rate": 2e-3, "generator_width": 16, "latent_dim": 16}
+}
 """What is added where a test needs the detector to be any good."""
 
 

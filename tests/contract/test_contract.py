@@ -91,18 +91,16 @@ def test_scores_are_finite_float64_and_not_constant(fitted: Detector, clothes: n
 
 
 def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: Any) -> None:
-    """Planted: clothes with a quarter of the picture replaced by noise."""
+    """Planted: clothes turned by a quarter, which differ in nothing but where things are."""
     normal = sample.normal[:200]
-    planted = sample.normal[200:400].copy()
-    rng = np.random.default_rng(0)
-    planted[:, 7:21, 7:21] = rng.integers(0, 256, (200, 14, 14), dtype=np.uint8)
+    planted = np.rot90(sample.normal[200:400], axes=(1, 2))
     trained = tiny(method, scorer="negate", **LONGER.get(method, {})).fit(sample.train[:1000])
-    noise = rng.integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
+    noise = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
     frozen = {"learning_rate": 1e-12} if "learning_rate" in trained.get_params() else {}
     untrained = tiny(method, scorer="negate", **frozen).fit(noise)
     good, bad = (auroc(d.score_samples(normal), d.score_samples(planted)) for d in (trained, untrained))
     assert good >= bad + 0.1
-    assert good > 0.75
+    assert good > 0.65
 
 
 def test_decisions_follow_the_threshold_and_contamination(fitted: Detector, clothes: np.ndarray) -> None:
@@ -118,7 +116,11 @@ def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.nd
     two_sided = tiny(method, scorer="gaussian").fit(clothes)
     assert_array_equal(one_sided.raw_scores(digits), two_sided.raw_scores(digits))
     assert_array_equal(one_sided.score_samples(digits), -one_sided.raw_scores(digits))
-    assert two_sided.score_samples(clothes[:1] * 0 + 255)[0] < two_sided.offset_ or np.isfinite(two_sided.offset_)
+    raw = two_sided.raw_scores(clothes)
+    order = np.argsort(np.abs(raw - two_sided.scorer_.mean_))  # type: ignore[attr-defined]
+    assert (
+        np.diff(two_sided.score_samples(clothes)[order]) <= 1e-9
+    ).all()  # the further from the mean, on either side, the lower
 
 
 @pytest.mark.parametrize("shape", [(40, 28, 28, 3), (40, 3, 28, 28), (40, 20, 32), (40, 33, 24, 1), (40, 5, 30, 30)])

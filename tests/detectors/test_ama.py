@@ -67,7 +67,7 @@ def test_images_are_reconstructed_once_per_minibatch_whatever_the_critic_steps()
 
 
 def test_the_interpolation_term_gives_encoder_and_generator_a_gradient() -> None:
-    ama, run, batch = prepared()
+    ama, run, batch = prepared(interpolation_endpoints="all")
     z = ama.networks_["encoder"](batch.normal)
     terms = ama._interpolations(batch.normal, z, run)
     assert len(terms) == 3
@@ -160,13 +160,18 @@ def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
     with torch.no_grad():
         x_hat = ama._reconstruction(batch.normal)
         expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
-        assert torch.allclose(ama._raw_score(batch.normal), expected, rtol=1e-4)
+        assert torch.allclose(ama._watched(batch.normal), expected, rtol=1e-4)
+        ama.relative = False
+        assert torch.equal(ama._raw_score(batch.normal), ama._watched(batch.normal))
+        ama.relative, ama.blank_, ama.sensitivity_floor_ = True, torch.full((1, 1, 1), -1.0), 1e-3
+        relative = expected / (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
+        assert torch.allclose(ama._raw_score(batch.normal), relative, rtol=1e-4)
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "not mirrored": {"mirrored": False},
     "no interpolation": {"interpolation": None},
-    "one endpoint": {"interpolation_endpoints": "one"},
+    "all endpoints": {"interpolation_endpoints": "all"},
     "five endpoints": {"interpolation": 5},
     "no negatives": {"negatives": None},
     "outward": {"negatives": "outward"},
@@ -178,6 +183,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
     "nothing held out": {"heldout": 0.0},
     "R-score": {"scorer": "negate"},
+    "plain R": {"relative": False},
     "float32": {"precision": "float32"},
 }
 
@@ -232,7 +238,7 @@ def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(s
 def test_the_history_holds_every_term(clothes: np.ndarray) -> None:
     history = tiny("ama", negatives_start=0.0).fit(clothes).history_
     assert [row["epoch"] for row in history] == [1, 2]
-    names = {"gap", "gap_interpolation", "gap_negative", "latent_norm", "penalty", "raw_train", "raw_heldout", "step"}
+    names = {"gap", "gap_interpolation", "gap_negative", "latent_norm", "penalty", "r_train", "r_heldout", "step"}
     assert names <= history[0].keys()
 
 

@@ -1,6 +1,6 @@
 """Measured cells as a markdown table: mean and standard deviation over seeds.
 
-python -m anomirror.benchmark.tables results/ood/fashion-mnist
+python -m anomirror.benchmark.tables results/ood/fashion-mnist results/known/fashion-mnist method=ama anomalies=mnist
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Every JSON cell below a folder, in order of its file name."""
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.json"))]
+def read_cells(*wanted: str, root: Path = Path()) -> list[dict[str, Any]]:
+    """Every JSON cell below some folders, in order of known anomalies and file name; ``key=value`` keeps only cells with it."""
+    folders = [root / word for word in wanted if "=" not in word]
+    filters = [word.split("=", 1) for word in wanted if "=" in word]
+    cells = [json.loads(file.read_text(encoding="utf-8")) for folder in folders for file in sorted(folder.rglob("*.json"))]
+    chosen = [cell for cell in cells if all(cell[key] == value for key, value in filters)]
+    return sorted(chosen, key=lambda cell: (cell["known_anomalies"] or {"count": 0})["count"])
 
 
 def table(cells: list[dict[str, Any]], metric: str = "auroc") -> str:
@@ -51,4 +55,4 @@ def _cell(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(read_cells(Path(sys.argv[1]))))
+    print(table(read_cells(*sys.argv[1:])))

@@ -321,15 +321,23 @@ class AMA(NetworkDetector):
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
 
+    def _features(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """f(x, x_hat), the penultimate layer of the critic."""
+        return cast(Critic, self.networks_["critic"]).features(self._pair(x, x_hat))
+
+    def _watched(self, x: Tensor) -> Tensor:
+        """The R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1."""
+        return losses.feature_distance(self._features(x, x), self._features(x, self._reconstruction(x)))
+
+    def _sensitivity(self, x: Tensor) -> Tensor:
+        """|| f(x, x) - f(x, blank) ||_1: what R(x) would be if nothing of x were reconstructed."""
+        return losses.feature_distance(self._features(x, x), self._features(x, self.blank_.to(x.device).expand_as(x)))
+
     def _raw_score(self, x: Tensor) -> Tensor:
-        """The R-score, Eq. (5); relative to the critic's sensitivity at x unless that is switched off."""
-        critic = cast(Critic, self.networks_["critic"])
-        f_same = critic.features(self._pair(x, x))
-        r = losses.feature_distance(f_same, critic.features(self._pair(x, self._reconstruction(x))))
+        """R(x), relative to the critic's sensitivity at x unless that is switched off."""
         if not self.relative:
-            return r
-        f_blank = critic.features(self._pair(x, self.blank_.to(x.device).expand_as(x)))
-        return r / losses.feature_distance(f_same, f_blank).clamp_min(1e-6)
+            return self._watched(x)
+        return self._watched(x) / self._sensitivity(x).clamp_min(self.sensitivity_floor_)
 
     @torch.no_grad()
     def _finish(self, normal: ImageSet) -> None:
@@ -340,6 +348,8 @@ class AMA(NetworkDetector):
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
             recompute(autoencoder, self._batches(normal))
+        sensitivity = torch.cat([self._sensitivity(x) for x in self._batches(some)])
+        self.sensitivity_floor_ = max(0.01 * float(sensitivity.mean()), 1e-3)  # for images that are all but blank
         residuals = torch.cat([self._residual(x).flatten() for x in self._batches(some)])
         self.residual_scale_ = max(float(np.quantile(residuals.cpu().numpy(), 0.99)), 1e-6)
 
@@ -348,7 +358,7 @@ class AMA(NetworkDetector):
         return (x - self._reconstruction(x)).abs().mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        return {"residual_scale": self.residual_scale_}
+        return {"residual_scale": self.residual_scale_, "sensitivity_floor": self.sensitivity_floor_}
 
     def _tensors(self) -> dict[str, Tensor]:
         return super()._tensors() | {"blank": self.blank_}
@@ -359,6 +369,7 @@ class AMA(NetworkDetector):
         if self.blank_.shape != (self.image_shape_[0], 1, 1):
             raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
         self.residual_scale_ = fitted["residual_scale"]
+        self.sensitivity_floor_ = fitted["sensitivity_floor"]
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         return self._share_of(batch_size)
@@ -366,8 +377,8 @@ class AMA(NetworkDetector):
     def _share_of(self, batch_size: int) -> int:
         return max(1, round(self.negatives_share * batch_size))
 
-    def _largest_raw(self) -> float:
-        return 1e6
+    def _largest_watched(self) -> float:
+        return 1e9
 
     def _validate(self) -> None:
         super()._validate()

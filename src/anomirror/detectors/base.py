@@ -399,27 +399,34 @@ class NetworkDetector(Detector):
         try:
             self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in run.scoring_modules().items()}).eval()
             self._finish(self._some(kept, 512))
-            raw = self._stream(self._some(kept, self._monitored))
-            row = {"raw_train": float(raw.mean())}
+            row = {"r_train": self._mean_watched(kept)}
             if heldout is not None:
-                row["raw_heldout"] = float(self._stream(self._some(heldout, self._monitored)).mean())
+                row["r_heldout"] = self._mean_watched(heldout)
             if self.monitor is not None:
-                self._calibrate(raw)
+                self._calibrate(self._stream(self._some(kept, self._monitored)))
                 row |= dict(self.monitor(self))
         finally:
             self.networks_ = live
             self._forget_calibration()
-        if not math.isfinite(row["raw_train"]) or row["raw_train"] > self._largest_raw():
+        if not math.isfinite(row["r_train"]) or row["r_train"] > self._largest_watched():
             raise DivergenceError(
-                f"training diverged in epoch {run.epoch}: the mean raw score of normal images is {row['raw_train']:g}; "
+                f"training diverged in epoch {run.epoch}: the mean raw score of normal images is {row['r_train']:g}; "
                 "lower the learning rate, or turn the critic's normalisation on",
                 run.epoch,
             )
         return row
 
-    def _largest_raw(self) -> float:
-        """A mean raw score of normal images that means divergence."""
+    def _watched(self, x: Tensor) -> Tensor:
+        """What the history shows of normal images after each epoch, and what must not grow without bound."""
+        return self._raw_score(x)
+
+    def _largest_watched(self) -> float:
+        """A mean of :meth:`_watched` that means divergence."""
         return math.inf
+
+    @torch.no_grad()
+    def _mean_watched(self, images: ImageSet) -> float:
+        return float(torch.cat([self._watched(x) for x in self._batches(self._some(images, self._monitored))]).double().mean())
 
     def _tensors(self) -> dict[str, Tensor]:
         return state_tensors(**dict(self.networks_.items()))
