@@ -36,7 +36,7 @@ class PCA(Detector):
 
     def __init__(
         self,
-        n_components: int | float = 0.95,
+        n_components: int | float = 64,
         largest_sample: int = 20_000,
         batch_size: int = 64,
         device: str | None = None,
