@@ -177,6 +177,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
         for file in folder.iterdir():
+            file.chmod(0o644)
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
         folder.chmod(0o755)
