@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anomirror.benchmark.stability import page_table
 from anomirror.benchmark.tables import read_cells, table
 from anomirror.data.sample import Sample
 
@@ -94,6 +95,11 @@ def test_tables_are_those_of_the_measured_cells(page: str) -> None:
     assert found
     for wanted, printed in found:
         assert printed.strip() == table(read_cells(*wanted.split(), root=ROOT)), wanted
+
+
+def test_the_stability_page_shows_the_measured_values() -> None:
+    text = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+    assert page_table(ROOT / "results" / "stability") in text
 
 
 def test_links_within_the_repository_exist() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from anomirror import AMA, load
@@ -231,3 +232,17 @@ def test_other_data_cannot_continue_a_checkpoint(tmp_path: Path, clothes: np.nda
         AMA(**arguments).fit(clothes[:200])
     with pytest.raises(CheckpointError, match="delta was 2.0, is 3.0"):
         AMA(**arguments, delta=3.0).fit(clothes)
+
+
+def test_a_set_larger_than_memory_streams_from_disk_and_trains_the_same(
+    tmp_path: Path, clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index, image in enumerate(clothes[:64]):
+        Image.fromarray(image).save(tmp_path / f"{index:02d}.png")
+    arguments = TINY["ama"] | {"device": "cpu", "random_state": 0}
+    kept = AMA(**arguments).fit(tmp_path)
+    monkeypatch.setattr("anomirror.images.MEMORY_LIMIT", 0)
+    streamed = AMA(**arguments, workers=2).fit(tmp_path)
+    for name, tensor in kept.networks_.state_dict().items():
+        assert torch.equal(tensor, streamed.networks_.state_dict()[name]), name
+    assert kept.data_fingerprint_ == streamed.data_fingerprint_

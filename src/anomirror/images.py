@@ -179,13 +179,14 @@ class FileImages:
             turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientation: sides exchanged
             return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
-    def check(self, memory_limit: int = MEMORY_LIMIT) -> tuple[ImageSet, list[tuple[str, str]]]:
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
         """Decode every file once: the readable ones as a set, and ``(path, reason)`` of the others.
 
-        The decoded set is kept in memory when it fits into ``memory_limit`` bytes, so that checking costs nothing.
+        The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None: :data:`MEMORY_LIMIT`), so that
+        checking costs nothing.
         """
         channels, height, width = self.shape
-        keep = len(self) * channels * height * width <= memory_limit
+        keep = len(self) * channels * height * width <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
         good: list[str] = []
         pixels: list[Tensor] = []
         bad: list[tuple[str, str]] = []
@@ -300,13 +301,13 @@ class Joined:
         images, own = self._locate(index)
         return images.native_size(own)
 
-    def check(self, memory_limit: int = MEMORY_LIMIT) -> tuple[ImageSet, list[tuple[str, str]]]:
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
         """As :meth:`FileImages.check`, for the parts that are files."""
         (first, bad), (second, more) = (check_files(part, memory_limit) for part in self._parts)
         return Joined(first, second), bad + more
 
 
-def check_files(images: ImageSet, memory_limit: int = MEMORY_LIMIT) -> tuple[ImageSet, list[tuple[str, str]]]:
+def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
     """The readable images of a set, and ``(path, reason)`` of the others; only files are ever unreadable."""
     if isinstance(images, (FileImages, Joined)):
         return images.check(memory_limit)

@@ -115,6 +115,44 @@ def _residual(ama: AMA, images: np.ndarray) -> np.ndarray:
     return departure
 
 
+SHOWN = ("omniglot-background", "shapes", "noises", "mnist", "omniglot")
+SCORES = {Variant.BEFORE: "A plain", Variant.AFTER: "A relative"}
+"""The A-score that each variant would give its user."""
+
+
+def page_table(folder: Path) -> str:
+    """AUROC of the A-score by epoch: one row for each variant, seed and set."""
+    lines: list[str] = []
+    epochs = 0
+    for cell in map(_read, sorted(folder.glob("*-weight0.5-*.json"))):
+        for name in SHOWN:
+            values = [row[f"{SCORES[Variant(cell['variant'])]} {name}"] for row in cell["history"]]
+            epochs = len(values)
+            lines.append(f"| {cell['variant']} | {cell['seed']} | {name} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
+    head = "| variant | seed | anomalies | " + " | ".join(f"epoch {e}" for e in range(1, epochs + 1)) + " |"
+    return "\n".join([head, "|---|---|---|" + "---|" * epochs, *lines])
+
+
+def figure(folder: Path, file: Path) -> None:
+    """The same as curves, one panel for each set."""
+    from anomirror.report.plots import curves  # needs the extra `report`
+
+    cells = [_read(f) for f in sorted(folder.glob("*-weight0.5-*.json"))]
+    panels = {
+        name: {
+            f"{c['variant']}, seed {c['seed']}": [row[f"{SCORES[Variant(c['variant'])]} {name}"] for row in c["history"]]
+            for c in cells
+        }
+        for name in SHOWN
+    }
+    curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.4, 1.0))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return cell
+
+
 def main(
     seed: Annotated[int, typer.Option()] = 0,
     variant: Annotated[Variant, typer.Option()] = Variant.AFTER,

@@ -100,7 +100,7 @@ class AMA(NetworkDetector):
         critic_width: int = 32,
         mirrored: bool = True,
         interpolation: int | None = 3,
-        interpolation_weight: float = 5.0,
+        interpolation_weight: float = 2.0,
         interpolation_endpoints: Literal["all", "one"] = "one",
         negatives: latent.NegativeKind | None = "inward",
         negatives_weight: float = 0.5,
