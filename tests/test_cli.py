@@ -212,3 +212,23 @@ def test_resume_without_a_checkpoint_starts_afresh_and_on_a_finished_model_chang
     assert again.returncode == 0
     assert "complete already" in again.stderr
     assert before == {file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()}
+
+
+def test_settings_of_a_config_file_are_not_overwritten_by_options_that_were_not_given(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("random_state = 7\n")
+    fit = ("fit", place / "good", "--method", "pca", "--config", tmp_path / "c.toml", "--out")
+    assert run(*fit, tmp_path / "a").returncode == 0
+    assert run(*fit, tmp_path / "b", "--seed", "3").returncode == 0
+    assert [load(tmp_path / name).get_params()["random_state"] for name in "ab"] == [7, 3]
+    failed(run(*fit, tmp_path / "c", "--set", "method=knn"), "pca has no parameter 'method'")
+
+
+def test_overwrite_replaces_only_models_and_can_be_resumed(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    failed(run("fit", place / "good", "--overwrite", "--out", tmp_path / "photos"), "is this a model folder?")
+    arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--out", tmp_path / "m"]
+    assert run(*arguments).returncode == 0
+    (tmp_path / "m.partial").mkdir()
+    (tmp_path / "m.partial" / "checkpoint.safetensors").write_bytes(b"an interrupted fit --overwrite")
+    failed(run(*arguments, "--overwrite", "--resume"), "damaged")  # it is read, not passed over
+    assert "complete already" in run(*arguments, "--resume").stderr

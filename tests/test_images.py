@@ -285,3 +285,24 @@ def test_the_fingerprint_changes_with_a_pixel_and_with_the_number() -> None:
     changed[4, 3, 3] ^= 1
     prints = {fingerprint(open_images(x)) for x in (images, changed, images[:9])}
     assert len(prints) == 3
+
+
+def test_a_folder_of_grey_and_colour_and_of_sizes_loses_neither(tmp_path: Path) -> None:
+    Image.fromarray(picture(20, 20)).save(tmp_path / "a.png")
+    Image.fromarray(picture(60, 50, 3)).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_text("broken")
+    images = open_images(tmp_path)
+    assert images.shape == (3, 64, 64)
+    assert len(check_files(images)[0]) == 2
+
+
+def test_damaged_lists_and_archives_are_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(InputError, match="not UTF-8"):
+        open_images(tmp_path / "list.txt")
+    np.savez_compressed(tmp_path / "a.npz", picture(3, 28, 28))
+    whole = (tmp_path / "a.npz").read_bytes()
+    for cut in (30, len(whole) // 2, len(whole) - 10):
+        (tmp_path / "a.npz").write_bytes(whole[:cut])
+        with pytest.raises(InputError, match="not a readable array"):
+            open_images(tmp_path / "a.npz")

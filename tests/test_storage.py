@@ -60,6 +60,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         edit("model.json", lambda c: c.update(parameters={"callback": "x"})),
         "ama has no parameter 'callback'",
     ),
+    "parameter that is no part of a model": (
+        edit("model.json", lambda c: c["parameters"].update(device="cpu")),  # type: ignore[index, attr-defined]
+        "parameters.device does not belong there",
+    ),
+    "method as a parameter": (
+        edit("model.json", lambda c: c["parameters"].update(method="pca")),  # type: ignore[index, attr-defined]
+        "ama has no parameter 'method'",
+    ),
+    "no spread": (edit("model.json", lambda c: c.update(scorer_state={"mean": 0.0, "std": 0.0})), "standard deviation is 0"),
+    "no threshold": (edit("model.json", lambda c: c.update(offset=float("nan"))), "offset: Input should be a finite number"),
     "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
     "other widths": (
         edit("model.json", lambda c: c["parameters"].update(critic_width=9)),  # type: ignore[index, attr-defined]

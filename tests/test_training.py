@@ -246,3 +246,12 @@ def test_a_set_larger_than_memory_streams_from_disk_and_trains_the_same(
     for name, tensor in kept.networks_.state_dict().items():
         assert torch.equal(tensor, streamed.networks_.state_dict()[name]), name
     assert kept.data_fingerprint_ == streamed.data_fingerprint_
+
+
+def test_a_term_that_starts_late_is_averaged_over_its_own_steps() -> None:
+    def late(batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        return {"always": torch.tensor(2.0)} | ({"late": torch.tensor(3.0)} if run.step >= 3 else {})
+
+    _, run = line_run(epoch_steps=4)
+    (row,) = train([Phase("a", late, 1)], images(), run)
+    assert (row["always"], row["late"]) == (2.0, 3.0)

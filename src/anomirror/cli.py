@@ -73,7 +73,7 @@ def fit(
     preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
-    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    seed: Annotated[int | None, typer.Option(help="seed of everything random (0 if not given)")] = None,
     device: Device = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out")] = False,
@@ -82,17 +82,21 @@ def fit(
 ) -> None:
     """Fit a detector on normal images and write it as a model folder."""
     err = Console(stderr=True)
-    if out.exists() and resume:
-        read_card(out)
-        err.print(f"{out} is complete already; nothing to do")
-        return
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
     partial = out.with_name(out.name + ".partial")
-    if (partial / "checkpoint.safetensors").exists() and not resume:
+    unfinished = (partial / "checkpoint.safetensors").exists()
+    if out.exists():
+        read_card(out)  # a folder that is no model is refused before any work
+        if resume and not (overwrite and unfinished):
+            err.print(f"{out} is complete already; nothing to do")
+            return
+        if not overwrite:
+            raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
+    if unfinished and not resume:
         raise InputError(f"{partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
     parameters = preset(method, preset_name) | _config_file(config) | dict(map(_assignment, set_ or []))
-    parameters |= {"random_state": seed, "device": device, "skip_bad": skip_bad}
+    parameters |= {"random_state": seed} if seed is not None else {}
+    parameters |= {"device": device} if device is not None else {}
+    parameters |= {"skip_bad": True} if skip_bad else {}
     detector = make_detector(method, **parameters)
     if "checkpoint_dir" in detector.get_params():
         detector.set_params(checkpoint_dir=str(partial), verbose=True)
@@ -109,7 +113,8 @@ def fit(
         raise DivergenceError(f"{error}{kept}", error.epoch) from error
     detector.save(out, overwrite=overwrite)
     shutil.rmtree(partial, ignore_errors=True)
-    err.print(f"{method} fitted on {detector.trained_on_} of {len(images)} images; written to {out}")
+    skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
+    err.print(f"{method} fitted on {detector.trained_on_} of {len(images)} images{skipped}; written to {out}")
 
 
 @app.command(epilog=_example("anomirror score model new-images/ --out scores.csv --maps maps/"))
@@ -277,6 +282,12 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:  # a fault of ours, or of the machine: still one line
+        if os.environ.get("ANOMIRROR_DEBUG"):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        print(f"error: {type(error).__name__}: {first} (ANOMIRROR_DEBUG=1 shows where)", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

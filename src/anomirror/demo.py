@@ -47,7 +47,11 @@ def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics
 
 def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
     """Metrics of the detector's own scorer under its name, and of the other one: one fit serves both."""
-    train, normal, anomalies = (detector.raw_scores(part) for part in sample)
+    train, normal, anomalies = (
+        detector.calibration_raw_,
+        detector.raw_scores(sample.normal),
+        detector.raw_scores(sample.anomalies),
+    )
     own, other, suffix = (
         (GaussianDensity(), Negate(), "one-sided") if detector.method == "ama" else (Negate(), GaussianDensity(), "two-sided")
     )

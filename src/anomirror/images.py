@@ -8,6 +8,8 @@ datasets are read image by image, so a set may be larger than memory.
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -368,15 +370,26 @@ def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) 
 def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape | None) -> FileImages:
     if shape is not None:
         return FileImages(paths, shape[0], Frame(shape[1], resize=image_size is not None))
-    reasons: list[tuple[str, str]] = []
-    for path in paths:  # the first readable one decides
-        try:
-            first = decode(path)
-        except ImageError as error:
-            reasons += error.bad
-            continue
-        return FileImages(paths, first.shape[0], _frame_for(first, image_size, None))
-    raise ImageError(f"none of {len(paths)} files can be read as an image; {reasons[0][0]}: {reasons[0][1]}", reasons)
+    headers = [header for header in map(_header, paths) if header is not None]
+    if not headers:
+        decode(paths[0])  # says why
+        raise ImageError(f"none of {len(paths)} files can be read as an image")
+    channels, height, width = (max(sides) for sides in zip(*headers, strict=True))
+    return FileImages(paths, channels, Frame.choose(height, width, image_size))
+
+
+def _header(path: str) -> ImageShape | None:
+    """Channels, height and width without decoding: of a mixed folder the widest of each holds for all."""
+    try:
+        with Image.open(path) as picture:
+            return _channels(picture), picture.height, picture.width
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _channels(picture: Image.Image) -> int:
+    """1 for grey pictures, 3 for all others."""
+    return 1 if picture.mode in {"1", "L", "LA", "I", "F"} or picture.mode.startswith("I;16") else 3
 
 
 def find_files(path: Path) -> list[str]:
@@ -389,7 +402,10 @@ def find_files(path: Path) -> list[str]:
     if not path.exists():
         raise ImageError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
         listed = [str(path.parent / line) for line in lines if line and not line.startswith("#")]
         if not listed:
             raise ImageError(f"{path}: the list names no file")
@@ -410,7 +426,7 @@ def load_array(path: Path) -> np.ndarray:
             return cast(np.ndarray, archive[archive.files[0]])
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a readable array ({error})") from error
@@ -445,7 +461,7 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
         if picture.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
         picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
-    wanted = channels or (1 if picture.mode in {"1", "L", "LA"} else 3)
+    wanted = channels or _channels(picture)
     if wanted not in (1, 3):
         raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
     array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)

@@ -84,6 +84,8 @@ class GaussianDensity:
 
     def restore(self, state: dict[str, float]) -> GaussianDensity:
         self.mean_, self.std_ = float(state["mean"]), float(state["std"])
+        if not self.std_ > 0:
+            raise ValueError(f"the scorer's standard deviation is {self.std_}")
         return self
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -49,12 +49,12 @@ class ModelCard(BaseModel):
     method: str
     parameters: dict[str, Value]
     scorer: str
-    scorer_state: dict[str, float]
-    offset: float
+    scorer_state: dict[str, FiniteFloat]
+    offset: FiniteFloat
     image_shape: list[int] = Field(min_length=3, max_length=3)
     trained_on: int = Field(ge=1)
     data_fingerprint: str
-    fitted: dict[str, float] = {}
+    fitted: dict[str, FiniteFloat] = {}
     weights_sha256: str
 
     @field_validator("image_shape")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -175,8 +176,8 @@ def train(
 ) -> History:
     """Run all phases; returns one row for each epoch.
 
-    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean over the epoch of everything that the steps
-    returned, and what ``on_epoch`` returned.
+    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of everything that the steps returned, over
+    the steps that returned it, and what ``on_epoch`` returned.
 
     Continues from the checkpoint in ``checkpoints`` when there is one: on the CPU the final weights are then bit for bit
     those of an uninterrupted run.
@@ -227,6 +228,7 @@ def _one_epoch(
 ) -> dict[str, float]:
     steps = min(steps, run.total_steps - run.step)
     sums: dict[str, Tensor] = {}
+    counts: Counter[str] = Counter()
     for module in run.modules.values():
         module.train()
     for batch in _epoch_batches(data, run, batch_size, steps):
@@ -235,13 +237,14 @@ def _one_epoch(
                 group["lr"] = group["initial_lr"] * learning_rate_factor(run.progress, run.lr_drops)
         with run.autocast():
             terms = phase.step(batch, run)
+        counts.update(terms.keys())
         for name, value in terms.items():
             sums[name] = sums[name] + value if name in sums else value.detach().clone()
         for name, averaged in run.averaged.items():
             averaged.update_parameters(run.modules[name])
         run.step += 1
         bar.advance()
-    means = {name: float(total) / steps for name, total in sums.items()}
+    means = {name: float(total) / counts[name] for name, total in sums.items()}
     lost = [name for name, value in means.items() if not math.isfinite(value)]
     if lost or not _finite(run.modules.values()):
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"

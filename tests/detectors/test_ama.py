@@ -315,3 +315,23 @@ def test_paper_presets_are_the_paper() -> None:
 def test_unknown_presets_are_refused() -> None:
     with pytest.raises(SettingError, match="ama has no preset 'gpu': choose one of cpu, default"):
         preset("ama", "gpu")
+
+
+def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(clothes: np.ndarray) -> None:
+    """Dark pictures first, bright ones last: batches in file order would lose the spread between them."""
+    ordered = clothes[np.argsort(clothes.mean((1, 2)))]
+    ama = tiny("ama", heldout=0.0).fit(ordered)
+    x = torch.cat(list(ama._batches(ama._open(ordered))))
+    norm = ama.networks_["encoder"].features[1]  # type: ignore[attr-defined, index]
+    first = ama.networks_["encoder"].features[0](x).detach()  # type: ignore[attr-defined, index]
+    assert torch.allclose(norm.running_var, first.var((0, 2, 3)), rtol=0.05)
+
+
+def test_a_seed_is_checked_and_none_leaves_numpys_generator_alone(clothes: np.ndarray) -> None:
+    for method in ("ama", "pca", "knn"):
+        with pytest.raises(SettingError, match="random_state=-1"):
+            tiny(method, random_state=-1).fit(clothes)
+        before: Any = np.random.get_state(legacy=False)
+        tiny(method, random_state=None).fit(clothes)
+        after: Any = np.random.get_state(legacy=False)
+        assert before["state"]["pos"] == after["state"]["pos"]

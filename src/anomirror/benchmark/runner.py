@@ -14,7 +14,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ import typer
 
 from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
 from anomirror.detectors import Detector, make_detector
-from anomirror.images import open_images
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import preset
 from anomirror.scoring import GaussianDensity, Negate, Scorer, Scores
@@ -56,15 +55,19 @@ def cells(
     started = time.perf_counter()
     _fit(detector, split)
     fitted = time.perf_counter()
-    raw = {"train": _some(detector, split.train), "normal": detector.raw_scores(split.normal)}
+    calibration = detector.calibration_raw_
+    some = np.linspace(0, len(calibration) - 1, min(5000, len(calibration))).astype(int)
+    raw = {"train": calibration[some], "normal": detector.raw_scores(split.normal)}
     raw |= {name: detector.raw_scores(images) for name, images in split.anomalies.items()}
     cost = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted, "threads": torch.get_num_threads()}
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / f"{stem}.npz") as temporary:
         sampled = {f"sampled_{name}": indices.astype(np.int32) for name, indices in split.sampled.items()}
         scores = {f"raw_{name}": values.astype(np.float32) for name, values in raw.items()}
-        normality = {f"normality_{name}": detector.normality(values).astype(np.float32) for name, values in raw.items()}
-        np.savez_compressed(temporary, **cast(dict[str, Any], scores | normality | sampled))
+        arrays: dict[str, Any] = dict(scores)
+        arrays |= {f"normality_{name}": detector.normality(values).astype(np.float32) for name, values in raw.items()}
+        arrays |= sampled
+        np.savez_compressed(temporary, **arrays)
     for (name, side), file in files.items():
         cell = {
             "method": method,
@@ -94,12 +97,6 @@ def _fit(detector: Detector, split: OutOfDistribution) -> None:
         return
     labels = np.r_[np.ones(len(split.train), int), -np.ones(len(split.known), int)]
     detector.fit(np.concatenate([split.train, split.known]), labels)
-
-
-def _some(detector: Detector, train: np.ndarray) -> Scores:
-    """Raw scores of 5,000 evenly spaced training images: the scorer of every variant is fitted on them."""
-    chosen = np.linspace(0, len(train) - 1, min(5000, len(train))).astype(int)
-    return detector.raw_scores(open_images(train[chosen], image_size=detector.image_size, shape=detector.image_shape_))
 
 
 def _metrics(scorer: Scorer, raw: dict[str, Scores], name: str, sampled: np.ndarray) -> dict[str, Any]:

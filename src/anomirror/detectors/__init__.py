@@ -18,7 +18,7 @@ DETECTORS: dict[str, type[Detector]] = {detector.method: detector for detector i
 """Name to class: the only way from a name in a file or on the command line to code."""
 
 
-def make_detector(method: str, **parameters: Any) -> Detector:
+def make_detector(method: str, /, **parameters: Any) -> Detector:
     """A detector by name; unknown names and parameters are refused with the known ones."""
     if method not in DETECTORS:
         raise SettingError(f"no method named {method!r}: choose one of {', '.join(DETECTORS)}")
@@ -38,6 +38,9 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
     """
     card, tensors, history = load_model(path)
     try:
+        kind = DETECTORS.get(card.method, Detector)
+        if extra := sorted(kind._not_stored & card.parameters.keys()):
+            raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
         detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error

@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 from anomirror import latent, losses
 from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.errors import SettingError
-from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape
+from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape, Subset
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
@@ -325,19 +325,22 @@ class AMA(NetworkDetector):
         """f(x, x_hat), the penultimate layer of the critic."""
         return cast(Critic, self.networks_["critic"]).features(self._pair(x, x_hat))
 
-    def _watched(self, x: Tensor) -> Tensor:
+    def _r_score(self, x: Tensor, f_same: Tensor) -> Tensor:
         """The R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1."""
-        return losses.feature_distance(self._features(x, x), self._features(x, self._reconstruction(x)))
+        return losses.feature_distance(f_same, self._features(x, self._reconstruction(x)))
 
-    def _sensitivity(self, x: Tensor) -> Tensor:
+    def _sensitivity(self, x: Tensor, f_same: Tensor) -> Tensor:
         """|| f(x, x) - f(x, blank) ||_1: what R(x) would be if nothing of x were reconstructed."""
-        return losses.feature_distance(self._features(x, x), self._features(x, self.blank_.to(x.device).expand_as(x)))
+        return losses.feature_distance(f_same, self._features(x, self.blank_.to(x.device).expand_as(x)))
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """R(x), relative to the critic's sensitivity at x unless that is switched off."""
-        if not self.relative:
-            return self._watched(x)
-        return self._watched(x) / self._sensitivity(x).clamp_min(self.sensitivity_floor_)
+        f_same = self._features(x, x)
+        r = self._r_score(x, f_same)
+        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) if self.relative else r
+
+    def _watched(self, x: Tensor) -> Tensor:
+        return self._r_score(x, self._features(x, x))
 
     @torch.no_grad()
     def _finish(self, normal: ImageSet) -> None:
@@ -347,8 +350,8 @@ class AMA(NetworkDetector):
         self.blank_ = pixels.median(1).values[:, None, None]
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
-            recompute(autoencoder, self._batches(normal))
-        sensitivity = torch.cat([self._sensitivity(x) for x in self._batches(some)])
+            recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, self._scoring_batch())))
+        sensitivity = torch.cat([self._sensitivity(x, self._features(x, x)) for x in self._batches(some)])
         self.sensitivity_floor_ = max(0.01 * float(sensitivity.mean()), 1e-3)  # for images that are all but blank
         residuals = torch.cat([self._residual(x).flatten() for x in self._batches(some)])
         self.residual_scale_ = max(float(np.quantile(residuals.cpu().numpy(), 0.99)), 1e-6)
@@ -399,6 +402,12 @@ class AMA(NetworkDetector):
         for name in ("betas", "encoder_betas"):
             if len(getattr(self, name)) != 2 or not all(0 <= beta < 1 for beta in getattr(self, name)):
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected two numbers in [0, 1)")
+
+
+def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
+    """In an order that mixes what a folder sorts, without an incomplete batch: each batch counts alike in the statistics."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()
+    return Subset(images, order[: max(1, len(order) // batch_size) * batch_size])
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ Calibration = Literal["train", "heldout"]
 Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
 
 SCORING_BATCH = 128
-"""Images that are scored at once: scores do not depend on it, memory does."""
+"""Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):
@@ -55,7 +55,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     image_shape_ : ``(channels, size, size)`` that the detector sees.
     scorer_ : the fitted scorer.
     offset_ : threshold on ``score_samples``: ``contamination`` of the calibration images lie below it.
+    calibration_raw_ : raw scores of the calibration images, to fit another scorer on; not saved.
     trained_on_ : number of normal images in training.
+    skipped_ : number of unreadable files that ``skip_bad`` left out.
     data_fingerprint_ : short hash of the training images.
     history_ : one row for each epoch of training, empty for methods without.
     """
@@ -75,7 +77,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     image_shape_: ImageShape
     scorer_: Scorer
     offset_: float
+    calibration_raw_: Scores
     trained_on_: int
+    skipped_: int
     data_fingerprint_: str
     history_: History
 
@@ -110,6 +114,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
                 _check_type(name, getattr(self, name), hint)
         if not 0 < self.contamination <= 0.5:
             raise SettingError(f"contamination={self.contamination!r}: expected a share in (0, 0.5]")
+        if self.random_state is not None and not 0 <= self.random_state < 2**32:
+            raise SettingError(f"random_state={self.random_state!r}: expected 0 to 2**32 - 1, or None")
         if self.batch_size < 2:
             raise SettingError(f"batch_size={self.batch_size!r}: expected at least 2")
         make_scorer(self.scorer)
@@ -150,6 +156,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         raw = self._stream(calibration)
         if not np.isfinite(raw).all():
             raise DivergenceError("the scores of the training images are not finite", len(self.history_))
+        self.calibration_raw_ = raw
         self._calibrate(raw)
         return self
 
@@ -220,6 +227,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _checked(self, images: ImageSet, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
         good, bad = check_files(images)
+        self.skipped_ = len(bad)
         if bad and not self.skip_bad:
             listed = "\n".join(f"  {name}: {reason}" for name, reason in bad[:20])
             more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
@@ -231,7 +239,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if not bad:
             return good, labels
         unreadable = {name for name, _ in bad}
-        return good, labels[[name not in unreadable for name in images.names]]
+        kept = labels[[name not in unreadable for name in images.names]]
+        if (labels == -1).any() and not (kept == -1).any():
+            raise ImageError("none of the known anomalies can be read; without them this would be another training", bad)
+        return good, kept
 
     def _open(self, X: ImageInput) -> ImageSet:
         self._check_fitted()
@@ -244,13 +255,21 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _batches(self, images: ImageSet) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
         device = choose_device(self.device)
-        for batch in iterate(images, in_batches(len(images), SCORING_BATCH), self.workers):
+        for batch in iterate(images, in_batches(len(images), self._scoring_batch()), self.workers):
             yield to_network(batch.to(device))
+
+    def _scoring_batch(self) -> int:
+        """As many pixels at once for every size."""
+        return max(1, SCORING_BATCH * 32 * 32 // self.image_shape_[1] ** 2)
 
     def _stream(self, images: ImageSet) -> Scores:
         with torch.no_grad():
             parts = [self._raw_score(x).double().cpu() for x in self._batches(images)]
         return torch.cat(parts).numpy()
+
+    def _seed(self) -> int:
+        """``random_state``, or a fresh one: never from the caller's generators."""
+        return secrets.randbits(32) if self.random_state is None else int(self.random_state)
 
     def _calibrate(self, raw: Scores) -> None:
         self.scorer_ = make_scorer(self.scorer).fit(raw)
@@ -263,8 +282,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _split(self, images: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
         """Most of the images, and a random ``share`` of them (at least one), each in their order."""
-        seed = secrets.randbits(62) if self.random_state is None else int(self.random_state)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self._seed())).tolist()
         count = max(1, math.floor(len(images) * share))
         return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
 
@@ -341,7 +359,7 @@ class NetworkDetector(Detector):
 
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
         device = choose_device(self.device)
-        seed = secrets.randbits(62) if self.random_state is None else int(self.random_state)
+        seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
         kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
         networks, make_optimizers = self._build_seeded(seed, device)
@@ -375,7 +393,7 @@ class NetworkDetector(Detector):
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             modules, make_optimizers = self._build(self.image_shape_)
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers

@@ -72,7 +72,7 @@ class KNN(Detector):
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
         neighbors, calibration = self._split(normal, 0.05)
         pixels = self._flat_sample(neighbors, self.largest_sample)
-        fitted = SklearnPCA(min(self.n_components, *pixels.shape), random_state=self.random_state).fit(pixels)
+        fitted = SklearnPCA(min(self.n_components, *pixels.shape), random_state=self._seed()).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
         self._index(torch.from_numpy(np.array(fitted.transform(pixels), np.float32, order="C")))

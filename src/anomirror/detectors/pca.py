@@ -63,7 +63,7 @@ class PCA(Detector):
         pixels = self._flat_sample(normal, self.largest_sample)
         limit = min(pixels.shape)
         components = min(self.n_components, limit) if isinstance(self.n_components, int) else self.n_components
-        fitted = SklearnPCA(components, random_state=self.random_state).fit(pixels)
+        fitted = SklearnPCA(components, random_state=self._seed()).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
         return normal

@@ -37,14 +37,16 @@ def image_rows(rows: Mapping[str, np.ndarray], file: Path) -> None:
 
 
 def score_densities(groups: Mapping[str, np.ndarray], file: Path, *, label: str, threshold: float | None = None) -> None:
-    """Histograms of several groups of scores over common bins; the axis ends at the 1 % quantiles of each group."""
-    low = min(float(np.quantile(scores, 0.01)) for scores in groups.values())
-    high = max(float(np.quantile(scores, 0.99)) for scores in groups.values())
+    """Histograms of several groups of scores over common bins; what lies beyond the 10 % quantiles is in the outermost bins."""
+    low = min(float(np.quantile(scores, 0.1)) for scores in groups.values())
+    high = max(float(np.quantile(scores, 0.9)) for scores in groups.values())
+    margin = 0.1 * (high - low)
+    low, high = low - margin, high + margin
     bins = np.linspace(low, high, 60)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axis = figure.subplots()
     for name, scores in groups.items():
-        axis.hist(scores, bins=bins.tolist(), density=True, alpha=0.5, label=f"{name} (n={len(scores)})")
+        axis.hist(np.clip(scores, low, high), bins=bins.tolist(), density=True, alpha=0.5, label=f"{name} (n={len(scores)})")
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label="decision threshold")
     axis.set_xlabel(label)
