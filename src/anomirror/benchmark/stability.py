@@ -165,8 +165,9 @@ def main(
     file = out / f"{variant.value}-weight{weight:g}-seed{seed}.json"
     if file.is_file():
         return
+    cell = study(seed, variant, weight, data_dir)
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(study(seed, variant, weight, data_dir), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
