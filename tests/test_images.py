@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "sub").mkdir()
     for index in range(4):
         Image.fromarray(picture(30, 20)).save(tmp_path / f"{index}.png")
-    Image.fromarray(picture(40, 40)).save(tmp_path / "sub" / "deep.PNG")
+    Image.fromarray(picture(32, 24)).save(tmp_path / "sub" / "deep.PNG")
     (tmp_path / "notes.md").write_text("no image")
     return tmp_path
 
@@ -270,7 +270,7 @@ def test_subsets_and_joins_keep_names_and_order(folder: Path) -> None:
     files, array = open_images(folder), open_images(picture(3, 28, 28))
     subset = Subset(files, [4, 1])
     assert [Path(n).name for n in subset.names] == ["deep.PNG", "1.png"]
-    assert subset.native_size(0) == (40, 40)
+    assert subset.native_size(0) == (32, 24)
     joined = Joined(files, array)
     assert len(joined) == 8
     assert torch.equal(joined.take([0, 6]), torch.cat([files.take([0]), array.take([1])]))

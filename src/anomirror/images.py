@@ -372,8 +372,8 @@ def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape 
         return FileImages(paths, shape[0], Frame(shape[1], resize=image_size is not None))
     headers = [header for header in map(_header, paths) if header is not None]
     if not headers:
-        decode(paths[0])  # says why
-        raise ImageError(f"none of {len(paths)} files can be read as an image")
+        _, bad = FileImages(paths, 1, Frame(SIZES[0], resize=False)).check()
+        raise ImageError(f"none of {len(paths)} files can be read as an image; {bad[0][0]}: {bad[0][1]}", bad)
     channels, height, width = (max(sides) for sides in zip(*headers, strict=True))
     return FileImages(paths, channels, Frame.choose(height, width, image_size))
 

@@ -63,8 +63,8 @@ class GaussianDensity:
     tie. The logarithm orders images the same way and never ties.
 
     >>> scorer = GaussianDensity().fit(np.array([-1.0, 1.0]))
-    >>> scorer.normality(np.array([0.0, 50.0])).round(2)
-    array([   -0.92, -1250.92])
+    >>> scorer.normality(np.array([0.0, 50.0])).round(2).tolist()
+    [-0.92, -1250.92]
     """
 
     mean_: float
