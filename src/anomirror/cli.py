@@ -25,6 +25,7 @@ from anomirror.errors import AnomirrorError, DivergenceError, InputError, Settin
 from anomirror.images import ImageSet, Joined, Subset, check_files, in_batches, open_images
 from anomirror.metrics import evaluate as evaluate_scores
 from anomirror.presets import PRESETS, preset
+from anomirror.report.console import metrics_table
 from anomirror.storage import read_card, replacing
 
 app = typer.Typer(
@@ -168,14 +169,8 @@ def evaluate(
         counts = {"normal": len(raw_normal), "anomalies": len(raw_anomalies)}
         print(json.dumps({"method": detector.method, **counts, **{k: m.as_dict() for k, m in by_score.items()}}, indent=2))
         return
-    table = Table(title=f"{detector.method}: {len(raw_normal)} normal, {len(raw_anomalies)} anomalous images")
-    table.add_column("by")
-    for heading in ("AUROC", "AUPR", "FPR@95"):
-        table.add_column(heading, justify="right")
-    for name, m in by_score.items():
-        pairs = ((m.auroc, m.auroc_ci), (m.aupr, m.aupr_ci), (m.fpr95, m.fpr95_ci))
-        table.add_row(name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in pairs))
-    Console().print(table)
+    title = f"{detector.method}: {len(raw_normal)} normal, {len(raw_anomalies)} anomalous images (95 % intervals)"
+    Console().print(metrics_table(title, "by", by_score))
 
 
 @app.command(epilog=_example("anomirror info model"))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from anomirror.data.sample import Sample, load_sample
 from anomirror.detectors import AMA, KNN, PCA, Detector
 from anomirror.metrics import Metrics, evaluate
+from anomirror.report.console import metrics_table
 from anomirror.report.plots import image_rows, score_densities
 from anomirror.scoring import GaussianDensity, Negate, Scorer, Scores
 from anomirror.storage import replacing
@@ -34,7 +34,7 @@ def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics
         detector.fit(sample.train)
         seconds[detector.method] = time.perf_counter() - started
         rows |= _both_sides(detector, sample)
-    console.print(_table(rows))
+    console.print(metrics_table("clothes against digits (95 % intervals)", "detector", rows))
     console.print(", ".join(f"{name} fitted in {value:.0f} s" for name, value in seconds.items()))
     with replacing(out / "results.json") as file:
         results = {name: metrics.as_dict() for name, metrics in rows.items()}
@@ -64,17 +64,6 @@ def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
 def _metrics(scorer: Scorer, train: Scores, normal: Scores, anomalies: Scores) -> Metrics:
     scorer.fit(train)
     return evaluate(scorer.normality(normal), scorer.normality(anomalies))
-
-
-def _table(rows: dict[str, Metrics]) -> Table:
-    table = Table(title="clothes against digits (95 % intervals)")
-    table.add_column("detector")
-    for name in ("AUROC", "AUPR", "FPR@95"):
-        table.add_column(name, justify="right")
-    for name, m in rows.items():
-        pairs = ((m.auroc, m.auroc_ci), (m.aupr, m.aupr_ci), (m.fpr95, m.fpr95_ci))
-        table.add_row(name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in pairs))
-    return table
 
 
 def _pictures(ama: AMA, sample: Sample, out: Path) -> None:
