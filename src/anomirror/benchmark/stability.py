@@ -1,171 +1,323 @@
-"""The stability study: AUROC by epoch and seed on proxies and on the tested sets, before and after our departures.
+"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
 
-    python -m anomirror.benchmark.stability --seed 0 --variant after
-    python -m anomirror.benchmark.stability --seed 0 --variant after --weight 2
+    python -m anomirror.benchmark.stability --seed 0
+    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5
+    python -m anomirror.benchmark.stability --seed 0 --negatives-weight 5 --last-only
+    python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
 
-``before``: last weights, their running batch-norm statistics, R as in Eq. (5), the paper's interpolation weight. ``after``: the
-defaults. Each training also
-reports the R-score that the other scoring rule (``relative``) would give. The choice was made on the proxies alone.
+Which weights are scored with, whose batch-norm statistics, and whether R is relative, does not touch the training: one training
+is scored in all eight ways. Only the weights of the loss terms and the length need trainings of their own. Choices are made
+on the proxies alone.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
+from torch import nn
 
-from anomirror.data import load_dataset
+from anomirror.benchmark.tables import markdown, mean_and_spread
+from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import noises, shapes
 from anomirror.detectors import AMA
+from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
+from anomirror.scoring import GaussianDensity, Negate, Scorer, Scores
 from anomirror.storage import replacing
+from anomirror.training import Run
+
+TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
+PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
+SCORES: dict[str, Callable[[], Scorer]] = {"R": Negate, "A": GaussianDensity}
 
 
-class Variant(StrEnum):
-    """Which departures are on."""
+@dataclass(frozen=True)
+class Rule:
+    """How a training's networks become scores; each field is one of our departures from the paper."""
 
-    BEFORE = "before"
-    AFTER = "after"
+    averaged: bool
+    recomputed: bool
+    relative: bool
 
-
-VARIANTS: dict[Variant, dict[str, Any]] = {
-    Variant.BEFORE: {"average": None, "recompute_statistics": False, "relative": False, "interpolation_weight": 0.5},
-    Variant.AFTER: {},
-}
-TRAIN, TEST = 6000, 500
-
-
-def _sets(data_dir: Path | None) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    omniglot = load_dataset("omniglot", "train", data_dir)[0]
-    sets = {
-        "omniglot-background": omniglot[rng.permutation(len(omniglot))[:TEST]],
-        "shapes": shapes(TEST)[..., 0],
-        "noises": noises(TEST)[..., 0],
-    }
-    for name in ("mnist", "omniglot"):
-        images = load_dataset(name, "test", data_dir)[0]
-        sets[name] = images[rng.permutation(len(images))[:TEST]]
-    return sets
+    def __str__(self) -> str:
+        weights = "averaged" if self.averaged else "last"
+        statistics = "recomputed" if self.recomputed else "running"
+        return f"{weights} {statistics} {'relative' if self.relative else 'plain'}"
 
 
-def study(seed: int, variant: Variant, weight: float, data_dir: Path | None) -> dict[str, Any]:
-    """Train once on 6,000 Fashion-MNIST images; AUROC after every epoch."""
-    images = load_dataset("fashion-mnist", "train", data_dir)[0]
-    images = images[np.random.default_rng(seed).permutation(len(images))]
-    train, normal = images[:TRAIN], images[TRAIN : TRAIN + TEST]
-    sets = _sets(data_dir)
+PAPER = Rule(averaged=False, recomputed=False, relative=False)
 
-    kept: dict[int, Any] = {}
 
-    def monitor(ama: Any) -> dict[str, float]:
-        row: dict[str, float] = {}
-        kept[len(kept) + 1] = copy.deepcopy(ama.networks_)
-        own = ama.relative
+def own_rule() -> Rule:
+    """The rule that AMA's defaults follow."""
+    ama = AMA()
+    return Rule(ama.average is not None, ama.recompute_statistics, ama.relative)
+
+
+class _Studied(AMA):
+    """AMA that scores named sets under every rule after an epoch, and keeps the networks of each epoch."""
+
+    calibrate: np.ndarray
+    normal: np.ndarray
+    sets: dict[str, np.ndarray]
+    last_only: bool
+    kept: dict[int, nn.ModuleDict]
+
+    def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+        row = super()._observe(run, kept, heldout)
+        if self.last_only and run.step < run.total_steps:
+            return row
+        live, recompute = self.networks_, self.recompute_statistics
         try:
-            for relative in (False, True):
-                ama.relative = relative
-                raw_normal = ama.raw_scores(normal)
-                ama._calibrate(ama.raw_scores(train[:TEST]))
-                for name, anomalies in sets.items():
-                    raw = ama.raw_scores(anomalies)
-                    label = "relative" if relative else "plain"
-                    row[f"R {label} {name}"] = auroc(-raw_normal, -raw)
-                    row[f"A {label} {name}"] = auroc(ama.normality(raw_normal), ama.normality(raw))
+            for averaged, recomputed in product((False, True), repeat=2):
+                modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
+                self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in modules.items()}).eval()
+                self.recompute_statistics = recomputed
+                self._finish(self._some(kept, 512))
+                row |= self._under_both_rules(averaged, recomputed)
+                if (averaged, recomputed) == (False, False):
+                    self.kept[run.epoch] = copy.deepcopy(self.networks_)
         finally:
-            ama.relative = own
-        residual = _residual(ama, normal)
-        return row | {f"residual {name}": auroc(-residual, -_residual(ama, x)) for name, x in sets.items()}
+            self.networks_, self.recompute_statistics = live, recompute
+        return row
 
-    ama = AMA(random_state=seed, negatives_weight=weight, monitor=monitor, **VARIANTS[variant]).fit(train)
+    def _under_both_rules(self, averaged: bool, recomputed: bool) -> dict[str, float]:
+        row: dict[str, float] = {}
+        groups = {"": self.normal, **self.sets}
+        calibration, raw = self._both(self.calibrate), {name: self._both(images) for name, images in groups.items()}
+        for relative in (False, True):
+            for label, make in SCORES.items():
+                scorer = make().fit(calibration[relative])
+                scores = {name: scorer.normality(both[relative]) for name, both in raw.items()}
+                for name in self.sets:
+                    key = f"{label} {Rule(averaged, recomputed, relative)} {name}"
+                    row[key] = round(auroc(scores[""], scores[name]), 5)
+        return row
+
+    @torch.no_grad()
+    def _both(self, images: np.ndarray) -> tuple[Scores, Scores]:
+        """Plain and relative R."""
+        parts = []
+        for x in self._batches(open_images(images, shape=self.image_shape_)):
+            f_same = self._features(x, x)
+            r = self._r_score(x, f_same)
+            parts.append(torch.stack([r, self._relative(r, x, f_same)]).double().cpu())
+        plain, relative = torch.cat(parts, dim=1).numpy()
+        return plain, relative
+
+
+def study(
+    normal: str,
+    seed: int,
+    interpolation_weight: float,
+    negatives_weight: float,
+    epochs: int,
+    last_only: bool,
+    data_dir: Path | None,
+) -> dict[str, Any]:
+    """Train once on 6,000 images, and score after every epoch, or after the last."""
+    images = load_dataset(normal, "train", data_dir)[0]
+    images = images[np.random.default_rng(seed).permutation(len(images))]
+    train, unseen = images[:TRAIN], images[TRAIN : TRAIN + 2000]
+    ama = _Studied(
+        random_state=seed,
+        interpolation_weight=interpolation_weight,
+        negatives_weight=negatives_weight,
+        negatives=None if negatives_weight == 0 else AMA().negatives,
+        epochs=epochs,
+    )
+    ama.calibrate, ama.normal, ama.sets = train[:CALIBRATE], unseen[:NORMAL], _sets(normal, data_dir)
+    ama.last_only, ama.kept = last_only, {}
+    ama.fit(train)
     return {
+        "normal": normal,
         "seed": seed,
-        "variant": variant.value,
-        "weight": weight,
         "parameters": ama.stored_parameters(),
         "history": ama.history_,
-        "crossed": _crossed(ama, kept, normal, sets),
+        "calibration": _calibrations(ama, train, unseen),
+        "reconstruction_error": _reconstruction_error(ama, unseen[:NORMAL]),
+        "crossed": [] if last_only else _crossed(ama),
     }
 
 
-def _crossed(ama: AMA, kept: dict[int, Any], normal: np.ndarray, sets: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Plain R-score AUROC with the autoencoder of one epoch and the critic of another: which of them forgets?"""
+def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
+    """The proxies, in colour beside CIFAR-10; the tested sets beside Fashion-MNIST alone."""
+    rng = np.random.default_rng(0)
+    colour = normal == "cifar10"
+    size, channels = (32, 3) if colour else (28, 1)
+    sets = {"shapes": shapes(EACH, size, channels), "noises": noises(EACH, size, channels)}
+    drawn: list[tuple[str, str, Split]] = [("omniglot-background", "omniglot", "train")]
+    drawn += [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
+    for name, source, split in drawn:
+        images = load_dataset(source, split, data_dir)[0]
+        chosen = images[rng.permutation(len(images))[:EACH]]
+        sets[name] = np.repeat(np.pad(chosen, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3) if colour else chosen
+    return {name: sets[name] for name in (*PROXIES, *TESTED) if name in sets}
+
+
+def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, dict[str, float]]:
+    """Share of unseen normal images below the threshold that 5 % of the calibration images lie below."""
+    _, heldout = ama._split(ama._open(train), ama.heldout)
+    raw = {"train": ama.calibration_raw_, "heldout": ama.raw_scores(heldout)}
+    tested = ama.raw_scores(unseen)
+    found: dict[str, dict[str, float]] = {}
+    for calibration, values in raw.items():
+        found[calibration] = {"images": len(values)}
+        for label, make in SCORES.items():
+            scorer = make().fit(values)
+            threshold = np.quantile(scorer.normality(values), ama.contamination)
+            found[calibration][f"false alarms {label}"] = float(np.mean(scorer.normality(tested) < threshold))
+    return found
+
+
+def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
+    """Mean |x - x_hat| of normal images, pixels in [0, 1]."""
+    top, left, height, width = ama.frame_.inner(*images.shape[1:3])
+    x_hat = ama.reconstruct(images)[:, top : top + height, left : left + width]
+    return float(np.abs(x_hat.reshape(images.shape) - images / 255.0).mean())
+
+
+def _crossed(ama: _Studied) -> list[dict[str, Any]]:
+    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another: which of them forgets?"""
     rows = []
-    ama.relative = False
-    early, late = 3, max(kept)
-    for autoencoder in (early, late):
-        for critic in (early, late):
-            for name in ("encoder", "generator"):
-                ama.networks_[name] = kept[autoencoder][name]
-            ama.networks_["critic"] = kept[critic]["critic"]
-            raw = ama.raw_scores(normal)
-            found = {name: auroc(-raw, -ama.raw_scores(images)) for name, images in sets.items()}
-            rows.append({"autoencoder_epoch": autoencoder, "critic_epoch": critic, **found})
+    early, late = 3, max(ama.kept)
+    for autoencoder, critic in product((early, late), repeat=2):
+        parts = {"encoder": autoencoder, "generator": autoencoder, "critic": critic}
+        ama.networks_ = nn.ModuleDict({name: ama.kept[epoch][name] for name, epoch in parts.items()})
+        normal, _ = ama._both(ama.normal)
+        found = {name: round(auroc(-normal, -ama._both(images)[0]), 5) for name, images in ama.sets.items()}
+        rows.append({"autoencoder_epoch": autoencoder, "critic_epoch": critic, **found})
     return rows
 
 
-def _residual(ama: AMA, images: np.ndarray) -> np.ndarray:
-    inner = slice(2, 30)  # 28 pixels are padded to 32
-    departure: np.ndarray = np.abs(ama.reconstruct(images)[:, inner, inner, 0] - images / 255.0).mean((1, 2))
-    return departure
+# ---------------------------------------------------------------------- the page
 
 
-SHOWN = ("omniglot-background", "shapes", "noises", "mnist", "omniglot")
-SCORES = {Variant.BEFORE: "A plain", Variant.AFTER: "A relative"}
-"""The A-score that each variant would give its user."""
+def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dict[str, Any]]:
+    """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
+    default = AMA()
+    expected = {name: getattr(default, name) for name in ("interpolation_weight", "negatives_weight", "epochs")} | wanted
+    cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    chosen = [
+        c for c in cells if c["normal"] == normal and all(c["parameters"][name] == value for name, value in expected.items())
+    ]
+    return sorted(chosen, key=lambda cell: int(cell["seed"]))
 
 
-def page_table(folder: Path) -> str:
-    """AUROC of the A-score by epoch: one row for each variant, seed and set."""
-    lines: list[str] = []
-    epochs = 0
-    for cell in map(_read, sorted(folder.glob("*-weight0.5-*.json"))):
-        for name in SHOWN:
-            values = [row[f"{SCORES[Variant(cell['variant'])]} {name}"] for row in cell["history"]]
-            epochs = len(values)
-            lines.append(f"| {cell['variant']} | {cell['seed']} | {name} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
-    head = "| variant | seed | anomalies | " + " | ".join(f"epoch {e}" for e in range(1, epochs + 1)) + " |"
-    return "\n".join([head, "|---|---|---|" + "---|" * epochs, *lines])
+def _by_epoch(cell: dict[str, Any], score: str, rule: Rule, name: str) -> list[float]:
+    return [row[key] for row in cell["history"] if (key := f"{score} {rule} {name}") in row]
+
+
+def _last(cells: Sequence[dict[str, Any]], score: str, rule: Rule, names: Sequence[str]) -> list[str]:
+    """One cell of a table for each set: mean and spread over seeds after the last epoch."""
+    return [mean_and_spread([_by_epoch(cell, score, rule, name)[-1] for cell in cells]) for name in names]
+
+
+def epochs_table(folder: Path) -> str:
+    """AUROC of the A-score by epoch, before and after: one row for each set and seed."""
+    rows, epochs = [], 0
+    for variant, rule, weight in (("before", PAPER, 0.5), ("after", own_rule(), AMA().interpolation_weight)):
+        for name in (*PROXIES, *TESTED):
+            for cell in read(folder, interpolation_weight=weight):
+                values = _by_epoch(cell, "A", rule, name)
+                epochs = len(values)
+                rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
+    return markdown(["variant", "anomalies", "seed", *(f"epoch {e}" for e in range(1, epochs + 1))], rows)
+
+
+def departures_table(folder: Path, normal: str, score: str) -> str:
+    """After the last epoch: the defaults, each departure undone alone, and the paper."""
+    own, weight = own_rule(), AMA().interpolation_weight
+    rules = {
+        "defaults": (own, weight),
+        "last weights": (Rule(False, own.recomputed, own.relative), weight),
+        "running statistics": (Rule(own.averaged, False, own.relative), weight),
+        "relative R" if not own.relative else "plain R": (Rule(own.averaged, own.recomputed, not own.relative), weight),
+        "interpolation weight 0.5": (own, 0.5),
+        "interpolation weight 0.5, relative R": (Rule(own.averaged, own.recomputed, True), 0.5),
+        "the paper": (PAPER, 0.5),
+    }
+    names = (*PROXIES, *TESTED) if normal == "fashion-mnist" else PROXIES
+    found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
+    rows = [[label, *_last(found[label], score, rule, names)] for label, (rule, _) in rules.items() if found[label]]
+    return markdown([f"AUROC of {score}", *names], rows)
+
+
+def negatives_table(folder: Path) -> str:
+    """After the last epoch, by the weight of the negatives."""
+    names = (*PROXIES, *TESTED)
+    cells = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
+    rows = []
+    for weight in sorted({cell["parameters"]["negatives_weight"] for cell in cells}):
+        found = read(folder, negatives_weight=weight)
+        norms = [cell["history"][-1]["latent_norm"] for cell in found]
+        errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
+        label = f"{weight:g}" if weight else "0 (none)"
+        rows.append([label, *_last(found, "A", own_rule(), names), errors, f"{np.mean(norms):.1f}", str(len(found))])
+    return markdown(["negatives' weight", *names, "reconstruction error", "norm of codes", "seeds"], rows)
+
+
+def calibration_table(folder: Path) -> str:
+    """False alarms among unseen normals where 5 % are meant, by what the threshold was fitted on."""
+    rows = []
+    for calibration in ("train", "heldout"):
+        for label in SCORES:
+            found = [cell["calibration"][calibration] for cell in read(folder)]
+            alarms = mean_and_spread([values[f"false alarms {label}"] for values in found])
+            rows.append([calibration, str(found[0]["images"]), label, alarms])
+    return markdown(["calibration", "images", "score", "false alarms (5 % wanted)"], rows)
+
+
+def crossed_table(folder: Path) -> str:
+    """Plain R of the paper's training with parts of two epochs: mean and spread over seeds."""
+    crossed = [cell["crossed"] for cell in read(folder, interpolation_weight=0.5)]
+    rows = []
+    for same in zip(*crossed, strict=True):
+        values = [mean_and_spread([row[name] for row in same]) for name in (*PROXIES, *TESTED)]
+        rows.append([str(same[0]["autoencoder_epoch"]), str(same[0]["critic_epoch"]), *values])
+    return markdown(["autoencoder of epoch", "critic of epoch", *PROXIES, *TESTED], rows)
 
 
 def figure(folder: Path, file: Path) -> None:
-    """The same as curves, one panel for each set."""
+    """The table by epoch as curves, one panel for each set."""
     from anomirror.report.plots import curves  # needs the extra `report`
 
-    cells = [_read(f) for f in sorted(folder.glob("*-weight0.5-*.json"))]
+    variants = {"before": (PAPER, read(folder, interpolation_weight=0.5)), "after": (own_rule(), read(folder))}
     panels = {
         name: {
-            f"{c['variant']}, seed {c['seed']}": [row[f"{SCORES[Variant(c['variant'])]} {name}"] for row in c["history"]]
-            for c in cells
+            f"{variant}, seed {cell['seed']}": _by_epoch(cell, "A", rule, name)
+            for variant, (rule, cells) in variants.items()
+            for cell in cells
         }
-        for name in SHOWN
+        for name in (*PROXIES, *TESTED)
     }
     curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.4, 1.0))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return cell
-
-
 def main(
+    normal: Annotated[str, typer.Option(help="fashion-mnist or cifar10")] = "fashion-mnist",
     seed: Annotated[int, typer.Option()] = 0,
-    variant: Annotated[Variant, typer.Option()] = Variant.AFTER,
-    weight: Annotated[float, typer.Option(help="negatives_weight")] = 0.5,
+    interpolation_weight: Annotated[float, typer.Option()] = AMA().interpolation_weight,
+    negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
+    epochs: Annotated[int, typer.Option()] = AMA().epochs,
+    last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
     out: Annotated[Path, typer.Option()] = Path("results/stability"),
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
 ) -> None:
     """Measure one training."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / f"{variant.value}-weight{weight:g}-seed{seed}.json"
+    file = out / f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}-seed{seed}.json"
     if file.is_file():
         return
-    cell = study(seed, variant, weight, data_dir)
+    cell = study(normal, seed, interpolation_weight, negatives_weight, epochs, last_only, data_dir)
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 

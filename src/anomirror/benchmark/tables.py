@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,22 @@ def table(cells: list[dict[str, Any]], metric: str = "auroc") -> str:
         if row not in rows:
             rows.append(row)
         values[(*row, cell["anomalies"])].append(cell["metrics"][metric])
-    heading = [
-        "| method | score | preset | " + " | ".join(f"{cells[0]['normal']} → {c}" for c in columns) + " | seeds |",
-        "|---|---|---|" + "---|" * (len(columns) + 1),
-    ]
     lines = []
     for row in rows:
         found = [values.get((*row, column), []) for column in columns]
-        seeds = max(len(v) for v in found)
-        lines.append(f"| {' | '.join(row)} | {' | '.join(map(_cell, found))} | {seeds} |")
-    return "\n".join(heading + lines)
+        lines.append([*row, *map(mean_and_spread, found), str(max(map(len, found)))])
+    heading = ["method", "score", "preset", *(f"{cells[0]['normal']} → {column}" for column in columns), "seeds"]
+    return markdown(heading, lines)
 
 
-def _cell(values: list[float]) -> str:
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; every row has as many cells as the heading."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Mean, and the standard deviation if there is more than one value."""
     if not values:
         return "-"
     spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""

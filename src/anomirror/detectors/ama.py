@@ -53,7 +53,7 @@ class AMA(NetworkDetector):
     lr_drops : shares of the run after which the learning rates are divided by 10.
     average : decay per step of the average of the weights that is scored with; None keeps the last weights.
     precision : "auto" (bf16 where the device computes it natively), "float32", "bf16": of training; scoring is float32.
-    calibration : fit the scorer on the "train" images or on those held out.
+    calibration : fit the scorer and the threshold on the "train" images (10,000 of them at most) or on those held out.
     heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
     scorer : "gaussian" is the A-score (two-sided), "negate" the R-score; or a scorer object.
     contamination : share of the calibration images that :meth:`predict` would call anomalies.
@@ -333,11 +333,15 @@ class AMA(NetworkDetector):
         """|| f(x, x) - f(x, blank) ||_1: what R(x) would be if nothing of x were reconstructed."""
         return losses.feature_distance(f_same, self._features(x, self.blank_.to(x.device).expand_as(x)))
 
+    def _relative(self, r: Tensor, x: Tensor, f_same: Tensor) -> Tensor:
+        """R(x) in units of the critic's sensitivity at x."""
+        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_)
+
     def _raw_score(self, x: Tensor) -> Tensor:
-        """R(x), relative to the critic's sensitivity at x unless that is switched off."""
+        """R(x), or the relative one."""
         f_same = self._features(x, x)
         r = self._r_score(x, f_same)
-        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) if self.relative else r
+        return self._relative(r, x, f_same) if self.relative else r
 
     def _watched(self, x: Tensor) -> Tensor:
         return self._r_score(x, self._features(x, x))
@@ -350,7 +354,9 @@ class AMA(NetworkDetector):
         self.blank_ = pixels.median(1).values[:, None, None]
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
-            recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, self._scoring_batch())))
+            # large images are scored a few at a time; their statistics want as many at once as training saw
+            batch_size = max(self.batch_size, self._scoring_batch())
+            recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
         sensitivity = torch.cat([self._sensitivity(x, self._features(x, x)) for x in self._batches(some)])
         self.sensitivity_floor_ = max(0.01 * float(sensitivity.mean()), 1e-3)  # for images that are all but blank
         residuals = torch.cat([self._residual(x).flatten() for x in self._batches(some)])

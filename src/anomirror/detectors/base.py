@@ -43,6 +43,9 @@ Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
 SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
 
+CALIBRATION = 10_000
+"""Images whose raw scores fit the scorer and the threshold: more would cost longer than a short training, and move neither."""
+
 
 class Detector(OutlierMixin, BaseEstimator, ABC):
     """A detector of anomalous images that is fitted on normal ones.
@@ -252,10 +255,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if not hasattr(self, "offset_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
 
-    def _batches(self, images: ImageSet) -> Iterator[Tensor]:
+    def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
         device = choose_device(self.device)
-        for batch in iterate(images, in_batches(len(images), self._scoring_batch()), self.workers):
+        for batch in iterate(images, in_batches(len(images), batch_size or self._scoring_batch()), self.workers):
             yield to_network(batch.to(device))
 
     def _scoring_batch(self) -> int:
@@ -388,7 +391,7 @@ class NetworkDetector(Detector):
         networks.eval()
         self._finish(self._some(kept, 4096))
         self.trained_on_ = len(kept)
-        return heldout if self.calibration == "heldout" and heldout is not None else kept
+        return heldout if self.calibration == "heldout" and heldout is not None else self._some(kept, CALIBRATION)
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
