@@ -89,7 +89,7 @@ def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_end
     assert [bool(row["error"]) for row in rows] == [False, True, False]
     assert rows[1]["raw_score"] == ""
     maps = sorted((tmp_path / "maps").iterdir())
-    assert [m.name for m in maps] == ["0-0.png", "1-2.png"]
+    assert [m.name for m in maps] == ["1-0.png", "3-2.png"]  # numbered as the rows are
     with Image.open(maps[0]) as picture:
         assert picture.size == (28, 28)
 
@@ -147,13 +147,19 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
     out = tmp_path / "model"
     good = place / "good"
     failed(run("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
-    failed(run("fit", good, "--out", out, "--method", "svm"), "svm has no preset 'cpu'")
+    failed(run("fit", good, "--out", out, "--method", "svm"), "no method named 'svm': choose one of ama, pca, knn")
     failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
     failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
     failed(run("fit", good, "--out", out, "--set", "epochs=many"), "epochs='many'")
     failed(run("fit", good, "--out", out, "--set", "epochs"), "expected key=value")
     failed(run("fit", good, "--out", out, "--config", tmp_path / "no.toml"), "No such file")
     failed(run("fit", good, "--out", out, "--device", "abacus"), "use cpu")
+    failed(run("fit", good, "--out", out, "--device", "meta"), "device='meta' cannot be used here")
+    failed(run("fit", good, "--out", out, "--set", "random_state=none"), "choose one with --seed")
+    failed(run("fit", good, "--out", out, "--set", "checkpoint_dir=x"), "checkpoint_dir is set by the command line itself")
+    failed(run("fit", good, "--out", good / "00.png"), "is a file; choose another --out")
+    failed(run("fit", good, "--out", ".", cwd=good), "is this a model folder?")
+    failed(run("score", place / "model", good, "--maps", good / "00.png"), "File exists")
     failed(run("fit", good, "--out", place / "model"), "exists already")
     failed(run("score", tmp_path, good), "model.json: missing")
     failed(run("score", place / "model", tmp_path), "no image in this folder")
@@ -232,3 +238,20 @@ def test_overwrite_replaces_only_models_and_can_be_resumed(place: Path, tmp_path
     (tmp_path / "m.partial" / "checkpoint.safetensors").write_bytes(b"an interrupted fit --overwrite")
     failed(run(*arguments, "--overwrite", "--resume"), "damaged")  # it is read, not passed over
     assert "complete already" in run(*arguments, "--resume").stderr
+
+
+def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(place: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "m[/b][v2]"
+    done = run("fit", place / "good", "--method", "pca", "--out", odd)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"pca fitted on 64 of 64 images; written to {odd}\n"
+    assert "m[/b][v2]" in run("info", odd).stdout
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in (b"\xff\xfe.png", b"n" * 250 + b".png"):
+        (pictures / os.fsdecode(name)).write_bytes((place / "good" / "00.png").read_bytes())
+    done = run("score", place / "model", pictures, "--maps", tmp_path / "maps", "--out", tmp_path / "s.csv")
+    assert done.returncode == 0, done.stderr
+    assert "\\udcff" in (tmp_path / "s.csv").read_text(encoding="utf-8")
+    assert len(list((tmp_path / "maps").iterdir())) == 2
+    assert "\\udcff" in run("score", place / "model", pictures).stdout

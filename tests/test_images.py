@@ -306,3 +306,92 @@ def test_damaged_lists_and_archives_are_named(tmp_path: Path) -> None:
         (tmp_path / "a.npz").write_bytes(whole[:cut])
         with pytest.raises(InputError, match="not a readable array"):
             open_images(tmp_path / "a.npz")
+
+
+def test_a_damaged_exif_block_is_a_reason_like_any_other(tmp_path: Path) -> None:
+    """A height given as text: Pillow raises struct.error when it turns the picture."""
+    entries = b"\x01\x01\x00\x02\x00\x00\x00\x02x\x00\x00\x00" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + entries + b"\x00\x00\x00\x00"
+    Image.fromarray(picture(20, 20)).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(picture(20, 20)).save(tmp_path / "b.jpg")
+    images, bad = check_files(open_images(tmp_path))
+    assert [Path(name).name for name, _ in bad] == ["a.jpg"]
+    assert len(images) == 1
+
+
+def test_an_invalid_exif_orientation_turns_nothing(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(20, 28))
+    exif = image.getexif()
+    exif[0x0112] = 9
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert open_images(tmp_path).native_size(0) == tuple(decode(str(tmp_path / "a.jpg")).shape[1:]) == (20, 28)
+
+
+def test_the_fingerprint_sees_every_image() -> None:
+    images = picture(300, 8, 8)
+    prints = {fingerprint(open_images(images))}
+    for index in range(0, 300, 7):
+        changed = images.copy()
+        changed[index] ^= 255
+        prints.add(fingerprint(open_images(changed)))
+    assert len(prints) == 1 + len(range(0, 300, 7))
+
+
+def test_a_list_with_a_byte_order_mark_and_paths_from_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "lists").mkdir()
+    (folder / "lists" / "l.txt").write_text("\ufeff../0.png\n1.png\n", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    assert open_images(folder / "lists" / "l.txt").take([0, 1]).shape == (2, 1, 32, 32)
+    (folder / "lists" / "l.txt").write_text("nowhere.png\n1.png\n", encoding="utf-8")
+    _, bad = check_files(open_images(folder / "lists" / "l.txt"))
+    assert [name for name, _ in bad] == [str(folder / "lists" / "nowhere.png")]
+
+
+def test_a_broken_file_is_named_by_worker_processes_too(folder: Path) -> None:
+    images = open_images(folder)
+    (folder / "1.png").write_bytes(b"broken")
+    with pytest.raises(ImageError, match=r"1\.png: not an image that can be identified$") as caught:
+        list(iterate(images, [[0], [1], [2]], workers=2))
+    assert caught.value.bad == [(str(folder / "1.png"), "not an image that can be identified")]
+
+
+class Breaks(Pairs):
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        if index == 2:
+            raise OSError("broken file 2")
+        return super().__getitem__(index)
+
+
+def test_a_dataset_is_framed_by_its_largest_item_and_its_bad_items_are_listed() -> None:
+    items = [picture(10, 10), picture(60, 50), picture(9, 9), picture(9, 9, 3), picture(8, 8)]
+    opened = open_images(Breaks(items))
+    assert opened.shape == (1, 64, 64)
+    images, bad = check_files(opened)
+    assert bad == [("image 2", "cannot be read: broken file 2"), ("image 3", "has 3 channels, not 1")]
+    assert len(images) == 3
+    assert images.native_size(2) == (8, 8)
+    with pytest.raises(ImageError, match="image 2 of the dataset cannot be read: broken file 2"):
+        open_images(Breaks(items), shape=(1, 64, 64)).take([2])
+
+
+def test_axes_of_usual_channel_counts_are_channels() -> None:
+    assert open_images(picture(20, 2, 40, 3)).shape == (3, 64, 64)
+    assert open_images(picture(20, 3, 40, 2)).shape == (3, 64, 64)
+    assert open_images(picture(20, 1, 1, 1)).shape == (1, 32, 32)
+    with pytest.raises(InputError, match="looks like one colour image"):
+        open_images(picture(28, 28, 3), shape=(1, 32, 32))
+
+
+def test_bfloat16_rounding_errors_and_ragged_lists() -> None:
+    assert open_images(torch.rand(2, 8, 8).bfloat16()).take([0]).dtype == torch.float32
+    assert float(open_images(np.full((1, 8, 8), 1.000001)).take([0]).max()) == 1.0
+    with pytest.raises(InputError, match=r"float pixels from 1\.001 to 1\.001"):
+        open_images(np.full((1, 8, 8), 1.001))
+    with pytest.raises(InputError, match="images of different sizes can come as files"):
+        open_images([picture(8, 8), picture(9, 9)])
+
+
+def test_float_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="save them with 8 or 16 bits"):
+        decode(str(tmp_path / "a.tif"))

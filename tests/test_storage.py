@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from anomirror import Detector, load
 from anomirror.errors import InputError, ModelFileError
@@ -76,6 +78,27 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "do not fit together",
     ),
     "absurd size": (edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])), "image_shape: Value error"),
+    "other image size": (
+        edit("model.json", lambda c: c["parameters"].update(image_size=64)),  # type: ignore[index, attr-defined]
+        r"image_size is 64, image_shape \[1, 32, 32\]",
+    ),
+    "no network's size": (
+        edit("model.json", lambda c: c["parameters"].update(image_size=50)),  # type: ignore[index, attr-defined]
+        "image_size=50",
+    ),
+    "no scale": (
+        edit("model.json", lambda c: c["fitted"].update(residual_scale=0.0)),  # type: ignore[index, attr-defined]
+        "scales that are not positive",
+    ),
+    "a fitted number more": (
+        edit("model.json", lambda c: c["fitted"].update(extra=1.0)),  # type: ignore[index, attr-defined]
+        "fitted: extra is missing or does not belong there",
+    ),
+    "a width that no memory holds": (
+        edit("model.json", lambda c: c["parameters"].update(encoder_width=30_000_000)),  # type: ignore[index, attr-defined]
+        "encoder.features.0.weight is",
+    ),
+    "nested without end": (lambda m: (m / "model.json").write_text("[" * 100_000), "truncated or not JSON"),
     "no weights": (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors: missing"),
     "truncated weights": (
         lambda m: (m / "weights.safetensors").write_bytes((m / "weights.safetensors").read_bytes()[:-10]),
@@ -95,12 +118,28 @@ def test_a_damaged_model_is_refused_and_the_damage_named(model: Path, name: str)
 
 
 def test_weights_that_are_no_safetensors_are_refused_even_with_a_matching_hash(model: Path) -> None:
-    import hashlib
-
     torch.save({"x": torch.zeros(2)}, model / "weights.safetensors")  # a pickle
     digest = hashlib.sha256((model / "weights.safetensors").read_bytes()).hexdigest()
     edit("model.json", lambda c: c.update(weights_sha256=digest))(model)
     with pytest.raises(ModelFileError, match="not a readable safetensors file"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t | {"blank": torch.full_like(t["blank"], torch.nan)}, "blank holds NaN"),
+        (lambda t: t | {"more": torch.zeros(1)}, "tensors: more is missing or does not belong there"),
+        (lambda t: {name: tensor.double() for name, tensor in t.items()}, "torch.float64, not"),
+    ],
+)
+def test_tensors_that_no_fit_gives_are_refused_even_with_a_matching_hash(
+    model: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], message: str
+) -> None:
+    save_file(change(load_file(model / "weights.safetensors")), model / "weights.safetensors")
+    digest = hashlib.sha256((model / "weights.safetensors").read_bytes()).hexdigest()
+    edit("model.json", lambda c: c.update(weights_sha256=digest))(model)
+    with pytest.raises(ModelFileError, match=message):
         load(model)
 
 

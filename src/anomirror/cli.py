@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import inspect
+import io
 import json
 import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import typer
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anomirror.data import DATASETS, Split, load_dataset
@@ -36,7 +38,7 @@ app = typer.Typer(
     help="Find anomalies in images after seeing only normal ones.",
 )
 _DATA_HELP = (
-    "a folder (searched recursively), one image, a .txt file of paths, an .npy/.npz array (n, h, w, c), "
+    "a folder (searched recursively), one image, a .txt file of paths (relative to its folder), an .npy/.npz array (n, h, w, c), "
     f"or a data set: {', '.join(DATASETS)}"
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
@@ -82,23 +84,29 @@ def fit(
     data_dir: DataDir = None,
 ) -> None:
     """Fit a detector on normal images and write it as a model folder."""
-    err = Console(stderr=True)
+    out = out.resolve() if out.name == "" else out
     partial = out.with_name(out.name + ".partial")
     unfinished = (partial / "checkpoint.safetensors").exists()
+    if out.is_file():
+        raise InputError(f"{out}: is a file; choose another --out")
     if out.exists():
         read_card(out)  # a folder that is no model is refused before any work
         if resume and not (overwrite and unfinished):
-            err.print(f"{out} is complete already; nothing to do")
+            _say(f"{out} is complete already; nothing to do")
             return
         if not overwrite:
             raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
     if unfinished and not resume:
         raise InputError(f"{partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
     parameters = preset(method, preset_name) | _config_file(config) | dict(map(_assignment, set_ or []))
+    if owned := sorted(_OWN_PARAMETERS & parameters.keys()):
+        raise SettingError(f"{owned[0]} is set by the command line itself; leave it out")
     parameters |= {"random_state": seed} if seed is not None else {}
     parameters |= {"device": device} if device is not None else {}
     parameters |= {"skip_bad": True} if skip_bad else {}
     detector = make_detector(method, **parameters)
+    if detector.random_state is None:
+        raise SettingError("random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed")
     if "checkpoint_dir" in detector.get_params():
         detector.set_params(checkpoint_dir=str(partial), verbose=True)
     images: ImageSet = open_images(_resolve(data, "train", data_dir), image_size=detector.image_size)
@@ -115,7 +123,7 @@ def fit(
     detector.save(out, overwrite=overwrite)
     shutil.rmtree(partial, ignore_errors=True)
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
-    err.print(f"{method} fitted on {detector.trained_on_} of {len(images)} images{skipped}; written to {out}")
+    _say(f"{method} fitted on {detector.trained_on_} of {len(images)} images{skipped}; written to {out}")
 
 
 @app.command(epilog=_example("anomirror score model new-images/ --out scores.csv --maps maps/"))
@@ -123,7 +131,7 @@ def score(
     model: Model,
     data: Data,
     out: Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")] = None,
-    maps: Annotated[Path | None, typer.Option(help="folder for a PNG per image: where it departs from normal")] = None,
+    maps: Annotated[Path | None, typer.Option(help="folder for a PNG per row: where the image departs from normal")] = None,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -132,8 +140,10 @@ def score(
     A picture that cannot be read is a row with its error.
     """
     detector = load(model, device=device)
-    if maps is not None and not isinstance(detector, AMA):
-        raise SettingError(f"{detector.method} has no maps; only ama explains its scores")
+    if maps is not None:
+        if not isinstance(detector, AMA):
+            raise SettingError(f"{detector.method} has no maps; only ama explains its scores")
+        maps.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before anything is scored
     opened = open_images(_resolve(data, "test", data_dir), image_size=detector.image_size, shape=detector.image_shape_)
     images, bad = check_files(opened)
     rows = _score_rows(detector, images) if len(images) else iter(())
@@ -141,12 +151,13 @@ def score(
     if out is None:
         _write_rows(sys.stdout, opened, rows, errors)
     else:
-        with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=_ODD_NAMES) as stream:
             _write_rows(stream, opened, rows, errors)
     if maps is not None and isinstance(detector, AMA):
-        _write_maps(detector, images, maps)
+        readable = [row for row, name in enumerate(opened.names, start=1) if name not in errors]
+        _write_maps(detector, images, readable, maps)
     if bad:
-        Console(stderr=True).print(f"{len(bad)} of {len(opened)} images could not be read; see the column error")
+        _say(f"{len(bad)} of {len(opened)} images could not be read; see the column error")
 
 
 @app.command(epilog=_example("anomirror evaluate model --normal good/ --anomalies defects/ --json"))
@@ -180,11 +191,11 @@ def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="onl
     if as_json:
         print(card.model_dump_json(indent=2))
         return
-    table = Table(title=str(model), show_header=False)
+    table = Table(title=escape(str(model)), show_header=False)
     for name, value in card.model_dump(exclude={"parameters"}).items():
-        table.add_row(name, str(value))
+        table.add_row(name, escape(str(value)))
     for name, value in card.parameters.items():
-        table.add_row(f"parameters.{name}", str(value))
+        table.add_row(escape(f"parameters.{name}"), escape(str(value)))
     Console().print(table)
 
 
@@ -194,11 +205,21 @@ def methods() -> None:
     table = Table("method", "presets", "what it is")
     for name, detector in DETECTORS.items():
         summary = (inspect.getdoc(detector) or "").split("\n\n")[0].replace("\n", " ")
-        table.add_row(name, ", ".join(PRESETS.get(name, {})), summary)
+        table.add_row(name, ", ".join(PRESETS[name]), escape(summary))
     Console().print(table)
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+_OWN_PARAMETERS = {"checkpoint_dir", "verbose", "monitor"}
+_ODD_NAMES = "backslashreplace"
+"""How file names that are not valid text are written."""
+
+
+def _say(message: str) -> None:
+    """One line on stderr, as it stands: no markup, no wrapping."""
+    print(message, file=sys.stderr)
 
 
 def _resolve(data: str, split: Split, data_dir: Path | None) -> Any:
@@ -250,26 +271,31 @@ def _write_rows(stream: Any, images: ImageSet, scores: Iterator[tuple[float, flo
             writer.writerow([name, "", "", "", "", errors[name]])
             continue
         raw, normality, decision = next(scores)
-        writer.writerow([name, f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(decision < 0), ""])
+        writer.writerow([name, f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(not decision >= 0), ""])
 
 
-def _write_maps(detector: AMA, images: ImageSet, folder: Path) -> None:
-    """One grey PNG for each image, in its own size: black is normal, white a residual of twice the normal limit or more."""
+def _write_maps(detector: AMA, images: ImageSet, rows: Sequence[int], folder: Path) -> None:
+    """One grey PNG for each image, in its own size, named by its row in the CSV (from 1) and its file.
+
+    Black is normal, white a residual of twice the normal limit or more.
+    """
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
-    digits = len(str(len(images)))
+    digits = len(str(max(rows, default=0)))
     for chunk in in_batches(len(images), 256):
         maps = torch.from_numpy(detector.explain(Subset(images, chunk)))
         for index, framed in zip(chunk, maps, strict=True):
             own = detector.frame_.take_out(framed, *images.native_size(index)).clamp(0, 1)
-            stem = Path(images.names[index]).stem.replace(" ", "-")
-            with replacing(folder / f"{index:0{digits}d}-{stem}.png") as temporary:
+            stem = Path(images.names[index]).stem.encode("utf-8", _ODD_NAMES)[:100].decode("utf-8", "ignore").replace(" ", "-")
+            with replacing(folder / f"{rows[index]:0{digits}d}-{stem}.png") as temporary:
                 Image.fromarray((own.numpy() * 255).round().astype(np.uint8)).save(temporary)
 
 
 def main() -> None:
     """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``ANOMIRROR_DEBUG`` is set)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ODD_NAMES)
     try:
         app()
     except (AnomirrorError, OSError, MemoryError) as error:

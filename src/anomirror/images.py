@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
@@ -31,6 +31,9 @@ SIZES = (32, 64, 128, 256)
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
 """File name endings, in lower case, that count as images when a folder is searched."""
+
+ROUNDING = 1e-5
+"""How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
 
 MEMORY_LIMIT = 1 << 30
 """Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every pass."""
@@ -65,7 +68,7 @@ class Frame:
             return cls(next((s for s in SIZES if max(height, width) <= s), SIZES[-1]), resize=False)
         if image_size not in SIZES:
             raise SettingError(f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, or None")
-        return cls(image_size, resize=True)
+        return cls(int(image_size), resize=True)
 
     def inner(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where an image of this size lies in the square: ``(top, left, height, width)``."""
@@ -178,7 +181,7 @@ class FileImages:
 
     def native_size(self, index: int) -> tuple[int, int]:
         with Image.open(self.names[index]) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientation: sides exchanged
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: sides exchanged
             return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
     def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
@@ -231,7 +234,10 @@ class DatasetImages:
 
     in_memory = False
 
-    def __init__(self, dataset: Dataset[Any], channels: int, frame: Frame) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], channels: int, frame: Frame, checked: Mapping[int, ImageError | None] | None = None
+    ) -> None:
+        self._checked = checked
         self._dataset = dataset
         self._frame = frame
         self.shape: ImageShape = (channels, frame.size, frame.size)
@@ -243,10 +249,7 @@ class DatasetImages:
     def _item(self, index: int) -> Tensor:
         image = _dataset_item(self._dataset, index)
         if image.shape[0] != self.shape[0]:
-            raise ImageError(
-                f"{self.names[index]} of the dataset has {image.shape[0]} channels, not {self.shape[0]}",
-                [(self.names[index], "other number of channels")],
-            )
+            raise _odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -255,6 +258,12 @@ class DatasetImages:
     def native_size(self, index: int) -> tuple[int, int]:
         height, width = self._item(index).shape[-2:]
         return int(height), int(width)
+
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
+        """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time they are read."""
+        outcomes = self._checked if self._checked is not None else _attempt_all(self._item, len(self))
+        bad = [pair for error in outcomes.values() if error is not None for pair in error.bad]
+        return (Subset(self, [i for i, error in outcomes.items() if error is None]) if bad else self), bad
 
 
 class Subset:
@@ -310,8 +319,8 @@ class Joined:
 
 
 def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
-    """The readable images of a set, and ``(path, reason)`` of the others; only files are ever unreadable."""
-    if isinstance(images, (FileImages, Joined)):
+    """The readable images of a set, and ``(name, reason)`` of the others: files, or items of a dataset."""
+    if isinstance(images, (FileImages, DatasetImages, Joined)):
         return images.check(memory_limit)
     return images, []
 
@@ -323,10 +332,10 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
     ----------
     X : what holds the images:
 
-        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the *smaller* is taken
-          as channels. uint8 is 0..255, uint16 0..65535, float 0..1;
-        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line, an ``.npy`` or ``.npz`` array,
-          or a list of image paths;
+        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the one of 1, 3 or 4
+          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1;
+        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line (relative to its folder), an
+          ``.npy`` or ``.npz`` array, or a list of image paths;
         * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
     image_size : side of the square that the networks see; None keeps the pixels (see :class:`Frame`).
     shape : what a fitted detector expects; images are framed into it and must have its number of channels.
@@ -352,10 +361,42 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
             raise InputError(f"{type(X).__name__} has no length: anomirror needs a map-style dataset")
         if len(X) == 0:
             raise ImageError("the dataset is empty")
-        first = _dataset_item(X, 0)
-        return DatasetImages(X, first.shape[0], _frame_for(first, image_size, shape))
+        return _open_dataset(X, image_size, shape)
     tensor = _as_batch(X, None if shape is None else shape[0])
     return ArrayImages(tensor, _frame_for(tensor[0], image_size, shape))
+
+
+def _open_dataset(dataset: Dataset[Any], image_size: int | None, shape: ImageShape | None) -> DatasetImages:
+    """Framed by the largest readable item, as a folder is; the first one says how many channels."""
+    if shape is not None:
+        return DatasetImages(dataset, shape[0], Frame(shape[1], resize=image_size is not None))
+    shapes: dict[int, ImageShape] = {}
+
+    def attempt(index: int) -> None:
+        channels, height, width = (int(side) for side in _dataset_item(dataset, index).shape)
+        first = next(iter(shapes.values()), (channels, height, width))
+        if channels != first[0]:
+            raise _odd_item(index, f"has {channels} channels, not {first[0]}")
+        shapes[index] = (channels, height, width)
+
+    checked = _attempt_all(attempt, len(cast(Any, dataset)))
+    if not shapes:
+        bad = [pair for error in checked.values() if error is not None for pair in error.bad]
+        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
+    channels, height, width = (max(sides) for sides in zip(*shapes.values(), strict=True))
+    return DatasetImages(dataset, channels, Frame.choose(height, width, image_size), checked)
+
+
+def _attempt_all(attempt: Callable[[int], Any], count: int) -> dict[int, ImageError | None]:
+    """What went wrong with each index, in order."""
+    outcomes: dict[int, ImageError | None] = {}
+    for index in range(count):
+        try:
+            attempt(index)
+            outcomes[index] = None
+        except ImageError as error:
+            outcomes[index] = error
+    return outcomes
 
 
 def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) -> Frame:
@@ -383,7 +424,9 @@ def _header(path: str) -> ImageShape | None:
     try:
         with Image.open(path) as picture:
             return _channels(picture), picture.height, picture.width
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except MemoryError:
+        raise
+    except Exception:  # over damaged bytes Pillow's decoders stumble with any error
         return None
 
 
@@ -403,14 +446,20 @@ def find_files(path: Path) -> list[str]:
         raise ImageError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".txt":
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
-        listed = [str(path.parent / line) for line in lines if line and not line.startswith("#")]
+        listed = [_listed(line, path.parent) for line in lines if line and not line.startswith("#")]
         if not listed:
             raise ImageError(f"{path}: the list names no file")
         return listed
     return [str(path)]
+
+
+def _listed(line: str, folder: Path) -> str:
+    """A path of a list: relative to the list's folder, or, where nothing lies there, as it stands."""
+    beside = folder / line
+    return line if not beside.exists() and Path(line).exists() else str(beside)
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -443,7 +492,9 @@ def decode(path: str, channels: int | None = None) -> Tensor:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
         array = _pixels(upright, channels)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # over damaged bytes Pillow's decoders stumble with any error
         reason = "no such file" if isinstance(error, FileNotFoundError) else _one_line(error, path)
         raise ImageError(f"{path}: {reason}", [(path, reason)]) from error
     return torch.from_numpy(array)
@@ -458,7 +509,9 @@ def _one_line(error: Exception, path: str) -> str:
 def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
     if picture.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
         values = np.asarray(picture, dtype=np.float64)
-        if picture.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        if picture.mode == "F":
+            raise ValueError("32-bit float pixels have no known range; save them with 8 or 16 bits")
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
         picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
     wanted = channels or _channels(picture)
@@ -469,22 +522,31 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
 
 
 def _dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
-    item = dataset[index]
-    if isinstance(item, (tuple, list)):
-        item = item[0]
-    if isinstance(item, Image.Image):
-        return torch.from_numpy(_pixels(item, None))
-    array = np.asarray(item)
-    if array.ndim not in (2, 3):
-        raise InputError(f"item {index} of the dataset has shape {array.shape}: expected one image")
-    return _as_batch(array[None], None)[0]
+    try:
+        item = dataset[index]
+        if isinstance(item, (tuple, list)):
+            item = item[0]
+        if isinstance(item, Image.Image):
+            return torch.from_numpy(_pixels(item, None))
+        array = _as_array(item)
+        if array.ndim not in (2, 3):
+            raise InputError(f"an array of shape {array.shape} is not one image")
+        return _as_batch(array[None], None)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # a dataset is the caller's code
+        raise _odd_item(index, f"cannot be read: {_one_line(error, '')}") from error
+
+
+def _odd_item(index: int, reason: str) -> ImageError:
+    return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
 
 
 def _as_batch(X: Any, channels: int | None) -> Tensor:
     """An array or tensor as ``(n, c, h, w)`` uint8 or float32 in [0, 1]; the input is never written to."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
-    array = np.asarray(X)
+    array = _as_array(X)
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
+        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
     if array.dtype == object or array.ndim not in (3, 4):
         raise InputError(
             f"expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of {array.dtype} {array.shape}; "
@@ -501,10 +563,25 @@ def _as_batch(X: Any, channels: int | None) -> Tensor:
     return torch.from_numpy(np.array(_in_range(array), order="C", copy=True))
 
 
+def _as_array(X: Any) -> np.ndarray:
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise InputError(f"not an array of images: {error}; images of different sizes can come as files or a Dataset") from error
+
+
 def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
     first, last = shape[1], shape[3]
     if channels is not None and (first == channels) != (last == channels):
         return last == channels
+    usual = (1, 3, 4)
+    if (first in usual) != (last in usual):
+        return last in usual
+    if first == last == 1:
+        return True
     if first == last:
         raise InputError(f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told")
     return last < first
@@ -527,12 +604,12 @@ def _in_range(array: np.ndarray) -> np.ndarray:
         if low < 0 or high > 255:
             raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
         return array.astype(np.uint8)
-    if low < 0 or high > 1:
-        raise InputError(f"float pixels from {low:g} to {high:g}: expected 0 to 1; divide by 255, or pass uint8")
-    return array.astype(np.float32)
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise InputError(f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass uint8")
+    return array.astype(np.float32).clip(0, 1)
 
 
-class _Batches(Dataset[Tensor]):
+class _Batches(Dataset[Tensor | ImageError]):
     """Whole batches as items, so that worker processes each decode one batch."""
 
     def __init__(self, images: ImageSet, batches: Sequence[Sequence[int]]) -> None:
@@ -542,8 +619,11 @@ class _Batches(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self._images.take(self._batches[index])
+    def __getitem__(self, index: int) -> Tensor | ImageError:
+        try:
+            return self._images.take(self._batches[index])
+        except ImageError as error:  # as a value: raised in a worker it would arrive as the text of a traceback
+            return error
 
 
 def iterate(images: ImageSet, batches: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Tensor]:
@@ -554,7 +634,10 @@ def iterate(images: ImageSet, batches: Sequence[Sequence[int]], workers: int = 0
         return
     private = torch.Generator().manual_seed(0)  # DataLoader would draw its workers' seed from the caller's RNG
     loader = DataLoader(_Batches(images, batches), batch_size=None, num_workers=workers, generator=private)
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, ImageError):
+            raise batch
+        yield batch
 
 
 def in_batches(count: int, batch_size: int) -> list[range]:
@@ -563,8 +646,8 @@ def in_batches(count: int, batch_size: int) -> list[range]:
 
 
 def fingerprint(images: ImageSet) -> str:
-    """A short hash of the number, shape and (of up to 64 evenly spaced ones) pixels: two runs saw the same data."""
+    """A short hash of the number, shape and all pixels: two runs saw the same data, in the same order."""
     digest = hashlib.sha256(f"{len(images)} {images.shape}".encode())
-    for index in np.unique(np.linspace(0, len(images) - 1, 64).astype(int)):
-        digest.update(images.take([int(index)]).numpy().tobytes())
+    for batch in in_batches(len(images), 256):
+        digest.update(images.take(batch).numpy().tobytes())
     return digest.hexdigest()[:16]

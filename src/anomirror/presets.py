@@ -39,6 +39,7 @@ _PAPER: dict[str, Any] = {
     "batch_size": 256,
     "calibration": "train",
     "heldout": 0.0,
+    "precision": "float32",
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -69,7 +70,9 @@ def preset(method: str, name: str) -> dict[str, Any]:
     >>> preset("ama", "paper-svhn")["negatives"]
     'outward'
     """
-    presets = PRESETS.get(method, {})
+    if method not in PRESETS:
+        raise SettingError(f"no method named {method!r}: choose one of {', '.join(PRESETS)}")
+    presets = PRESETS[method]
     if name not in presets:
-        raise SettingError(f"{method} has no preset {name!r}: choose one of {', '.join(presets) or 'none'}")
+        raise SettingError(f"{method} has no preset {name!r}: choose one of {', '.join(presets)}")
     return dict(presets[name])

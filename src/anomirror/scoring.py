@@ -5,6 +5,7 @@ A raw score is high for anomalies; a normality is high for normal images.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Protocol, runtime_checkable
 
@@ -97,13 +98,13 @@ SCORERS: dict[str, type[Negate] | type[GaussianDensity]] = {"negate": Negate, "g
 
 
 def make_scorer(scorer: str | Scorer) -> Scorer:
-    """A fresh scorer from its name, or an unfitted one of the same class as an instance."""
+    """A fresh scorer from its name, or a copy of an instance, with its settings."""
     if isinstance(scorer, str):
         if scorer not in SCORERS:
             raise SettingError(f"scorer={scorer!r}: choose one of {', '.join(SCORERS)}")
         return SCORERS[scorer]()
     if isinstance(scorer, Scorer) and not isinstance(scorer, type):
-        return type(scorer)()
+        return copy.deepcopy(scorer)
     raise SettingError(f"scorer={scorer!r}: expected a name ({', '.join(SCORERS)}) or a scorer such as GaussianDensity()")
 
 

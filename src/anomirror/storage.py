@@ -112,6 +112,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tenso
         tensors = load_file(weights)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{weights}: not a readable safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"{weights}: {name} holds NaN or infinity")
     return card, tensors, read_history(folder / HISTORY)
 
 
@@ -131,7 +134,7 @@ def _read_card(file: Path) -> ModelCard:
         raise ModelFileError(f"{file}: cannot be read ({error})") from error
     try:
         raw = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ModelFileError(f"{file}: truncated or not JSON ({error})") from error
     version = raw.get("format") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > FORMAT:

@@ -151,6 +151,8 @@ def choose_device(device: str | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen)
+        if chosen.type == "meta":
+            raise RuntimeError("it holds no data")
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise SettingError(f"device={device!r} cannot be used here: {first}; use cpu") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from torch.utils.data import Dataset
 
 from anomirror import Detector, load
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.metrics import auroc
+from anomirror.scoring import Negate, Scores
 from tests.tiny import LONGER, METHODS, TINY, tiny
 
 
@@ -70,8 +74,11 @@ def test_the_input_is_not_mutated(method: str, clothes: np.ndarray) -> None:
 
 
 def test_the_callers_random_state_is_untouched(method: str, clothes: np.ndarray) -> None:
+    random.seed(3)
     np.random.seed(3)
+    np.random.standard_normal()  # leaves a second normal number cached
     torch.manual_seed(3)
+    python_before = random.getstate()
     numpy_before: Any = np.random.get_state(legacy=False)
     torch_before = torch.get_rng_state()
     detector = tiny(method).fit(clothes)
@@ -79,7 +86,9 @@ def test_the_callers_random_state_is_untouched(method: str, clothes: np.ndarray)
     numpy_after: Any = np.random.get_state(legacy=False)
     assert_array_equal(numpy_before["state"]["key"], numpy_after["state"]["key"])
     assert numpy_before["state"]["pos"] == numpy_after["state"]["pos"]
-    assert numpy_before["has_gauss"] == numpy_after["has_gauss"]
+    assert numpy_before["has_gauss"] == numpy_after["has_gauss"] == 1
+    assert numpy_before["gauss"] == numpy_after["gauss"]
+    assert python_before == random.getstate()
     assert torch.equal(torch_before, torch.get_rng_state())
 
 
@@ -170,3 +179,45 @@ def test_a_failed_second_fit_leaves_it_unfitted_rather_than_half_fitted(method: 
     with pytest.raises(SettingError):
         detector.fit(clothes)
     assert detector.predict(clothes[:2]).shape == (2,)  # refused before anything changed
+
+
+def test_numpys_numbers_are_parameters_that_save_and_load(method: str, clothes: np.ndarray, tmp_path: Path) -> None:
+    more = {"n_components": np.int64(8)} if method != "ama" else {"latent_dim": np.int64(8), "checkpoint_dir": tmp_path / "c"}
+    detector = tiny(method, **more, contamination=np.float64(0.1), image_size=np.int64(32)).fit(clothes)
+    detector.save(tmp_path / "model")
+    assert_array_equal(load(tmp_path / "model", device="cpu").raw_scores(clothes[:5]), detector.raw_scores(clothes[:5]))
+
+
+def test_a_dataset_and_a_folder_score_as_the_array_does(fitted: Detector, clothes: np.ndarray, tmp_path: Path) -> None:
+    class Items(Dataset[np.ndarray]):
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            return clothes[index]
+
+    for index, image in enumerate(clothes[:12]):
+        Image.fromarray(image).save(tmp_path / f"{index:02d}.png")
+    expected = fitted.score_samples(clothes[:12])
+    assert_array_equal(fitted.score_samples(Items()), expected)
+    assert_array_equal(fitted.score_samples(tmp_path), expected)
+    assert tiny(fitted.method).fit(Items()).trained_on_ in (11, 12)
+
+
+def test_a_scorer_keeps_its_settings(method: str, clothes: np.ndarray) -> None:
+    class Scaled(Negate):
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        def normality(self, raw: Scores) -> Scores:
+            return -self.factor * raw
+
+    detector = tiny(method, scorer=Scaled(3.0)).fit(clothes)
+    assert_array_equal(detector.score_samples(clothes[:5]), -3.0 * detector.raw_scores(clothes[:5]))
+
+
+def test_a_score_that_is_no_number_is_not_called_normal(
+    fitted: Detector, clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted, "score_samples", lambda X: np.full(len(X), np.nan))
+    assert fitted.predict(clothes[:3]).tolist() == [-1, -1, -1]

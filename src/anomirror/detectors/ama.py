@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,7 +253,8 @@ class AMA(NetworkDetector):
         norm = losses.latent_norm(z)
         run.update("autoencoder", self.latent_weight * norm - fooling)  # D(x, x) does not depend on E and G
 
-        logged = {"latent_norm": norm.detach(), "penalty": penalty.detach()}
+        against_root = norm.detach() / math.sqrt(self.latent_dim)  # the paper claims that this settles near 1
+        logged = {"latent_norm": norm.detach(), "latent_norm_over_sqrt_d": against_root, "penalty": penalty.detach()}
         for term, gap in zip(terms, gaps, strict=True):
             logged[term.name] = logged.get(term.name, 0.0) + gap.detach() / sum(t.name == term.name for t in terms)
         return logged
@@ -359,8 +361,16 @@ class AMA(NetworkDetector):
             recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
         sensitivity = torch.cat([self._sensitivity(x, self._features(x, x)) for x in self._batches(some)])
         self.sensitivity_floor_ = max(0.01 * float(sensitivity.mean()), 1e-3)  # for images that are all but blank
-        residuals = torch.cat([self._residual(x).flatten() for x in self._batches(some)])
-        self.residual_scale_ = max(float(np.quantile(residuals.cpu().numpy(), 0.99)), 1e-6)
+        residuals = torch.cat([self._residual(x).cpu() for x in self._batches(some)])
+        self.residual_scale_ = max(float(np.quantile(self._own_pixels(some, residuals), 0.99)), 1e-6)
+
+    def _own_pixels(self, images: ImageSet, maps: Tensor) -> np.ndarray:
+        """The values of all maps where their images lie, without the padding, which is easy to reconstruct."""
+        parts = []
+        for index, one in enumerate(maps):
+            top, left, height, width = self._frame().inner(*images.native_size(index))
+            parts.append(one[top : top + height, left : left + width].flatten())
+        return torch.cat(parts).numpy()
 
     def _residual(self, x: Tensor) -> Tensor:
         """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
@@ -379,6 +389,8 @@ class AMA(NetworkDetector):
             raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
         self.residual_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
+        if not (self.residual_scale_ > 0 and self.sensitivity_floor_ > 0):
+            raise ValueError(f"scales that are not positive: {dict(fitted)}")
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         return self._share_of(batch_size)
@@ -403,8 +415,13 @@ class AMA(NetworkDetector):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
         for name in ("learning_rate", "delta"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        for name in ("interpolation_weight", "negatives_weight", "latent_weight", "gradient_penalty"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
+        if not 0 <= self.negatives_start <= 1:
+            raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
         for name in ("betas", "encoder_betas"):
             if len(getattr(self, name)) != 2 or not all(0 <= beta < 1 for beta in getattr(self, name)):
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected two numbers in [0, 1)")

@@ -115,6 +115,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         for name, hint in get_type_hints(type(self).__init__).items():
             if name != "return":
                 _check_type(name, getattr(self, name), hint)
+        if self.image_size is not None:
+            Frame.choose(1, 1, self.image_size)
+        if self.workers < 0:
+            raise SettingError(f"workers={self.workers!r}: expected 0 or more")
         if not 0 < self.contamination <= 0.5:
             raise SettingError(f"contamination={self.contamination!r}: expected a share in (0, 0.5]")
         if self.random_state is not None and not 0 <= self.random_state < 2**32:
@@ -182,13 +186,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def predict(self, X: ImageInput) -> np.ndarray:
         """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X) >= 0, 1, -1)  # a score that is no number is no normal one
 
     @property
     def frame_(self) -> Frame:
         """How images of any size come into the square that the detector sees."""
         self._check_fitted()
-        return Frame(self.image_shape_[1], resize=self.image_size is not None)
+        return self._frame()
 
     # ------------------------------------------------------------------ on disk
 
@@ -211,8 +215,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
-        named = {name: value for name, value in self.get_params(deep=False).items() if name not in self._not_stored}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
+        return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in self._not_stored}
 
     def _restore_from(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
         try:
@@ -221,7 +224,15 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.offset_, self.trained_on_ = card.offset, card.trained_on
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
+            if self.image_size not in (None, self.image_shape_[1]):
+                raise ValueError(f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}")
             self._restore(tensors, card.fitted)
+            for what, found, expected in (
+                ("tensors", tensors.keys(), self._tensors().keys()),
+                ("fitted", card.fitted.keys(), self._fitted().keys()),
+            ):
+                if odd := sorted(found ^ expected):
+                    raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
         except (SettingError, KeyError, RuntimeError, ValueError, TypeError) as error:
             raise ModelFileError(f"model.json and weights.safetensors do not fit together: {error}") from error
         return self
@@ -254,6 +265,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _check_fitted(self) -> None:
         if not hasattr(self, "offset_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
+
+    def _frame(self) -> Frame:
+        return Frame(self.image_shape_[1], resize=self.image_size is not None)
 
     def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
@@ -365,6 +379,11 @@ class NetworkDetector(Detector):
         seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
         kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
+        if self.calibration == "heldout" and heldout is not None and len(heldout) < 20:
+            raise ImageError(
+                f"calibration='heldout': heldout={self.heldout} of {len(normal)} images are {len(heldout)} to calibrate on, "
+                "and at least 20 are needed; raise heldout, give more images, or use calibration='train'"
+            )
         networks, make_optimizers = self._build_seeded(seed, device)
         self.networks_ = networks
         run = Run(
@@ -425,7 +444,7 @@ class NetworkDetector(Detector):
                 row["r_heldout"] = self._mean_watched(heldout)
             if self.monitor is not None:
                 self._calibrate(self._stream(self._some(kept, self._monitored)))
-                row |= dict(self.monitor(self))
+                row |= self._monitored_values(row)
         finally:
             self.networks_ = live
             self._forget_calibration()
@@ -436,6 +455,18 @@ class NetworkDetector(Detector):
                 run.epoch,
             )
         return row
+
+    def _monitored_values(self, row: Mapping[str, float]) -> dict[str, float]:
+        """What the caller's monitor returns, as numbers that the history can hold."""
+        assert self.monitor is not None
+        returned = self.monitor(self)
+        if not isinstance(returned, Mapping) or not all(
+            isinstance(value, (int, float, np.number)) for value in returned.values()
+        ):
+            raise SettingError(f"monitor returned {returned!r}: expected a mapping of names to numbers")
+        if taken := sorted(row.keys() & returned.keys()):
+            raise SettingError(f"monitor returned {taken[0]!r}, which the history has already: choose another name")
+        return {str(name): float(value) for name, value in returned.items()}
 
     def _watched(self, x: Tensor) -> Tensor:
         """What the history shows of normal images after each epoch, and what must not grow without bound."""
@@ -453,10 +484,25 @@ class NetworkDetector(Detector):
         return state_tensors(**dict(self.networks_.items()))
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
-        networks, _ = self._build_seeded(0, choose_device(self.device))
+        with torch.device("meta"):  # shapes alone: a false width in a file allocates nothing
+            modules, _ = self._build(self.image_shape_)
+        networks = nn.ModuleDict(modules)
         for name, network in networks.items():
-            network.load_state_dict(without_prefix(name, tensors))
-        self.networks_ = networks.eval()
+            stored = without_prefix(name, tensors)
+            for key, expected in network.state_dict().items():
+                found = stored.get(key)
+                if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+                    what = "missing" if found is None else f"{tuple(found.shape)} {found.dtype}"
+                    raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
+            network.load_state_dict(stored, assign=True)
+        self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _plain(value: Any) -> Value:
+    """A parameter as JSON knows it: tuples as lists, numpy's numbers as Python's."""
+    if isinstance(value, (list, tuple)):
+        return cast(Value, [_plain(item) for item in value])
+    return cast(Value, value.item() if isinstance(value, np.generic) else value)
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:
