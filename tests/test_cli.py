@@ -183,6 +183,24 @@ def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_
     assert "fitted on 19 of 20 images" in done.stderr
 
 
+def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "defects").mkdir()
+    (tmp_path / "defects" / "a.png").write_bytes(b"broken")
+    (tmp_path / "defects" / "b.png").write_bytes((place / "defects" / "00.png").read_bytes())
+    fit = ("fit", place / "good", "--anomalies", tmp_path / "defects", "--method", "pca", "--out", tmp_path / "m")
+    failed(run(*fit), "1 of 66 files cannot be read")
+    assert "1 unreadable ones left out" in run(*fit, "--skip-bad").stderr
+    (tmp_path / "defects" / "b.png").write_bytes(b"broken")
+    failed(run(*fit, "--skip-bad", "--overwrite"), "none of the known anomalies can be read")
+
+
+def test_divergence_is_one_line_with_the_epoch(place: Path, tmp_path: Path) -> None:
+    wild = ("--set", "spectral=false", "--set", "learning_rate=30.0")
+    done = run("fit", place / "good", "--out", tmp_path / "m", "--device", "cpu", *SETTINGS, *wild)
+    failed(done, "training diverged in epoch 1")
+    assert not (tmp_path / "m").exists()
+
+
 def test_maps_of_a_method_without_them_are_refused(place: Path, tmp_path: Path) -> None:
     assert run("fit", place / "good", "--out", tmp_path / "m", "--method", "pca").returncode == 0
     failed(run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"), "pca has no maps")

@@ -57,6 +57,18 @@ def test_each_update_moves_every_parameter_it_claims_and_no_other(monkeypatch: p
     assert updates == ["critic", "critic", "autoencoder"]
 
 
+def test_the_encoder_has_adam_betas_of_its_own() -> None:
+    ama, run, _ = prepared(learning_rate=1e-3)
+    of = {
+        id(parameter): group["betas"]
+        for optimizer in run.optimizers.values()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    found = {name: {of[id(p)] for p in network.parameters()} for name, network in ama.networks_.items()}
+    assert found == {"encoder": {(0.5, 0.9)}, "generator": {(0.0, 0.9)}, "critic": {(0.0, 0.9)}}
+
+
 def test_images_are_reconstructed_once_per_minibatch_whatever_the_critic_steps() -> None:
     for critic_steps in (1, 5):
         ama, run, batch = prepared(critic_steps=critic_steps, interpolation=None, negatives=None)
@@ -127,6 +139,26 @@ def test_known_anomalies_replace_synthetic_negatives() -> None:
     marked = Batch(batch.images, known)
     (term,) = ama._negatives(marked, ama.networks_["encoder"](marked.normal), run)
     assert torch.equal(term.x, batch.images[6:])
+
+
+def test_an_interrupted_training_with_known_anomalies_goes_on_to_the_same_scores(
+    clothes: np.ndarray, digits: np.ndarray, tmp_path: Path
+) -> None:
+    images = np.concatenate([clothes, digits[:20]])
+    labels = np.r_[np.ones(len(clothes), int), -np.ones(20, int)]
+    arguments = {"negatives_start": 0.0, "epochs": 3, "max_steps": 11}
+    whole = tiny("ama", **arguments).fit(images, labels)
+
+    def interrupt(ama: Any) -> dict[str, float]:
+        if len(list(tmp_path.iterdir())):  # after the second epoch: the first one's checkpoint is there
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny("ama", **arguments, checkpoint_dir=str(tmp_path), monitor=interrupt).fit(images, labels)
+    resumed = tiny("ama", **arguments, checkpoint_dir=str(tmp_path)).fit(images, labels)
+    assert [row["step"] for row in resumed.history_] == [4, 8, 11]
+    assert np.array_equal(resumed.raw_scores(digits), whole.raw_scores(digits))
 
 
 def test_negatives_start_at_their_share_of_the_run() -> None:

@@ -206,11 +206,16 @@ def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dic
     """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
     default = AMA()
     expected = {name: getattr(default, name) for name in ("interpolation_weight", "negatives_weight", "epochs")} | wanted
-    cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
     chosen = [
-        c for c in cells if c["normal"] == normal and all(c["parameters"][name] == value for name, value in expected.items())
+        cell
+        for cell in _cells(folder)
+        if cell["normal"] == normal and all(cell["parameters"][name] == value for name, value in expected.items())
     ]
     return sorted(chosen, key=lambda cell: int(cell["seed"]))
+
+
+def _cells(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
 
 
 def _by_epoch(cell: dict[str, Any], score: str, rule: Rule, name: str) -> list[float]:
@@ -255,15 +260,25 @@ def departures_table(folder: Path, normal: str, score: str) -> str:
 def negatives_table(folder: Path) -> str:
     """After the last epoch, by the weight of the negatives."""
     names = (*PROXIES, *TESTED)
-    cells = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
     rows = []
-    for weight in sorted({cell["parameters"]["negatives_weight"] for cell in cells}):
+    for weight in sorted({cell["parameters"]["negatives_weight"] for cell in _cells(folder)}):
         found = read(folder, negatives_weight=weight)
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
         rows.append([label, *_last(found, "A", own_rule(), names), errors, f"{np.mean(norms):.1f}", str(len(found))])
     return markdown(["negatives' weight", *names, "reconstruction error", "norm of codes", "seeds"], rows)
+
+
+def length_table(folder: Path) -> str:
+    """After the last epoch, by the length of the training."""
+    names = (*PROXIES, *TESTED)
+    rows = []
+    for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
+        for cell in read(folder, epochs=epochs):
+            values = [f"{_by_epoch(cell, 'A', own_rule(), name)[-1]:.3f}" for name in names]
+            rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
+    return markdown(["epochs", "seed", *names, "reconstruction error"], rows)
 
 
 def calibration_table(folder: Path) -> str:

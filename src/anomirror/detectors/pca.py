@@ -62,7 +62,7 @@ class PCA(Detector):
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
         pixels = self._flat_sample(normal, self.largest_sample)
         limit = min(pixels.shape)
-        components = min(self.n_components, limit) if isinstance(self.n_components, int) else self.n_components
+        components = min(self.n_components, limit) if isinstance(self.n_components, (int, np.integer)) else self.n_components
         fitted = SklearnPCA(components, random_state=self._seed()).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
@@ -85,7 +85,7 @@ class PCA(Detector):
 
     def _validate(self) -> None:
         super()._validate()
-        whole = isinstance(self.n_components, int)
+        whole = isinstance(self.n_components, (int, np.integer))
         if not (self.n_components >= 1 if whole else 0 < self.n_components < 1):
             raise SettingError(f"n_components={self.n_components!r}: expected a count, or a share in (0, 1)")
         if self.largest_sample < 2:

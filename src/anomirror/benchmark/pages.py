@@ -1,0 +1,66 @@
+"""The tables of the documentation, made anew from the measured cells.
+
+A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces what follows, up to the next empty line.
+
+    python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from anomirror.benchmark import stability
+from anomirror.benchmark.tables import markdown, read_cells, table
+from anomirror.errors import InputError
+from anomirror.storage import replacing
+
+
+def demo_table(folder: Path) -> str:
+    """AUROC of each detector of the demo by seed: files ``seedN.json`` are the demo's own ``results.json``."""
+    runs = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("seed*.json"))}
+    rows = []
+    for detector in next(iter(runs.values())):
+        values = [run[detector]["auroc"] for run in runs.values()]
+        summary = (float(np.mean(values)), float(np.std(values, ddof=1)))
+        rows.append([detector, *(f"{value:.3f}" for value in (*values, *summary))])
+    return markdown(["detector", *(name.replace("seed", "seed ") for name in runs), "mean", "sd"], rows)
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "cells": lambda root, *words: table(read_cells(*words, root=root)),
+    "demo": lambda root, folder: demo_table(root / folder),
+    "by-epoch": lambda root, folder: stability.epochs_table(root / folder),
+    "departures": lambda root, folder, normal, score: stability.departures_table(root / folder, normal, score),
+    "negatives": lambda root, folder: stability.negatives_table(root / folder),
+    "calibration": lambda root, folder: stability.calibration_table(root / folder),
+    "crossed": lambda root, folder: stability.crossed_table(root / folder),
+    "length": lambda root, folder: stability.length_table(root / folder),
+}
+"""Name in a page to the function that makes the table from the repository's root and the marker's words."""
+
+_MARKED = re.compile(r"(<!-- table ([^>]+?) -->\n)(.*?)(?=\n\n|\n?\Z)", flags=re.DOTALL)
+
+
+def refreshed(text: str, root: Path) -> str:
+    """A page with every marked table made anew."""
+
+    def made(match: re.Match[str]) -> str:
+        name, *words = match[2].split()
+        if name not in TABLES:
+            raise InputError(f"no table named {name!r}: choose one of {', '.join(TABLES)}")
+        return match[1] + TABLES[name](root, *words)
+
+    return _MARKED.sub(made, text)
+
+
+if __name__ == "__main__":
+    for page in map(Path, sys.argv[1:]):
+        fresh = refreshed(page.read_text(encoding="utf-8"), Path())
+        with replacing(page) as temporary:
+            temporary.write_text(fresh, encoding="utf-8")
