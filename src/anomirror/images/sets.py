@@ -1,107 +1,27 @@
-"""What a set of images is, and how any input becomes one.
-
-Everything above this floor sees an :class:`ImageSet`: a number of images of one shape ``(channels, size, size)``, read in
-batches of uint8 (0..255) or float32 (0..1) tensors. Arrays and tensors stay in memory; folders, file lists and torch
-datasets are read image by image, so a set may be larger than memory.
-"""
+"""Sets of images that are read in batches, wherever they lie."""
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from anomirror.errors import ImageError, InputError, SettingError
-
-SIZES = (32, 64, 128, 256)
-"""Side lengths that the networks are built for."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
-"""File name endings, in lower case, that count as images when a folder is searched."""
-
-ROUNDING = 1e-5
-"""How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
+from anomirror.errors import ImageError, InputError
+from anomirror.images.decoding import as_batch, dataset_item, decode, find_files, header, load_array, odd_item
+from anomirror.images.frame import SIZES, Frame, ImageShape
 
 MEMORY_LIMIT = 1 << 30
 """Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every pass."""
 
-ImageShape = tuple[int, int, int]
 ImageInput = Any  # array, tensor, Dataset, path, list of paths, ImageSet: open_images says which
-
-
-def to_network(images: Tensor) -> Tensor:
-    """Pixels as the networks see them: uint8 0..255 or float 0..1, to float32 in [-1, 1]."""
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32).div_(127.5).sub_(1.0)
-    return images.to(torch.float32) * 2.0 - 1.0
-
-
-@dataclass(frozen=True)
-class Frame:
-    """How an image of any height and width comes into the ``size`` x ``size`` square of the networks.
-
-    The aspect ratio is always kept. With ``resize`` the longer side is scaled to ``size``; without, the pixels stay as they
-    are unless the image is larger than the square. What is left over is padded with zeros (black), the image centred.
-    Scaling is anti-aliased bilinear.
-    """
-
-    size: int
-    resize: bool
-
-    @classmethod
-    def choose(cls, height: int, width: int, image_size: int | None) -> Frame:
-        """``image_size`` itself, or the smallest of :data:`SIZES` that holds the image (256 for all larger ones)."""
-        if image_size is None:
-            return cls(next((s for s in SIZES if max(height, width) <= s), SIZES[-1]), resize=False)
-        if image_size not in SIZES:
-            raise SettingError(f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, or None")
-        return cls(int(image_size), resize=True)
-
-    def inner(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Where an image of this size lies in the square: ``(top, left, height, width)``."""
-        longest = max(height, width)
-        if self.resize or longest > self.size:
-            height = max(1, round(height * self.size / longest))
-            width = max(1, round(width * self.size / longest))
-        return (self.size - height) // 2, (self.size - width) // 2, height, width
-
-    def put(self, images: Tensor) -> Tensor:
-        """``(..., c, h, w)`` to ``(..., c, size, size)``, same dtype."""
-        top, left, height, width = self.inner(images.shape[-2], images.shape[-1])
-        if (height, width) != tuple(images.shape[-2:]):
-            images = _resized(images, height, width)
-        if (height, width) == (self.size, self.size):
-            return images
-        return F.pad(images, (left, self.size - left - width, top, self.size - top - height))
-
-    def take_out(self, maps: Tensor, height: int, width: int) -> Tensor:
-        """The inverse for ``(..., size, size)`` maps: the padding cut off, scaled back to ``height`` x ``width``."""
-        top, left, inner_height, inner_width = self.inner(height, width)
-        maps = maps[..., top : top + inner_height, left : left + inner_width]
-        if (inner_height, inner_width) == (height, width):
-            return maps
-        return _resized(maps[..., None, :, :], height, width)[..., 0, :, :]
-
-
-def _resized(images: Tensor, height: int, width: int) -> Tensor:
-    batch = images if images.ndim == 4 else images[None]
-    out = F.interpolate(batch.float(), size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    if images.dtype == torch.uint8:
-        out = out.round().clamp(0, 255).to(torch.uint8)
-    return out if images.ndim == 4 else out[0]
 
 
 class ImageSet(Protocol):
@@ -247,9 +167,9 @@ class DatasetImages:
         return len(self.names)
 
     def _item(self, index: int) -> Tensor:
-        image = _dataset_item(self._dataset, index)
+        image = dataset_item(self._dataset, index)
         if image.shape[0] != self.shape[0]:
-            raise _odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
+            raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -362,7 +282,7 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
         if len(X) == 0:
             raise ImageError("the dataset is empty")
         return _open_dataset(X, image_size, shape)
-    tensor = _as_batch(X, None if shape is None else shape[0])
+    tensor = as_batch(X, None if shape is None else shape[0])
     return ArrayImages(tensor, _frame_for(tensor[0], image_size, shape))
 
 
@@ -373,10 +293,10 @@ def _open_dataset(dataset: Dataset[Any], image_size: int | None, shape: ImageSha
     shapes: dict[int, ImageShape] = {}
 
     def attempt(index: int) -> None:
-        channels, height, width = (int(side) for side in _dataset_item(dataset, index).shape)
+        channels, height, width = (int(side) for side in dataset_item(dataset, index).shape)
         first = next(iter(shapes.values()), (channels, height, width))
         if channels != first[0]:
-            raise _odd_item(index, f"has {channels} channels, not {first[0]}")
+            raise odd_item(index, f"has {channels} channels, not {first[0]}")
         shapes[index] = (channels, height, width)
 
     checked = _attempt_all(attempt, len(cast(Any, dataset)))
@@ -411,202 +331,12 @@ def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) 
 def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape | None) -> FileImages:
     if shape is not None:
         return FileImages(paths, shape[0], Frame(shape[1], resize=image_size is not None))
-    headers = [header for header in map(_header, paths) if header is not None]
+    headers = [header for header in map(header, paths) if header is not None]
     if not headers:
         _, bad = FileImages(paths, 1, Frame(SIZES[0], resize=False)).check()
         raise ImageError(f"none of {len(paths)} files can be read as an image; {bad[0][0]}: {bad[0][1]}", bad)
     channels, height, width = (max(sides) for sides in zip(*headers, strict=True))
     return FileImages(paths, channels, Frame.choose(height, width, image_size))
-
-
-def _header(path: str) -> ImageShape | None:
-    """Channels, height and width without decoding: of a mixed folder the widest of each holds for all."""
-    try:
-        with Image.open(path) as picture:
-            return _channels(picture), picture.height, picture.width
-    except MemoryError:
-        raise
-    except Exception:  # over damaged bytes Pillow's decoders stumble with any error
-        return None
-
-
-def _channels(picture: Image.Image) -> int:
-    """1 for grey pictures, 3 for all others."""
-    return 1 if picture.mode in {"1", "L", "LA", "I", "F"} or picture.mode.startswith("I;16") else 3
-
-
-def find_files(path: Path) -> list[str]:
-    """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file itself."""
-    if path.is_dir():
-        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            raise ImageError(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-        return found
-    if not path.exists():
-        raise ImageError(f"{path}: no such file or folder")
-    if path.suffix.lower() == ".txt":
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
-        listed = [_listed(line, path.parent) for line in lines if line and not line.startswith("#")]
-        if not listed:
-            raise ImageError(f"{path}: the list names no file")
-        return listed
-    return [str(path)]
-
-
-def _listed(line: str, folder: Path) -> str:
-    """A path of a list: relative to the list's folder, or, where nothing lies there, as it stands."""
-    beside = folder / line
-    return line if not beside.exists() and Path(line).exists() else str(beside)
-
-
-def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, or the only one of an ``.npz`` file. Nothing is unpickled."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
-            if len(archive.files) != 1:
-                names = ", ".join(archive.files)
-                raise InputError(f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone")
-            return cast(np.ndarray, archive[archive.files[0]])
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a readable array ({error})") from error
-
-
-def decode(path: str, channels: int | None = None) -> Tensor:
-    """One image file as ``(c, h, w)`` uint8.
-
-    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, 16-bit values are divided by
-    257, EXIF orientation is applied, of an animation the first frame is taken.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-        array = _pixels(upright, channels)
-    except MemoryError:
-        raise
-    except Exception as error:  # over damaged bytes Pillow's decoders stumble with any error
-        reason = "no such file" if isinstance(error, FileNotFoundError) else _one_line(error, path)
-        raise ImageError(f"{path}: {reason}", [(path, reason)]) from error
-    return torch.from_numpy(array)
-
-
-def _one_line(error: Exception, path: str) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that can be identified"
-    return " ".join(str(error).replace(path, "").split()) or type(error).__name__
-
-
-def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
-    if picture.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
-        values = np.asarray(picture, dtype=np.float64)
-        if picture.mode == "F":
-            raise ValueError("32-bit float pixels have no known range; save them with 8 or 16 bits")
-        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
-        picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
-    wanted = channels or _channels(picture)
-    if wanted not in (1, 3):
-        raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
-    array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)
-    return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
-
-
-def _dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
-    try:
-        item = dataset[index]
-        if isinstance(item, (tuple, list)):
-            item = item[0]
-        if isinstance(item, Image.Image):
-            return torch.from_numpy(_pixels(item, None))
-        array = _as_array(item)
-        if array.ndim not in (2, 3):
-            raise InputError(f"an array of shape {array.shape} is not one image")
-        return _as_batch(array[None], None)[0]
-    except MemoryError:
-        raise
-    except Exception as error:  # a dataset is the caller's code
-        raise _odd_item(index, f"cannot be read: {_one_line(error, '')}") from error
-
-
-def _odd_item(index: int, reason: str) -> ImageError:
-    return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
-
-
-def _as_batch(X: Any, channels: int | None) -> Tensor:
-    """An array or tensor as ``(n, c, h, w)`` uint8 or float32 in [0, 1]; the input is never written to."""
-    array = _as_array(X)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
-        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
-    if array.dtype == object or array.ndim not in (3, 4):
-        raise InputError(
-            f"expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of {array.dtype} {array.shape}; "
-            "for one image add a first axis: image[None]"
-        )
-    if len(array) == 0:
-        raise ImageError("no image: the array is empty")
-    if array.ndim == 3:
-        array = array[:, None]
-    elif _channels_last(array.shape, channels):
-        array = np.moveaxis(array, 3, 1)
-    if min(array.shape) == 0:
-        raise InputError(f"images of shape {array.shape[1:]} hold no pixel")
-    return torch.from_numpy(np.array(_in_range(array), order="C", copy=True))
-
-
-def _as_array(X: Any) -> np.ndarray:
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    try:
-        return np.asarray(X)
-    except ValueError as error:
-        raise InputError(f"not an array of images: {error}; images of different sizes can come as files or a Dataset") from error
-
-
-def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
-    first, last = shape[1], shape[3]
-    if channels is not None and (first == channels) != (last == channels):
-        return last == channels
-    usual = (1, 3, 4)
-    if (first in usual) != (last in usual):
-        return last in usual
-    if first == last == 1:
-        return True
-    if first == last:
-        raise InputError(f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told")
-    return last < first
-
-
-def _in_range(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return (array / np.float32(65535)).astype(np.float32)
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise InputError(f"images of {array.dtype}: expected uint8, uint16 or float")
-    low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        raise InputError(f"image {int(np.flatnonzero(~finite)[0])} holds NaN or infinity")
-    if np.issubdtype(array.dtype, np.integer):
-        if low < 0 or high > 255:
-            raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
-        return array.astype(np.uint8)
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass uint8")
-    return array.astype(np.float32).clip(0, 1)
 
 
 class _Batches(Dataset[Tensor | ImageError]):

@@ -1,0 +1,213 @@
+"""One image file, one dataset item or one array as pixels, or the reason why not."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from anomirror.errors import ImageError, InputError
+from anomirror.images.frame import ImageShape
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
+"""File name endings, in lower case, that count as images when a folder is searched."""
+
+ROUNDING = 1e-5
+"""How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
+
+
+def header(path: str) -> ImageShape | None:
+    """Channels, height and width without decoding: of a mixed folder the widest of each holds for all."""
+    try:
+        with Image.open(path) as picture:
+            return _channels(picture), picture.height, picture.width
+    except MemoryError:
+        raise
+    except Exception:  # over damaged bytes Pillow's decoders stumble with any error
+        return None
+
+
+def _channels(picture: Image.Image) -> int:
+    """1 for grey pictures, 3 for all others."""
+    return 1 if picture.mode in {"1", "L", "LA", "I", "F"} or picture.mode.startswith("I;16") else 3
+
+
+def find_files(path: Path) -> list[str]:
+    """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file itself."""
+    if path.is_dir():
+        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise ImageError(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        return found
+    if not path.exists():
+        raise ImageError(f"{path}: no such file or folder")
+    if path.suffix.lower() == ".txt":
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
+        listed = [_listed(line, path.parent) for line in lines if line and not line.startswith("#")]
+        if not listed:
+            raise ImageError(f"{path}: the list names no file")
+        return listed
+    return [str(path)]
+
+
+def _listed(line: str, folder: Path) -> str:
+    """A path of a list: relative to the list's folder, or, where nothing lies there, as it stands."""
+    beside = folder / line
+    return line if not beside.exists() and Path(line).exists() else str(beside)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file, or the only one of an ``.npz`` file. Nothing is unpickled."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            if len(archive.files) != 1:
+                names = ", ".join(archive.files)
+                raise InputError(f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone")
+            return cast(np.ndarray, archive[archive.files[0]])
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a readable array ({error})") from error
+
+
+def decode(path: str, channels: int | None = None) -> Tensor:
+    """One image file as ``(c, h, w)`` uint8.
+
+    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, 16-bit values are divided by
+    257, EXIF orientation is applied, of an animation the first frame is taken.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+        array = _pixels(upright, channels)
+    except MemoryError:
+        raise
+    except Exception as error:  # over damaged bytes Pillow's decoders stumble with any error
+        reason = "no such file" if isinstance(error, FileNotFoundError) else _one_line(error, path)
+        raise ImageError(f"{path}: {reason}", [(path, reason)]) from error
+    return torch.from_numpy(array)
+
+
+def _one_line(error: Exception, path: str) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be identified"
+    return " ".join(str(error).replace(path, "").split()) or type(error).__name__
+
+
+def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
+    if picture.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
+        values = np.asarray(picture, dtype=np.float64)
+        if picture.mode == "F":
+            raise ValueError("32-bit float pixels have no known range; save them with 8 or 16 bits")
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
+        picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
+    wanted = channels or _channels(picture)
+    if wanted not in (1, 3):
+        raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
+    array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)
+    return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
+
+
+def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
+    try:
+        item = dataset[index]
+        if isinstance(item, (tuple, list)):
+            item = item[0]
+        if isinstance(item, Image.Image):
+            return torch.from_numpy(_pixels(item, None))
+        array = _as_array(item)
+        if array.ndim not in (2, 3):
+            raise InputError(f"an array of shape {array.shape} is not one image")
+        return as_batch(array[None], None)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # a dataset is the caller's code
+        raise odd_item(index, f"cannot be read: {_one_line(error, '')}") from error
+
+
+def odd_item(index: int, reason: str) -> ImageError:
+    return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
+
+
+def as_batch(X: Any, channels: int | None) -> Tensor:
+    """An array or tensor as ``(n, c, h, w)`` uint8 or float32 in [0, 1]; the input is never written to."""
+    array = _as_array(X)
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
+        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
+    if array.dtype == object or array.ndim not in (3, 4):
+        raise InputError(
+            f"expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of {array.dtype} {array.shape}; "
+            "for one image add a first axis: image[None]"
+        )
+    if len(array) == 0:
+        raise ImageError("no image: the array is empty")
+    if array.ndim == 3:
+        array = array[:, None]
+    elif _channels_last(array.shape, channels):
+        array = np.moveaxis(array, 3, 1)
+    if min(array.shape) == 0:
+        raise InputError(f"images of shape {array.shape[1:]} hold no pixel")
+    return torch.from_numpy(np.array(_in_range(array), order="C", copy=True))
+
+
+def _as_array(X: Any) -> np.ndarray:
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise InputError(f"not an array of images: {error}; images of different sizes can come as files or a Dataset") from error
+
+
+def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
+    first, last = shape[1], shape[3]
+    if channels is not None and (first == channels) != (last == channels):
+        return last == channels
+    usual = (1, 3, 4)
+    if (first in usual) != (last in usual):
+        return last in usual
+    if first == last == 1:
+        return True
+    if first == last:
+        raise InputError(f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told")
+    return last < first
+
+
+def _in_range(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return (array / np.float32(65535)).astype(np.float32)
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise InputError(f"images of {array.dtype}: expected uint8, uint16 or float")
+    low, high = array.min(), array.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        raise InputError(f"image {int(np.flatnonzero(~finite)[0])} holds NaN or infinity")
+    if np.issubdtype(array.dtype, np.integer):
+        if low < 0 or high > 255:
+            raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
+        return array.astype(np.uint8)
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise InputError(f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass uint8")
+    return array.astype(np.float32).clip(0, 1)
