@@ -174,7 +174,10 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place at the end; the old one survives any failure."""
+    """A temporary folder beside ``target`` that takes its place at the end; the old one survives any failure.
+
+    A folder cannot be replaced in one step: killed between the two renames, the old one lies whole in ``.NAME.old.*`` beside.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
