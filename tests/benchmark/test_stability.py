@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from torch import nn
 
 from anomirror import AMA
-from anomirror.benchmark.stability import PAPER, Rule, _Studied, own_rule
+from anomirror.benchmark.stability import PAPER, Rule, _crossed, _Studied, own_rule
 from anomirror.metrics import auroc
 from anomirror.scoring import GaussianDensity
 from tests.tiny import TINY
 
 
-def studied(clothes: np.ndarray, digits: np.ndarray, *, last_only: bool = False) -> _Studied:
+def studied(clothes: np.ndarray, digits: np.ndarray, *, scored: tuple[int, ...] = (1, 2), crossed: bool = False) -> _Studied:
     ama = _Studied(**TINY["ama"], device="cpu", random_state=0)
     ama.calibrate, ama.normal, ama.sets = clothes[:100], clothes[100:], {"digits": digits}
-    ama.last_only, ama.kept = last_only, {}
+    ama.scored, ama.kept = scored, dict.fromkeys((1, 2), nn.ModuleDict()) if crossed else {}
     ama.fit(clothes)
     return ama
 
@@ -38,8 +39,18 @@ def test_the_last_epochs_own_rule_is_what_the_detector_says(clothes: np.ndarray,
     assert row[f"R {other} digits"] == pytest.approx(auroc(-ama.raw_scores(clothes[100:]), -ama.raw_scores(digits)), abs=1e-4)
 
 
-def test_eight_rules_are_scored_after_every_epoch_or_after_the_last(clothes: np.ndarray, digits: np.ndarray) -> None:
-    for last_only, scored in ((False, [16, 16]), (True, [0, 16])):
-        history = studied(clothes, digits, last_only=last_only).history_
-        assert [sum(key.endswith(" digits") for key in row) for row in history] == scored
+def test_eight_rules_are_scored_after_the_epochs_that_are_asked_for(clothes: np.ndarray, digits: np.ndarray) -> None:
+    for scored, found in (((1, 2), [16, 16]), ((2,), [0, 16])):
+        history = studied(clothes, digits, scored=scored).history_
+        assert [sum(key.endswith(" digits") for key in row) for row in history] == found
         assert f"R {PAPER} digits" in history[-1]
+
+
+def test_parts_of_two_epochs_are_exchanged(clothes: np.ndarray, digits: np.ndarray) -> None:
+    ama = studied(clothes, digits, crossed=True)
+    ama.relative = False
+    own = round(auroc(-ama.raw_scores(clothes[100:]), -ama.raw_scores(digits)), 5)
+    rows = _crossed(ama)
+    assert [(row["autoencoder_epoch"], row["critic_epoch"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert rows[3]["digits"] == pytest.approx(own, abs=1e-4)
+    assert len({row["digits"] for row in rows}) == 4

@@ -4,6 +4,7 @@
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5
     python -m anomirror.benchmark.stability --seed 0 --negatives-weight 5 --last-only
     python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
+    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
 
 Which weights are scored with, whose batch-norm statistics, and whether R is relative, does not touch the training: one training
 is scored in all eight ways. Only the weights of the loss terms and the length need trainings of their own. Choices are made
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -36,6 +37,8 @@ from anomirror.storage import replacing
 from anomirror.training import Run
 
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
+EARLY = 3
+"""The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
 SCORES: dict[str, Callable[[], Scorer]] = {"R": Negate, "A": GaussianDensity}
 
@@ -64,28 +67,32 @@ def own_rule() -> Rule:
 
 
 class _Studied(AMA):
-    """AMA that scores named sets under every rule after an epoch, and keeps the networks of each epoch."""
+    """AMA that scores named sets under every rule after some epochs, and keeps the networks of some."""
 
     calibrate: np.ndarray
     normal: np.ndarray
     sets: dict[str, np.ndarray]
-    last_only: bool
+    scored: Container[int]
+    """Epochs after which the sets are scored."""
     kept: dict[int, nn.ModuleDict]
+    """Filled with the averaged networks of the epochs that are its keys, their statistics recomputed."""
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         row = super()._observe(run, kept, heldout)
-        if self.last_only and run.step < run.total_steps:
-            return row
         live, recompute = self.networks_, self.recompute_statistics
         try:
             for averaged, recomputed in product((False, True), repeat=2):
+                keep = averaged and recomputed and run.epoch in self.kept
+                if run.epoch not in self.scored and not keep:
+                    continue
                 modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
                 self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in modules.items()}).eval()
                 self.recompute_statistics = recomputed
                 self._finish(self._some(kept, 512))
-                row |= self._under_both_rules(averaged, recomputed)
-                if (averaged, recomputed) == (False, False):
-                    self.kept[run.epoch] = copy.deepcopy(self.networks_)
+                if run.epoch in self.scored:
+                    row |= self._under_both_rules(averaged, recomputed)
+                if keep:
+                    self.kept[run.epoch] = self.networks_
         finally:
             self.networks_, self.recompute_statistics = live, recompute
         return row
@@ -116,37 +123,22 @@ class _Studied(AMA):
 
 
 def study(
-    normal: str,
-    seed: int,
-    interpolation_weight: float,
-    negatives_weight: float,
-    epochs: int,
-    last_only: bool,
-    data_dir: Path | None,
+    normal: str, seed: int, parameters: Mapping[str, Any], *, last_only: bool, crossed: bool, data_dir: Path | None
 ) -> dict[str, Any]:
-    """Train once on 6,000 images, and score after every epoch, or after the last."""
+    """Train once on 6,000 images, and score after every epoch, or after the last; or exchange parts between two epochs."""
     images = load_dataset(normal, "train", data_dir)[0]
     images = images[np.random.default_rng(seed).permutation(len(images))]
     train, unseen = images[:TRAIN], images[TRAIN : TRAIN + 2000]
-    ama = _Studied(
-        random_state=seed,
-        interpolation_weight=interpolation_weight,
-        negatives_weight=negatives_weight,
-        negatives=None if negatives_weight == 0 else AMA().negatives,
-        epochs=epochs,
-    )
+    ama = _Studied(random_state=seed, **parameters)
     ama.calibrate, ama.normal, ama.sets = train[:CALIBRATE], unseen[:NORMAL], _sets(normal, data_dir)
-    ama.last_only, ama.kept = last_only, {}
+    ama.scored = () if crossed else (ama.epochs,) if last_only else range(ama.epochs + 1)
+    ama.kept = dict.fromkeys((EARLY, ama.epochs), nn.ModuleDict()) if crossed else {}
     ama.fit(train)
-    return {
-        "normal": normal,
-        "seed": seed,
-        "parameters": ama.stored_parameters(),
-        "history": ama.history_,
-        "calibration": _calibrations(ama, train, unseen),
-        "reconstruction_error": _reconstruction_error(ama, unseen[:NORMAL]),
-        "crossed": [] if last_only else _crossed(ama),
-    }
+    cell = {"normal": normal, "seed": seed, "parameters": ama.stored_parameters(), "history": ama.history_}
+    if crossed:
+        return cell | {"crossed": _crossed(ama)}
+    calibration, error = _calibrations(ama, train, unseen), _reconstruction_error(ama, unseen[:NORMAL])
+    return cell | {"calibration": calibration, "reconstruction_error": error}
 
 
 def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
@@ -189,8 +181,7 @@ def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
 def _crossed(ama: _Studied) -> list[dict[str, Any]]:
     """R as in Eq. (5) with the autoencoder of one epoch and the critic of another: which of them forgets?"""
     rows = []
-    early, late = 3, max(ama.kept)
-    for autoencoder, critic in product((early, late), repeat=2):
+    for autoencoder, critic in product(ama.kept, repeat=2):
         parts = {"encoder": autoencoder, "generator": autoencoder, "critic": critic}
         ama.networks_ = nn.ModuleDict({name: ama.kept[epoch][name] for name, epoch in parts.items()})
         normal, _ = ama._both(ama.normal)
@@ -293,13 +284,13 @@ def calibration_table(folder: Path) -> str:
 
 
 def crossed_table(folder: Path) -> str:
-    """Plain R of the paper's training with parts of two epochs: mean and spread over seeds."""
-    crossed = [cell["crossed"] for cell in read(folder, interpolation_weight=0.5)]
+    """Plain R of the paper's training with parts of two epochs, by seed."""
     rows = []
-    for same in zip(*crossed, strict=True):
-        values = [mean_and_spread([row[name] for row in same]) for name in (*PROXIES, *TESTED)]
-        rows.append([str(same[0]["autoencoder_epoch"]), str(same[0]["critic_epoch"]), *values])
-    return markdown(["autoencoder of epoch", "critic of epoch", *PROXIES, *TESTED], rows)
+    for cell in read(folder / "crossed", interpolation_weight=0.5):
+        for row in cell["crossed"]:
+            values = [f"{row[name]:.3f}" for name in (*PROXIES, *TESTED)]
+            rows.append([str(cell["seed"]), str(row["autoencoder_epoch"]), str(row["critic_epoch"]), *values])
+    return markdown(["seed", "autoencoder of epoch", "critic of epoch", *PROXIES, *TESTED], rows)
 
 
 def figure(folder: Path, file: Path) -> None:
@@ -325,14 +316,18 @@ def main(
     negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
     epochs: Annotated[int, typer.Option()] = AMA().epochs,
     last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
+    crossed: Annotated[bool, typer.Option("--crossed", help="exchange parts between two epochs instead")] = False,
     out: Annotated[Path, typer.Option()] = Path("results/stability"),
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
 ) -> None:
     """Measure one training."""
-    file = out / f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}-seed{seed}.json"
+    folder = out / "crossed" if crossed else out
+    file = folder / f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}-seed{seed}.json"
     if file.is_file():
         return
-    cell = study(normal, seed, interpolation_weight, negatives_weight, epochs, last_only, data_dir)
+    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "epochs": epochs}
+    parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
+    cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 
