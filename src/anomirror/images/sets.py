@@ -331,11 +331,11 @@ def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) 
 def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape | None) -> FileImages:
     if shape is not None:
         return FileImages(paths, shape[0], Frame(shape[1], resize=image_size is not None))
-    headers = [header for header in map(header, paths) if header is not None]
-    if not headers:
+    shapes = [found for found in map(header, paths) if found is not None]
+    if not shapes:
         _, bad = FileImages(paths, 1, Frame(SIZES[0], resize=False)).check()
         raise ImageError(f"none of {len(paths)} files can be read as an image; {bad[0][0]}: {bad[0][1]}", bad)
-    channels, height, width = (max(sides) for sides in zip(*headers, strict=True))
+    channels, height, width = (max(sides) for sides in zip(*shapes, strict=True))
     return FileImages(paths, channels, Frame.choose(height, width, image_size))
 
 
