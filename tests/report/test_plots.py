@@ -30,7 +30,7 @@ def test_densities_and_curves(tmp_path: Path) -> None:
     score_densities(
         {"normal": rng.normal(size=100), "far": rng.normal(-1e6, 1, 100)}, tmp_path / "d.png", label="s", threshold=0.0
     )
-    curves({"one": {"a": [1, 2, 3]}, "two": {"a": [3, 2]}}, tmp_path / "c.png", xlabel="epoch", ylabel="AUROC")
+    curves({"one": {"a": [[1, 2, 3], [2, 2]]}, "two": {"a": [[3, 2]]}}, tmp_path / "c.png", xlabel="epoch", ylabel="AUROC")
     assert size(tmp_path / "d.png")[0] > 0
     assert size(tmp_path / "c.png")[0] > 0
     assert "matplotlib.pyplot" not in sys.modules

@@ -55,15 +55,19 @@ def score_densities(groups: Mapping[str, np.ndarray], file: Path, *, label: str,
     figure.savefig(file, dpi=110)
 
 
-def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], file: Path, *, xlabel: str, ylabel: str, **limits: Any) -> None:
-    """One panel for each entry, one line for each of its series, all against 1, 2, 3, ..."""
-    figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.4), layout="constrained")
+def curves(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], file: Path, *, xlabel: str, ylabel: str, **limits: Any
+) -> None:
+    """One panel for each entry, one colour for each of its groups of lines, all lines against 1, 2, 3, ..."""
+    figure = Figure(figsize=(3 * len(panels) + 0.6, 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (title, series) in zip(axes, panels.items(), strict=True):
-        for name, values in series.items():
-            axis.plot(np.arange(1, len(values) + 1), values, marker=".", label=name)
+    for axis, (title, groups) in zip(axes, panels.items(), strict=True):
+        for number, (name, lines) in enumerate(groups.items()):
+            for line, values in enumerate(lines):
+                label = name if line == 0 else None
+                axis.plot(np.arange(1, len(values) + 1), values, marker=".", color=f"C{number}", alpha=0.8, label=label)
         axis.set(title=title, xlabel=xlabel, **limits)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(ylabel)
-    axes[0].legend(fontsize="small")
+    axes[0].legend(fontsize="small", loc="lower right")
     figure.savefig(file, dpi=110)
