@@ -97,6 +97,10 @@ SCORERS: dict[str, type[Negate] | type[GaussianDensity]] = {"negate": Negate, "g
 """Every scorer by the name that presets, the command line and model files use."""
 
 
+SIDES: dict[str, type[Negate] | type[GaussianDensity]] = {"one-sided": Negate, "two-sided": GaussianDensity}
+"""Both ways to read a raw score; of AMA they are the R-score and the A-score."""
+
+
 def make_scorer(scorer: str | Scorer) -> Scorer:
     """A fresh scorer from its name, or a copy of an instance, with its settings."""
     if isinstance(scorer, str):

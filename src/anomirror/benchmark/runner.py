@@ -24,11 +24,8 @@ from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
 from anomirror.detectors import Detector, make_detector
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import preset
-from anomirror.scoring import GaussianDensity, Negate, Scorer, Scores
+from anomirror.scoring import SIDES, Scorer, Scores
 from anomirror.storage import replacing
-
-SCORERS: dict[str, Scorer] = {"one-sided": Negate(), "two-sided": GaussianDensity()}
-"""Variants of every method; of AMA they are the R-score and the A-score."""
 
 
 def cells(
@@ -47,7 +44,7 @@ def cells(
     """Train once, score everything, write the cells; returns their files."""
     stem = "-".join(str(part) for part in (method, preset_name, *([note] if note else []), *(known or ()), f"seed{seed}"))
     folder = out / normal
-    files = {(name, side): folder / f"{stem}-{name}-{side}.json" for name in anomalies for side in SCORERS}
+    files = {(name, side): folder / f"{stem}-{name}-{side}.json" for name in anomalies for side in SIDES}
     if all(file.is_file() for file in files.values()):
         return list(files.values())
     split = out_of_distribution(normal, anomalies, seed=seed, known=known, data_dir=data_dir)
@@ -81,7 +78,7 @@ def cells(
             "parameters": detector.stored_parameters(),
             "split": split.split,
             "scores_file": f"{stem}.npz",
-            "metrics": _metrics(SCORERS[side], raw, name, split.sampled[name]),
+            "metrics": _metrics(SIDES[side](), raw, name, split.sampled[name]),
             "cost": cost,
             "versions": _versions(),
             "command": shlex.join(["python", "-m", "anomirror.benchmark.runner", *sys.argv[1:]]),
