@@ -1,6 +1,6 @@
 """The tables of the documentation, made anew from the measured cells.
 
-A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces what follows, up to the next empty line.
+A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table.
 
     python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md
 """
@@ -44,7 +44,7 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
 
-_MARKED = re.compile(r"(<!-- table ([^>]+?) -->\n)(.*?)(?=\n\n|\n?\Z)", flags=re.DOTALL)
+_MARKED = re.compile(r"(<!-- table ([^>]+?) -->\n)(?:\|.*\n)*")
 
 
 def refreshed(text: str, root: Path) -> str:
@@ -54,7 +54,7 @@ def refreshed(text: str, root: Path) -> str:
         name, *words = match[2].split()
         if name not in TABLES:
             raise InputError(f"no table named {name!r}: choose one of {', '.join(TABLES)}")
-        return match[1] + TABLES[name](root, *words)
+        return match[1] + TABLES[name](root, *words) + "\n"
 
     return _MARKED.sub(made, text)
 
