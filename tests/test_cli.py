@@ -159,6 +159,8 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
     failed(run("fit", good, "--out", out, "--set", "checkpoint_dir=x"), "checkpoint_dir is set by the command line itself")
     failed(run("fit", good, "--out", good / "00.png"), "is a file; choose another --out")
     failed(run("fit", good, "--out", ".", cwd=good), "is this a model folder?")
+    failed(run("fit", good, "--out", "..", cwd=good), "is this a model folder?")
+    failed(run("fit", good, "--out", "/"), "is no place for a model")
     failed(run("score", place / "model", good, "--maps", good / "00.png"), "File exists")
     failed(run("fit", good, "--out", place / "model"), "exists already")
     failed(run("score", tmp_path, good), "model.json: missing")

@@ -32,15 +32,25 @@ def test_the_demo_writes_its_results_pictures_and_model(tmp_path: Path, monkeypa
     assert "knn two-sided" in stream.getvalue()
 
 
+@pytest.fixture(scope="module")
+def five_seeds(sample: Sample) -> list[float]:
+    """AUROC of the demo's A-score."""
+    models = (AMA(random_state=seed).fit(sample.train) for seed in range(5))
+    return [auroc(ama.score_samples(sample.normal), ama.score_samples(sample.anomalies)) for ama in models]
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="measured: mean .978, sd .011 (docs/results.md)")
-def test_the_a_score_of_the_demo_over_five_seeds(sample: Sample) -> None:
-    values = []
-    for seed in range(5):
-        ama = AMA(random_state=seed).fit(sample.train)
-        values.append(auroc(ama.score_samples(sample.normal), ama.score_samples(sample.anomalies)))
-    assert np.mean(values) >= 0.98
-    assert np.std(values, ddof=1) <= 0.01
+def test_the_a_score_of_the_demo_over_five_seeds_is_no_worse_than_published(five_seeds: list[float]) -> None:
+    """docs/results.md: .978 on average, .960 at worst; another number of threads moves single seeds."""
+    assert np.mean(five_seeds) >= 0.97
+    assert min(five_seeds) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="measured .978 and .011, see docs/results.md", strict=True)
+def test_the_a_score_of_the_demo_reaches_its_aim(five_seeds: list[float]) -> None:
+    assert np.mean(five_seeds) >= 0.98
+    assert np.std(five_seeds, ddof=1) <= 0.01
 
 
 @pytest.mark.slow

@@ -172,9 +172,10 @@ def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:
 def test_corrupt_files_are_listed_with_their_reason(folder: Path) -> None:
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
     (folder / "a.jpg").write_text("not a picture")
-    images, bad = check_files(open_images(folder))
-    assert [Path(name).name for name, _ in bad] == ["1.png", "a.jpg"]
-    assert bad[1][1] == "not an image that can be identified"
+    opened = open_images(folder)
+    images, bad = check_files(opened)
+    assert [(Path(opened.names[index]).name, index) for index in bad] == [("1.png", 1), ("a.jpg", 4)]
+    assert bad[4] == "not an image that can be identified"
     assert len(images) == 4
     assert images.in_memory
 
@@ -315,7 +316,7 @@ def test_a_damaged_exif_block_is_a_reason_like_any_other(tmp_path: Path) -> None
     Image.fromarray(picture(20, 20)).save(tmp_path / "a.jpg", exif=exif)
     Image.fromarray(picture(20, 20)).save(tmp_path / "b.jpg")
     images, bad = check_files(open_images(tmp_path))
-    assert [Path(name).name for name, _ in bad] == ["a.jpg"]
+    assert list(bad) == [0]
     assert len(images) == 1
 
 
@@ -343,8 +344,9 @@ def test_a_list_with_a_byte_order_mark_and_paths_from_the_working_folder(folder:
     monkeypatch.chdir(folder)
     assert open_images(folder / "lists" / "l.txt").take([0, 1]).shape == (2, 1, 32, 32)
     (folder / "lists" / "l.txt").write_text("nowhere.png\n1.png\n", encoding="utf-8")
-    _, bad = check_files(open_images(folder / "lists" / "l.txt"))
-    assert [name for name, _ in bad] == [str(folder / "lists" / "nowhere.png")]
+    opened = open_images(folder / "lists" / "l.txt")
+    assert opened.names[0] == str(folder / "lists" / "nowhere.png")
+    assert check_files(opened)[1] == {0: "no such file"}
 
 
 def test_a_broken_file_is_named_by_worker_processes_too(folder: Path) -> None:
@@ -367,17 +369,42 @@ def test_a_dataset_is_framed_by_its_largest_item_and_its_bad_items_are_listed() 
     opened = open_images(Breaks(items))
     assert opened.shape == (1, 64, 64)
     images, bad = check_files(opened)
-    assert bad == [("image 2", "cannot be read: broken file 2"), ("image 3", "has 3 channels, not 1")]
+    assert bad == {2: "cannot be read: broken file 2", 3: "has 3 channels, not 1"}
     assert len(images) == 3
     assert images.native_size(2) == (8, 8)
     with pytest.raises(ImageError, match="image 2 of the dataset cannot be read: broken file 2"):
         open_images(Breaks(items), shape=(1, 64, 64)).take([2])
 
 
+def test_narrow_grey_items_are_images() -> None:
+    opened = open_images(Pairs([picture(28, 4), picture(28, 3)]))
+    assert opened.shape == (1, 32, 32)
+    assert [opened.native_size(index) for index in range(2)] == [(28, 4), (28, 3)]
+
+
+def test_what_is_unreadable_in_joined_sets_is_known_by_its_place() -> None:
+    """Both parts name their images alike."""
+    joined = Joined(open_images(Pairs([picture(9, 9)] * 4)), open_images(Breaks([picture(9, 9)] * 4)))
+    images, bad = check_files(joined)
+    assert bad == {6: "cannot be read: broken file 2"}
+    assert len(images) == 7
+
+
+def test_sizes_of_checked_files_are_known_without_the_files(folder: Path) -> None:
+    checked, _ = check_files(open_images(folder))
+    streamed, _ = check_files(open_images(folder), memory_limit=0)
+    for file in folder.rglob("*.[pP]*"):
+        file.unlink()
+    for images in (checked, streamed):
+        assert [images.native_size(index) for index in (0, 4)] == [(30, 20), (32, 24)]
+
+
 def test_axes_of_usual_channel_counts_are_channels() -> None:
     assert open_images(picture(20, 2, 40, 3)).shape == (3, 64, 64)
     assert open_images(picture(20, 3, 40, 2)).shape == (3, 64, 64)
     assert open_images(picture(20, 1, 1, 1)).shape == (1, 32, 32)
+    with pytest.raises(InputError, match="which one is channels cannot be told"):
+        open_images(picture(20, 1, 28, 1))
     with pytest.raises(InputError, match="looks like one colour image"):
         open_images(picture(28, 28, 3), shape=(1, 32, 32))
 

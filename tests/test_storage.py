@@ -143,6 +143,17 @@ def test_tensors_that_no_fit_gives_are_refused_even_with_a_matching_hash(
         load(model)
 
 
+def test_a_loaded_model_does_not_depend_on_its_files_any_more(model: Path, digits: np.ndarray) -> None:
+    loaded = load(model)
+    before = loaded.raw_scores(digits)
+    weights = model / "weights.safetensors"
+    with weights.open("r+b") as stream:
+        stream.seek(-4096, 2)
+        stream.write(b"\0" * 4096)
+    weights.write_bytes(b"")
+    assert np.array_equal(loaded.raw_scores(digits), before)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no such model folder"):
         load(tmp_path / "nothing")

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,7 +84,9 @@ def fit(
     data_dir: DataDir = None,
 ) -> None:
     """Fit a detector on normal images and write it as a model folder."""
-    out = out.resolve() if out.name == "" else out
+    out = out.resolve() if out.name in ("", "..") else out
+    if out.name == "":
+        raise InputError(f"{out}: is no place for a model; choose another --out")
     partial = out.with_name(out.name + ".partial")
     unfinished = (partial / "checkpoint.safetensors").exists()
     if out.is_file():
@@ -147,14 +149,13 @@ def score(
     opened = open_images(_resolve(data, "test", data_dir), image_size=detector.image_size, shape=detector.image_shape_)
     images, bad = check_files(opened)
     rows = _score_rows(detector, images) if len(images) else iter(())
-    errors = dict(bad)
     if out is None:
-        _write_rows(sys.stdout, opened, rows, errors)
+        _write_rows(sys.stdout, opened, rows, bad)
     else:
         with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=_ODD_NAMES) as stream:
-            _write_rows(stream, opened, rows, errors)
+            _write_rows(stream, opened, rows, bad)
     if maps is not None and isinstance(detector, AMA):
-        readable = [row for row, name in enumerate(opened.names, start=1) if name not in errors]
+        readable = [index + 1 for index in range(len(opened)) if index not in bad]
         _write_maps(detector, images, readable, maps)
     if bad:
         _say(f"{len(bad)} of {len(opened)} images could not be read; see the column error")
@@ -263,12 +264,12 @@ def _score_rows(detector: Detector, images: ImageSet) -> Iterator[tuple[float, f
         yield from zip(raw.tolist(), normality.tolist(), (normality - detector.offset_).tolist(), strict=True)
 
 
-def _write_rows(stream: Any, images: ImageSet, scores: Iterator[tuple[float, float, float]], errors: dict[str, str]) -> None:
+def _write_rows(stream: Any, images: ImageSet, scores: Iterator[tuple[float, float, float]], bad: Mapping[int, str]) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["path", "raw_score", "score", "decision", "is_anomaly", "error"])
-    for name in images.names:
-        if name in errors:
-            writer.writerow([name, "", "", "", "", errors[name]])
+    for index, name in enumerate(images.names):
+        if index in bad:
+            writer.writerow([name, "", "", "", "", bad[index]])
             continue
         raw, normality, decision = next(scores)
         writer.writerow([name, f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(not decision >= 0), ""])

@@ -109,11 +109,12 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tenso
     if _sha256(weights) != card.weights_sha256:
         raise ModelFileError(f"{weights}: truncated or changed since it was saved (its SHA-256 is not that of {CARD})")
     try:
-        tensors = load_file(weights)
+        # copied: the file is mapped into memory, and what happens to it later must not change, or end, a loaded model
+        tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{weights}: not a readable safetensors file ({error})") from error
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not bool(torch.isfinite(tensor.double()).all()):
             raise ModelFileError(f"{weights}: {name} holds NaN or infinity")
     return card, tensors, read_history(folder / HISTORY)
 

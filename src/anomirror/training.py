@@ -215,7 +215,9 @@ def train(
                 row = {"epoch": epoch, "phase": number, **_one_epoch(phase, data, run, epoch, batch_size, per_epoch, bar)}
                 run.epoch = epoch
                 if on_epoch is not None:
-                    row |= on_epoch(run)
+                    observed = on_epoch(run)
+                    refuse_taken(observed, row | {"step": 0, "seconds": 0})
+                    row |= observed
                 history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
                 if checkpoints is not None:
                     write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
@@ -252,6 +254,12 @@ def _one_epoch(
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
         raise DivergenceError(f"training diverged in epoch {epoch}: {what}; lower the learning rate, or try another seed", epoch)
     return means
+
+
+def refuse_taken(observed: Mapping[str, float], row: Mapping[str, float]) -> None:
+    """What an observer of the training returns must not hide what is in the history already."""
+    if taken := sorted(observed.keys() & row.keys()):
+        raise SettingError(f"a monitor returned {taken[0]!r}, which the history has already: choose another name")
 
 
 def learning_rate_factor(progress: float, drops: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from anomirror import Detector, load
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
+from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import Negate, Scores
 from tests.tiny import LONGER, METHODS, TINY, tiny
@@ -221,3 +222,22 @@ def test_a_score_that_is_no_number_is_not_called_normal(
 ) -> None:
     monkeypatch.setattr(fitted, "score_samples", lambda X: np.full(len(X), np.nan))
     assert fitted.predict(clothes[:3]).tolist() == [-1, -1, -1]
+
+
+def test_labels_stay_with_their_images_when_some_of_two_joined_sets_cannot_be_read(method: str, clothes: np.ndarray) -> None:
+    class Items(Dataset[np.ndarray]):
+        def __init__(self, broken: int) -> None:
+            self.broken = broken
+
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            if index == self.broken:
+                raise OSError("broken")
+            return clothes[index]
+
+    joined = Joined(open_images(Items(broken=-1)), open_images(Items(broken=3)))
+    labels = np.r_[np.ones(40, int), -np.ones(40, int)]
+    detector = tiny(method, skip_bad=True, **({"heldout": 0.0} if method == "ama" else {})).fit(joined, labels)
+    assert (detector.skipped_, detector.trained_on_) == (1, 40)

@@ -287,7 +287,7 @@ def test_calibration_on_a_handful_of_images_is_refused(clothes: np.ndarray) -> N
     [
         ("good", "expected a mapping"),
         ({"note": "good"}, "expected a mapping"),
-        ({"r_train": 1.0}, "'r_train', which the history"),
+        *(({name: 1.0}, f"'{name}', which the history has already") for name in ("r_train", "epoch", "gap", "step", "seconds")),
     ],
 )
 def test_a_monitor_that_the_history_cannot_hold_is_refused(clothes: np.ndarray, returned: Any, message: str) -> None:

@@ -3,6 +3,8 @@
 A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table.
 
     python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md
+
+The figure of the stability page is drawn anew as well.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
 
-_MARKED = re.compile(r"(<!-- table ([^>]+?) -->\n)(?:\|.*\n)*")
+_MARKED = re.compile(r"(<!-- table ([^>]+?) -->)[ \t]*(?:\n|\Z)(?:\|.*(?:\n|\Z))*")
 
 
 def refreshed(text: str, root: Path) -> str:
@@ -54,7 +56,7 @@ def refreshed(text: str, root: Path) -> str:
         name, *words = match[2].split()
         if name not in TABLES:
             raise InputError(f"no table named {name!r}: choose one of {', '.join(TABLES)}")
-        return match[1] + TABLES[name](root, *words) + "\n"
+        return f"{match[1]}\n{TABLES[name](root, *words)}\n"
 
     return _MARKED.sub(made, text)
 
@@ -64,3 +66,4 @@ if __name__ == "__main__":
         fresh = refreshed(page.read_text(encoding="utf-8"), Path())
         with replacing(page) as temporary:
             temporary.write_text(fresh, encoding="utf-8")
+    stability.figure(Path("results/stability"), Path("docs/images/stability.png"))

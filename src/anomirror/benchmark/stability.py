@@ -30,9 +30,10 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import noises, shapes
 from anomirror.detectors import AMA
+from anomirror.errors import SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
-from anomirror.scoring import GaussianDensity, Negate, Scorer, Scores
+from anomirror.scoring import SIDES, Scorer, Scores
 from anomirror.storage import replacing
 from anomirror.training import Run
 
@@ -40,7 +41,7 @@ TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
-SCORES: dict[str, Callable[[], Scorer]] = {"R": Negate, "A": GaussianDensity}
+SCORES: dict[str, Callable[[], Scorer]] = {"R": SIDES["one-sided"], "A": SIDES["two-sided"]}
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,22 @@ def _by_epoch(cell: dict[str, Any], score: str, rule: Rule, name: str) -> list[f
     return [row[key] for row in cell["history"] if (key := f"{score} {rule} {name}") in row]
 
 
+def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]]]]:
+    """The rule of each variant, and its trainings that were scored after every epoch."""
+    variants = {"before": (PAPER, 0.5), "after": (own_rule(), AMA().interpolation_weight)}
+    return {
+        variant: (
+            rule,
+            [
+                cell
+                for cell in read(folder, interpolation_weight=weight)
+                if len(_by_epoch(cell, "A", rule, PROXIES[0])) == len(cell["history"])
+            ],
+        )
+        for variant, (rule, weight) in variants.items()
+    }
+
+
 def _last(cells: Sequence[dict[str, Any]], score: str, rule: Rule, names: Sequence[str]) -> list[str]:
     """One cell of a table for each set: mean and spread over seeds after the last epoch."""
     return [mean_and_spread([_by_epoch(cell, score, rule, name)[-1] for cell in cells]) for name in names]
@@ -221,9 +238,9 @@ def _last(cells: Sequence[dict[str, Any]], score: str, rule: Rule, names: Sequen
 def epochs_table(folder: Path) -> str:
     """AUROC of the A-score by epoch, before and after: one row for each set and seed."""
     rows, epochs = [], 0
-    for variant, rule, weight in (("before", PAPER, 0.5), ("after", own_rule(), AMA().interpolation_weight)):
+    for variant, (rule, cells) in _before_and_after(folder).items():
         for name in (*PROXIES, *TESTED):
-            for cell in read(folder, interpolation_weight=weight):
+            for cell in cells:
                 values = _by_epoch(cell, "A", rule, name)
                 epochs = len(values)
                 rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
@@ -242,7 +259,7 @@ def departures_table(folder: Path, normal: str, score: str) -> str:
         named: (other, weight),
         "interpolation weight 0.5": (own, 0.5),
         f"interpolation weight 0.5, {named}": (other, 0.5),
-        "all of these: the paper": (PAPER, 0.5),
+        "all of these, as in the paper": (PAPER, 0.5),
     }
     names = (*PROXIES, *TESTED) if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
@@ -286,7 +303,7 @@ def calibration_table(folder: Path) -> str:
 
 
 def crossed_table(folder: Path) -> str:
-    """Plain R of the paper's training with parts of two epochs, by seed."""
+    """Plain R with parts of two epochs (averaged weights, recomputed statistics), by seed."""
     rows = []
     for cell in read(folder / "crossed", interpolation_weight=0.5):
         for row in cell["crossed"]:
@@ -299,9 +316,9 @@ def figure(folder: Path, file: Path) -> None:
     """The table by epoch as curves, one panel for each set."""
     from anomirror.report.plots import curves  # needs the extra `report`
 
-    variants = {"before": (PAPER, read(folder, interpolation_weight=0.5)), "after": (own_rule(), read(folder))}
+    variants = _before_and_after(folder).items()
     panels = {
-        name: {variant: [_by_epoch(cell, "A", rule, name) for cell in cells] for variant, (rule, cells) in variants.items()}
+        name: {variant: [_by_epoch(cell, "A", rule, name) for cell in cells] for variant, (rule, cells) in variants}
         for name in (*PROXIES, *TESTED)
     }
     curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.2, 1.0))
@@ -320,7 +337,10 @@ def main(
 ) -> None:
     """Measure one training."""
     folder = out / "crossed" if crossed else out
-    file = folder / f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}-seed{seed}.json"
+    if crossed and epochs <= EARLY:
+        raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
+    which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
+    file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return
     parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "epochs": epochs}

@@ -35,7 +35,7 @@ from anomirror.images import (
 )
 from anomirror.scoring import Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
-from anomirror.training import Checkpoints, History, Phase, Run, TrainingData, choose_device, train
+from anomirror.training import Checkpoints, History, Phase, Run, TrainingData, choose_device, refuse_taken, train
 
 Calibration = Literal["train", "heldout"]
 Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
@@ -156,7 +156,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             raise ImageError(f"{len(normal)} normal image(s): a detector needs at least 2, and hundreds to be any good")
         self.image_shape_ = images.shape
         self.trained_on_ = len(normal)
-        self.data_fingerprint_ = fingerprint(normal)
+        self.data_fingerprint_ = fingerprint(normal, self.workers)
         self.history_ = []
         self._forget_calibration()
         calibration = self._learn(normal, anomalies)
@@ -233,7 +233,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             ):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
-        except (SettingError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (SettingError, LookupError, RuntimeError, ValueError, TypeError) as error:
             raise ModelFileError(f"model.json and weights.safetensors do not fit together: {error}") from error
         return self
 
@@ -242,20 +242,20 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _checked(self, images: ImageSet, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
         good, bad = check_files(images)
         self.skipped_ = len(bad)
+        named = [(images.names[index], reason) for index, reason in bad.items()]
         if bad and not self.skip_bad:
-            listed = "\n".join(f"  {name}: {reason}" for name, reason in bad[:20])
+            listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
             more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
             raise ImageError(
                 f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n"
                 "remove them, or pass skip_bad=True (--skip-bad) to leave them out",
-                bad,
+                named,
             )
         if not bad:
             return good, labels
-        unreadable = {name for name, _ in bad}
-        kept = labels[[name not in unreadable for name in images.names]]
+        kept = np.delete(labels, list(bad))
         if (labels == -1).any() and not (kept == -1).any():
-            raise ImageError("none of the known anomalies can be read; without them this would be another training", bad)
+            raise ImageError("none of the known anomalies can be read; without them this would be another training", named)
         return good, kept
 
     def _open(self, X: ImageInput) -> ImageSet:
@@ -403,7 +403,7 @@ class NetworkDetector(Detector):
             self._phases(),
             data,
             run,
-            checkpoints=self._checkpoints(seed, kept, anomalies),
+            checkpoints=self._checkpoints(anomalies),
             on_epoch=lambda run: self._observe(run, kept, heldout),
             verbose=self.verbose,
         )
@@ -420,7 +420,7 @@ class NetworkDetector(Detector):
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers
 
-    def _checkpoints(self, seed: int, normal: ImageSet, anomalies: ImageSet | None) -> Checkpoints | None:
+    def _checkpoints(self, anomalies: ImageSet | None) -> Checkpoints | None:
         if self.checkpoint_dir is None:
             return None
         if self.random_state is None:
@@ -428,8 +428,8 @@ class NetworkDetector(Detector):
         identity = {
             "method": self.method,
             **self.stored_parameters(),
-            "data": fingerprint(normal),
-            "known anomalies": None if anomalies is None else fingerprint(anomalies),
+            "data": self.data_fingerprint_,
+            "known anomalies": None if anomalies is None else fingerprint(anomalies, self.workers),
         }
         return Checkpoints(Path(self.checkpoint_dir), identity)
 
@@ -464,8 +464,7 @@ class NetworkDetector(Detector):
             isinstance(value, (int, float, np.number)) for value in returned.values()
         ):
             raise SettingError(f"monitor returned {returned!r}: expected a mapping of names to numbers")
-        if taken := sorted(row.keys() & returned.keys()):
-            raise SettingError(f"monitor returned {taken[0]!r}, which the history has already: choose another name")
+        refuse_taken(returned, row)
         return {str(name): float(value) for name, value in returned.items()}
 
     def _watched(self, x: Tensor) -> Tensor:

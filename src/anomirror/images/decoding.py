@@ -104,7 +104,7 @@ def decode(path: str, channels: int | None = None) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _one_line(error: Exception, path: str) -> str:
+def _one_line(error: Exception, path: str = "") -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be identified"
     return " ".join(str(error).replace(path, "").split()) or type(error).__name__
@@ -135,11 +135,11 @@ def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
         array = _as_array(item)
         if array.ndim not in (2, 3):
             raise InputError(f"an array of shape {array.shape} is not one image")
-        return as_batch(array[None], None)[0]
+        return as_batch(array[None, ..., None] if array.ndim == 2 else array[None], None)[0]
     except MemoryError:
         raise
     except Exception as error:  # a dataset is the caller's code
-        raise odd_item(index, f"cannot be read: {_one_line(error, '')}") from error
+        raise odd_item(index, f"cannot be read: {_one_line(error)}") from error
 
 
 def odd_item(index: int, reason: str) -> ImageError:
@@ -184,7 +184,7 @@ def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
     usual = (1, 3, 4)
     if (first in usual) != (last in usual):
         return last in usual
-    if first == last == 1:
+    if first == last == 1 == shape[2]:
         return True
     if first == last:
         raise InputError(f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,6 +19,9 @@ from anomirror.images.frame import SIZES, Frame, ImageShape
 
 MEMORY_LIMIT = 1 << 30
 """Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every pass."""
+
+Unreadable = dict[int, str]
+"""Index of an image that cannot be read, and the reason."""
 
 ImageInput = Any  # array, tensor, Dataset, path, list of paths, ImageSet: open_images says which
 
@@ -87,6 +89,7 @@ class FileImages:
     def __init__(self, paths: Sequence[str], channels: int, frame: Frame) -> None:
         self.names: Sequence[str] = list(paths)
         self._frame = frame
+        self._sizes: dict[int, tuple[int, int]] = {}
         self.shape: ImageShape = (channels, frame.size, frame.size)
 
     def __len__(self) -> int:
@@ -94,27 +97,29 @@ class FileImages:
 
     def read(self, index: int) -> Tensor:
         """One framed image, ``(c, size, size)`` uint8."""
-        return self._frame.put(decode(self.names[index], self.shape[0]))
+        image = decode(self.names[index], self.shape[0])
+        self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
+        return self._frame.put(image)
 
     def take(self, indices: Sequence[int]) -> Tensor:
         return torch.stack([self.read(int(i)) for i in indices])
 
     def native_size(self, index: int) -> tuple[int, int]:
-        with Image.open(self.names[index]) as picture:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: sides exchanged
-            return (picture.width, picture.height) if turned else (picture.height, picture.width)
+        if index not in self._sizes:
+            self.read(index)
+        return self._sizes[index]
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
-        """Decode every file once: the readable ones as a set, and ``(path, reason)`` of the others.
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+        """Decode every file once: the readable ones as a set, and why the others are not.
 
         The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None: :data:`MEMORY_LIMIT`), so that
         checking costs nothing.
         """
         channels, height, width = self.shape
         keep = len(self) * channels * height * width <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
-        good: list[str] = []
+        good: list[int] = []
         pixels: list[Tensor] = []
-        bad: list[tuple[str, str]] = []
+        bad: Unreadable = {}
 
         def attempt(index: int) -> Tensor | str:
             try:
@@ -128,25 +133,28 @@ class FileImages:
                 indices = range(start, min(start + chunk, len(self)))
                 for index, outcome in zip(indices, pool.map(attempt, indices), strict=True):
                     if isinstance(outcome, str):
-                        bad.append((self.names[index], outcome))
+                        bad[index] = outcome
                         continue
-                    good.append(self.names[index])
+                    good.append(index)
                     if keep:
                         pixels.append(outcome)
+        names, sizes = [self.names[i] for i in good], [self._sizes[i] for i in good]
         if keep and pixels:
-            return DecodedFiles(torch.stack(pixels), self._frame, good), bad
-        return FileImages(good, channels, self._frame), bad
+            return DecodedFiles(torch.stack(pixels), names, sizes), bad
+        readable = FileImages(names, channels, self._frame)
+        readable._sizes = dict(enumerate(sizes))
+        return readable, bad
 
 
 class DecodedFiles(ArrayImages):
     """Files that were decoded and framed once and are kept in memory."""
 
-    def __init__(self, framed: Tensor, frame: Frame, names: Sequence[str]) -> None:
-        super().__init__(framed, Frame(frame.size, resize=False), names)
-        self._files = FileImages(names, int(framed.shape[1]), frame)
+    def __init__(self, framed: Tensor, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+        super().__init__(framed, Frame(int(framed.shape[-1]), resize=False), names)
+        self._sizes = sizes
 
     def native_size(self, index: int) -> tuple[int, int]:
-        return self._files.native_size(index)
+        return self._sizes[index]
 
 
 class DatasetImages:
@@ -155,10 +163,10 @@ class DatasetImages:
     in_memory = False
 
     def __init__(
-        self, dataset: Dataset[Any], channels: int, frame: Frame, checked: Mapping[int, ImageError | None] | None = None
+        self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Mapping[int, tuple[int, int]] | None = None
     ) -> None:
-        self._checked = checked
         self._dataset = dataset
+        self._sizes = dict(sizes or {})
         self._frame = frame
         self.shape: ImageShape = (channels, frame.size, frame.size)
         self.names: Sequence[str] = _Numbered(len(cast(Any, dataset)))
@@ -170,20 +178,27 @@ class DatasetImages:
         image = dataset_item(self._dataset, index)
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
+        self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
         return torch.stack([self._frame.put(self._item(int(i))) for i in indices])
 
     def native_size(self, index: int) -> tuple[int, int]:
-        height, width = self._item(index).shape[-2:]
-        return int(height), int(width)
+        if index not in self._sizes:
+            self._item(index)
+        return self._sizes[index]
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time they are read."""
-        outcomes = self._checked if self._checked is not None else _attempt_all(self._item, len(self))
-        bad = [pair for error in outcomes.values() if error is not None for pair in error.bad]
-        return (Subset(self, [i for i, error in outcomes.items() if error is None]) if bad else self), bad
+        bad: Unreadable = {}
+        for index in range(len(self)):
+            try:
+                if index not in self._sizes:  # what was read already, to choose the frame, was readable
+                    self._item(index)
+            except ImageError as error:
+                bad[index] = error.bad[0][1]
+        return (Subset(self, [i for i in range(len(self)) if i not in bad]) if bad else self), bad
 
 
 class Subset:
@@ -232,17 +247,17 @@ class Joined:
         images, own = self._locate(index)
         return images.native_size(own)
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
-        """As :meth:`FileImages.check`, for the parts that are files."""
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+        """As :meth:`FileImages.check`, for both parts."""
         (first, bad), (second, more) = (check_files(part, memory_limit) for part in self._parts)
-        return Joined(first, second), bad + more
+        return Joined(first, second), bad | {len(self._parts[0]) + index: reason for index, reason in more.items()}
 
 
-def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, list[tuple[str, str]]]:
-    """The readable images of a set, and ``(name, reason)`` of the others: files, or items of a dataset."""
+def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+    """The readable images of a set, and why the others (files, or items of a dataset) are not."""
     if isinstance(images, (FileImages, DatasetImages, Joined)):
         return images.check(memory_limit)
-    return images, []
+    return images, {}
 
 
 def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageShape | None = None) -> ImageSet:
@@ -290,33 +305,22 @@ def _open_dataset(dataset: Dataset[Any], image_size: int | None, shape: ImageSha
     """Framed by the largest readable item, as a folder is; the first one says how many channels."""
     if shape is not None:
         return DatasetImages(dataset, shape[0], Frame(shape[1], resize=image_size is not None))
-    shapes: dict[int, ImageShape] = {}
-
-    def attempt(index: int) -> None:
-        channels, height, width = (int(side) for side in dataset_item(dataset, index).shape)
-        first = next(iter(shapes.values()), (channels, height, width))
-        if channels != first[0]:
-            raise odd_item(index, f"has {channels} channels, not {first[0]}")
-        shapes[index] = (channels, height, width)
-
-    checked = _attempt_all(attempt, len(cast(Any, dataset)))
-    if not shapes:
-        bad = [pair for error in checked.values() if error is not None for pair in error.bad]
-        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
-    channels, height, width = (max(sides) for sides in zip(*shapes.values(), strict=True))
-    return DatasetImages(dataset, channels, Frame.choose(height, width, image_size), checked)
-
-
-def _attempt_all(attempt: Callable[[int], Any], count: int) -> dict[int, ImageError | None]:
-    """What went wrong with each index, in order."""
-    outcomes: dict[int, ImageError | None] = {}
-    for index in range(count):
+    sizes: dict[int, tuple[int, int]] = {}
+    bad: list[tuple[str, str]] = []
+    channels = 0
+    for index in range(len(cast(Any, dataset))):
         try:
-            attempt(index)
-            outcomes[index] = None
+            found, height, width = (int(side) for side in dataset_item(dataset, index).shape)
         except ImageError as error:
-            outcomes[index] = error
-    return outcomes
+            bad += error.bad
+            continue
+        channels = channels or found
+        if found == channels:
+            sizes[index] = (height, width)
+    if not sizes:
+        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
+    height, width = (max(sides) for sides in zip(*sizes.values(), strict=True))
+    return DatasetImages(dataset, channels, Frame.choose(height, width, image_size), sizes)
 
 
 def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) -> Frame:
@@ -334,7 +338,8 @@ def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape 
     shapes = [found for found in map(header, paths) if found is not None]
     if not shapes:
         _, bad = FileImages(paths, 1, Frame(SIZES[0], resize=False)).check()
-        raise ImageError(f"none of {len(paths)} files can be read as an image; {bad[0][0]}: {bad[0][1]}", bad)
+        listed = [(paths[index], reason) for index, reason in bad.items()]
+        raise ImageError(f"none of {len(paths)} files can be read as an image; {listed[0][0]}: {listed[0][1]}", listed)
     channels, height, width = (max(sides) for sides in zip(*shapes, strict=True))
     return FileImages(paths, channels, Frame.choose(height, width, image_size))
 
@@ -375,9 +380,9 @@ def in_batches(count: int, batch_size: int) -> list[range]:
     return [range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
 
 
-def fingerprint(images: ImageSet) -> str:
+def fingerprint(images: ImageSet, workers: int = 0) -> str:
     """A short hash of the number, shape and all pixels: two runs saw the same data, in the same order."""
     digest = hashlib.sha256(f"{len(images)} {images.shape}".encode())
-    for batch in in_batches(len(images), 256):
-        digest.update(images.take(batch).numpy().tobytes())
+    for batch in iterate(images, in_batches(len(images), 256), workers):
+        digest.update(batch.numpy().tobytes())
     return digest.hexdigest()[:16]
