@@ -44,7 +44,7 @@ SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
 
 CALIBRATION = 10_000
-"""Images whose raw scores fit the scorer and the threshold: more would cost longer than a short training, and move neither."""
+"""Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):
