@@ -11,8 +11,8 @@ from anomirror.metrics import Metrics
 
 def metrics_table(title: str, heading: str, rows: Mapping[str, Metrics]) -> Table:
     """AUROC, AUPR and FPR@95 with their 95 % intervals, one row for each entry."""
-    table = Table(title=title)
-    table.add_column(heading)
+    table = Table(title=title, padding=(0, 0, 0, 1))  # so that 80 columns hold it
+    table.add_column(heading, min_width=9)
     for name in ("AUROC", "AUPR", "FPR@95"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, m in rows.items():
