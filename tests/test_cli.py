@@ -245,6 +245,7 @@ def test_settings_of_a_config_file_are_not_overwritten_by_options_that_were_not_
     fit = ("fit", place / "good", "--method", "pca", "--config", tmp_path / "c.toml", "--out")
     assert run(*fit, tmp_path / "a").returncode == 0
     assert run(*fit, tmp_path / "b", "--seed", "3").returncode == 0
+    assert run(*fit, tmp_path / "d", "--set", "random_state=none").returncode == 0  # without checkpoints, without a seed
     assert [load(tmp_path / name).get_params()["random_state"] for name in "ab"] == [7, 3]
     failed(run(*fit, tmp_path / "c", "--set", "method=knn"), "pca has no parameter 'method'")
 

@@ -377,9 +377,10 @@ def test_a_dataset_is_framed_by_its_largest_item_and_its_bad_items_are_listed() 
 
 
 def test_narrow_grey_items_are_images() -> None:
-    opened = open_images(Pairs([picture(28, 4), picture(28, 3)]))
+    sizes = [(28, 4), (28, 3), (1, 28), (28, 1), (1, 1)]
+    opened = open_images(Pairs([picture(*size) for size in sizes]))
     assert opened.shape == (1, 32, 32)
-    assert [opened.native_size(index) for index in range(2)] == [(28, 4), (28, 3)]
+    assert [opened.native_size(index) for index in range(len(sizes))] == sizes
 
 
 def test_what_is_unreadable_in_joined_sets_is_known_by_its_place() -> None:

@@ -49,6 +49,10 @@ def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[
     return apply
 
 
+def parameter(**values: object) -> Callable[[Path], object]:
+    return edit("model.json", lambda c: c["parameters"].update(values))  # type: ignore[index, attr-defined]
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no card": (lambda m: (m / "model.json").unlink(), "model.json: missing"),
     "truncated card": (lambda m: (m / "model.json").write_text('{"format": 1,'), "truncated or not JSON"),
@@ -63,27 +67,27 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "ama has no parameter 'callback'",
     ),
     "parameter that is no part of a model": (
-        edit("model.json", lambda c: c["parameters"].update(device="cpu")),  # type: ignore[index, attr-defined]
+        parameter(device="cpu"),
         "parameters.device does not belong there",
     ),
     "method as a parameter": (
-        edit("model.json", lambda c: c["parameters"].update(method="pca")),  # type: ignore[index, attr-defined]
+        parameter(method="pca"),
         "ama has no parameter 'method'",
     ),
     "no spread": (edit("model.json", lambda c: c.update(scorer_state={"mean": 0.0, "std": 0.0})), "standard deviation is 0"),
     "no threshold": (edit("model.json", lambda c: c.update(offset=float("nan"))), "offset: Input should be a finite number"),
     "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
     "other widths": (
-        edit("model.json", lambda c: c["parameters"].update(critic_width=9)),  # type: ignore[index, attr-defined]
+        parameter(critic_width=9),
         "do not fit together",
     ),
     "absurd size": (edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])), "image_shape: Value error"),
     "other image size": (
-        edit("model.json", lambda c: c["parameters"].update(image_size=64)),  # type: ignore[index, attr-defined]
+        parameter(image_size=64),
         r"image_size is 64, image_shape \[1, 32, 32\]",
     ),
     "no network's size": (
-        edit("model.json", lambda c: c["parameters"].update(image_size=50)),  # type: ignore[index, attr-defined]
+        parameter(image_size=50),
         "image_size=50",
     ),
     "no scale": (
@@ -95,7 +99,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "fitted: extra is missing or does not belong there",
     ),
     "a width that no memory holds": (
-        edit("model.json", lambda c: c["parameters"].update(encoder_width=30_000_000)),  # type: ignore[index, attr-defined]
+        parameter(encoder_width=30_000_000),
         "encoder.features.0.weight is",
     ),
     "nested without end": (lambda m: (m / "model.json").write_text("[" * 100_000), "truncated or not JSON"),

@@ -107,9 +107,11 @@ def fit(
     parameters |= {"device": device} if device is not None else {}
     parameters |= {"skip_bad": True} if skip_bad else {}
     detector = make_detector(method, **parameters)
-    if detector.random_state is None:
-        raise SettingError("random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed")
     if "checkpoint_dir" in detector.get_params():
+        if detector.random_state is None:
+            raise SettingError(
+                "random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed"
+            )
         detector.set_params(checkpoint_dir=str(partial), verbose=True)
     images: ImageSet = open_images(_resolve(data, "train", data_dir), image_size=detector.image_size)
     labels = np.ones(len(images), dtype=int)

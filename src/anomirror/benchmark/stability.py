@@ -41,6 +41,7 @@ TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
+SETS = (*PROXIES, *TESTED)
 SCORES: dict[str, Callable[[], Scorer]] = {"R": SIDES["one-sided"], "A": SIDES["two-sided"]}
 
 
@@ -154,7 +155,7 @@ def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
         images = load_dataset(source, split, data_dir)[0]
         chosen = images[rng.permutation(len(images))[:EACH]]
         sets[name] = np.repeat(np.pad(chosen, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3) if colour else chosen
-    return {name: sets[name] for name in (*PROXIES, *TESTED) if name in sets}
+    return {name: sets[name] for name in SETS if name in sets}
 
 
 def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, dict[str, float]]:
@@ -239,7 +240,7 @@ def epochs_table(folder: Path) -> str:
     """AUROC of the A-score by epoch, before and after: one row for each set and seed."""
     rows, epochs = [], 0
     for variant, (rule, cells) in _before_and_after(folder).items():
-        for name in (*PROXIES, *TESTED):
+        for name in SETS:
             for cell in cells:
                 values = _by_epoch(cell, "A", rule, name)
                 epochs = len(values)
@@ -261,7 +262,7 @@ def departures_table(folder: Path, normal: str, score: str) -> str:
         f"interpolation weight 0.5, {named}": (other, 0.5),
         "all of these, as in the paper": (PAPER, 0.5),
     }
-    names = (*PROXIES, *TESTED) if normal == "fashion-mnist" else PROXIES
+    names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
     rows = [[label, *_last(found[label], score, rule, names)] for label, (rule, _) in rules.items() if found[label]]
     return markdown([f"AUROC of {score}", *names], rows)
@@ -269,26 +270,24 @@ def departures_table(folder: Path, normal: str, score: str) -> str:
 
 def negatives_table(folder: Path) -> str:
     """After the last epoch, by the weight of the negatives."""
-    names = (*PROXIES, *TESTED)
     rows = []
     for weight in sorted({cell["parameters"]["negatives_weight"] for cell in _cells(folder)}):
         found = read(folder, negatives_weight=weight)
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
-        rows.append([label, *_last(found, "A", own_rule(), names), errors, f"{np.mean(norms):.1f}", str(len(found))])
-    return markdown(["negatives' weight", *names, "reconstruction error", "norm of codes", "seeds"], rows)
+        rows.append([label, *_last(found, "A", own_rule(), SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
+    return markdown(["negatives' weight", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
 
 
 def length_table(folder: Path) -> str:
     """After the last epoch, by the length of the training."""
-    names = (*PROXIES, *TESTED)
     rows = []
     for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
         for cell in read(folder, epochs=epochs):
-            values = [f"{_by_epoch(cell, 'A', own_rule(), name)[-1]:.3f}" for name in names]
+            values = [f"{_by_epoch(cell, 'A', own_rule(), name)[-1]:.3f}" for name in SETS]
             rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
-    return markdown(["epochs", "seed", *names, "reconstruction error"], rows)
+    return markdown(["epochs", "seed", *SETS, "reconstruction error"], rows)
 
 
 def calibration_table(folder: Path) -> str:
@@ -307,9 +306,9 @@ def crossed_table(folder: Path) -> str:
     rows = []
     for cell in read(folder / "crossed", interpolation_weight=0.5):
         for row in cell["crossed"]:
-            values = [f"{row[name]:.3f}" for name in (*PROXIES, *TESTED)]
+            values = [f"{row[name]:.3f}" for name in SETS]
             rows.append([str(cell["seed"]), str(row["autoencoder_epoch"]), str(row["critic_epoch"]), *values])
-    return markdown(["seed", "autoencoder of epoch", "critic of epoch", *PROXIES, *TESTED], rows)
+    return markdown(["seed", "autoencoder of epoch", "critic of epoch", *SETS], rows)
 
 
 def figure(folder: Path, file: Path) -> None:
@@ -319,7 +318,7 @@ def figure(folder: Path, file: Path) -> None:
     variants = _before_and_after(folder).items()
     panels = {
         name: {variant: [_by_epoch(cell, "A", rule, name) for cell in cells] for variant, (rule, cells) in variants}
-        for name in (*PROXIES, *TESTED)
+        for name in SETS
     }
     curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.2, 1.0))
 

@@ -115,8 +115,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         for name, hint in get_type_hints(type(self).__init__).items():
             if name != "return":
                 _check_type(name, getattr(self, name), hint)
-        if self.image_size is not None:
-            Frame.choose(1, 1, self.image_size)
+        Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
         if self.workers < 0:
             raise SettingError(f"workers={self.workers!r}: expected 0 or more")
         if not 0 < self.contamination <= 0.5:

@@ -126,16 +126,17 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
 
 
 def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
+    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an :class:`ImageError`."""
     try:
         item = dataset[index]
         if isinstance(item, (tuple, list)):
             item = item[0]
         if isinstance(item, Image.Image):
             return torch.from_numpy(_pixels(item, None))
-        array = _as_array(item)
+        array = as_array(item)
         if array.ndim not in (2, 3):
             raise InputError(f"an array of shape {array.shape} is not one image")
-        return as_batch(array[None, ..., None] if array.ndim == 2 else array[None], None)[0]
+        return as_batch(array[None], None)[0]
     except MemoryError:
         raise
     except Exception as error:  # a dataset is the caller's code
@@ -143,14 +144,13 @@ def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
 
 
 def odd_item(index: int, reason: str) -> ImageError:
+    """The error that names an item of a dataset."""
     return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
 
 
 def as_batch(X: Any, channels: int | None) -> Tensor:
     """An array or tensor as ``(n, c, h, w)`` uint8 or float32 in [0, 1]; the input is never written to."""
-    array = _as_array(X)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
-        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
+    array = as_array(X)
     if array.dtype == object or array.ndim not in (3, 4):
         raise InputError(
             f"expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of {array.dtype} {array.shape}; "
@@ -167,7 +167,8 @@ def as_batch(X: Any, channels: int | None) -> Tensor:
     return torch.from_numpy(np.array(_in_range(array), order="C", copy=True))
 
 
-def _as_array(X: Any) -> np.ndarray:
+def as_array(X: Any) -> np.ndarray:
+    """An array or tensor as numpy knows it."""
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()

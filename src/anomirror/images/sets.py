@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from anomirror.errors import ImageError, InputError
-from anomirror.images.decoding import as_batch, dataset_item, decode, find_files, header, load_array, odd_item
+from anomirror.images.decoding import as_array, as_batch, dataset_item, decode, find_files, header, load_array, odd_item
 from anomirror.images.frame import SIZES, Frame, ImageShape
 
 MEMORY_LIMIT = 1 << 30
@@ -297,7 +297,10 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
         if len(X) == 0:
             raise ImageError("the dataset is empty")
         return _open_dataset(X, image_size, shape)
-    tensor = as_batch(X, None if shape is None else shape[0])
+    array = as_array(X)
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
+        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
+    tensor = as_batch(array, None if shape is None else shape[0])
     return ArrayImages(tensor, _frame_for(tensor[0], image_size, shape))
 
 
