@@ -10,7 +10,7 @@ from importlib.metadata import version
 from anomirror import errors
 from anomirror.detectors import AMA, DETECTORS, KNN, PCA, Detector, load, make_detector
 from anomirror.presets import PRESETS, preset
-from anomirror.scoring import GaussianDensity, Negate
+from anomirror.scoring import GaussianDensity, LogGaussianDensity, Negate
 
 __version__ = version("anomirror")
 
@@ -22,6 +22,7 @@ __all__ = [
     "PRESETS",
     "Detector",
     "GaussianDensity",
+    "LogGaussianDensity",
     "Negate",
     "errors",
     "load",

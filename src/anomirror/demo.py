@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from anomirror.detectors import AMA, KNN, PCA, Detector
 from anomirror.metrics import Metrics, evaluate
 from anomirror.report.console import metrics_table
 from anomirror.report.plots import image_rows, score_densities
-from anomirror.scoring import SIDES, Scorer, Scores
+from anomirror.scoring import Scorer, Scores, both_sides
 from anomirror.storage import replacing
 
 
@@ -48,9 +49,10 @@ def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics
 def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
     """Metrics of the detector's own scorer under its name, and of the other one: one fit serves both."""
     raw = (detector.calibration_raw_, detector.raw_scores(sample.normal), detector.raw_scores(sample.anomalies))
-    rows = {detector.method: _metrics(type(detector.scorer_)(), *raw)}
-    others = {side: scorer for side, scorer in SIDES.items() if not isinstance(detector.scorer_, scorer)}
-    return rows | {f"{detector.method} {side}": _metrics(scorer(), *raw) for side, scorer in others.items()}
+    own = detector.scorer_
+    rows = {detector.method: _metrics(copy.deepcopy(own), *raw)}
+    others = {side: scorer for side, scorer in both_sides(own).items() if type(scorer) is not type(own)}
+    return rows | {f"{detector.method} {side}": _metrics(scorer, *raw) for side, scorer in others.items()}
 
 
 def _metrics(scorer: Scorer, train: Scores, normal: Scores, anomalies: Scores) -> Metrics:

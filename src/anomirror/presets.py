@@ -31,6 +31,7 @@ _PAPER: dict[str, Any] = {
     "betas": (0.0, 0.9),
     "encoder_betas": (0.5, 0.9),
     "relative": False,
+    "scorer": "gaussian",
     "recompute_statistics": False,
     "average": None,
     "epochs": 100,

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import median_abs_deviation
 
 from anomirror.errors import SettingError
 
@@ -77,8 +78,7 @@ class GaussianDensity:
         return self
 
     def normality(self, raw: Scores) -> Scores:
-        standard = (raw - self.mean_) / self.std_
-        return -0.5 * standard**2 - math.log(self.std_) - 0.5 * math.log(2 * math.pi)
+        return _log_density((raw - self.mean_) / self.std_, self.std_)
 
     def state(self) -> dict[str, float]:
         return {"mean": self.mean_, "std": self.std_}
@@ -93,12 +93,77 @@ class GaussianDensity:
         return "GaussianDensity()"
 
 
-SCORERS: dict[str, type[Negate] | type[GaussianDensity]] = {"negate": Negate, "gaussian": GaussianDensity}
+class LogGaussianDensity:
+    """Log density of log(raw) under a Gaussian whose centre is the median and whose width is the scaled MAD; two-sided.
+
+    Notes
+    -----
+    For raw scores that are at least 0 and have a long tail, such as a ratio: there a mean and a standard deviation are those
+    of the few largest values, and a Gaussian around that mean calls the commonest normal images too low. On the logarithm
+    half as much and twice as much are equally far, and median and MAD leave the tail alone. A raw score below a millionth
+    of the median counts as that.
+
+    >>> scorer = LogGaussianDensity().fit(np.array([0.5, 1.0, 2.0, 1000.0, 0.001]))
+    >>> scorer.normality(np.array([0.25, 1.0, 4.0])).round(2).tolist()
+    [-1.86, -0.95, -1.86]
+    """
+
+    floor_: float
+    median_: float
+    scale_: float
+
+    def fit(self, raw: Scores) -> LogGaussianDensity:
+        if (raw < 0).any():
+            raise SettingError(
+                f"scorer='log-gaussian' needs raw scores of at least 0, and the lowest is {raw.min():g}; use scorer='gaussian'"
+            )
+        self.floor_ = max(1e-6 * float(np.median(raw)), 1e-300)
+        logs = self._log(raw)
+        self.median_ = float(np.median(logs))
+        width = float(median_abs_deviation(logs, scale="normal")) or float(np.std(logs))  # 0 if half of them are equal
+        self.scale_ = max(width, 1e-12 * max(abs(self.median_), 1.0))
+        return self
+
+    def normality(self, raw: Scores) -> Scores:
+        return _log_density((self._log(raw) - self.median_) / self.scale_, self.scale_)
+
+    def _log(self, raw: Scores) -> Scores:
+        logs: Scores = np.log(np.maximum(raw, self.floor_))
+        return logs
+
+    def state(self) -> dict[str, float]:
+        return {"floor": self.floor_, "median": self.median_, "scale": self.scale_}
+
+    def restore(self, state: dict[str, float]) -> LogGaussianDensity:
+        self.floor_, self.median_, self.scale_ = (float(state[name]) for name in ("floor", "median", "scale"))
+        if not (self.floor_ > 0 and self.scale_ > 0):
+            raise ValueError(f"the scorer's floor is {self.floor_} and its scale {self.scale_}")
+        return self
+
+    def __repr__(self) -> str:
+        return "LogGaussianDensity()"
+
+
+def _log_density(standard: Scores, width: float) -> Scores:
+    """Of a Gaussian with that width, at so many widths from its centre."""
+    return -0.5 * standard**2 - math.log(width) - 0.5 * math.log(2 * math.pi)
+
+
+SCORERS: dict[str, type[Negate] | type[GaussianDensity] | type[LogGaussianDensity]] = {
+    "negate": Negate,
+    "gaussian": GaussianDensity,
+    "log-gaussian": LogGaussianDensity,
+}
 """Every scorer by the name that presets, the command line and model files use."""
 
 
-SIDES: dict[str, type[Negate] | type[GaussianDensity]] = {"one-sided": Negate, "two-sided": GaussianDensity}
+SIDES = ("one-sided", "two-sided")
 """Both ways to read a raw score; of AMA they are the R-score and the A-score."""
+
+
+def both_sides(own: Scorer) -> dict[str, Scorer]:
+    """A scorer for each of :data:`SIDES`, to be fitted: two-sided is a detector's own one if that is a density."""
+    return {"one-sided": Negate(), "two-sided": GaussianDensity() if isinstance(own, Negate) else copy.deepcopy(own)}
 
 
 def make_scorer(scorer: str | Scorer) -> Scorer:

@@ -38,7 +38,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "cells": lambda root, *words: table(read_cells(*words, root=root)),
     "demo": lambda root, folder: demo_table(root / folder),
     "by-epoch": lambda root, folder: stability.epochs_table(root / folder),
-    "departures": lambda root, folder, normal, score: stability.departures_table(root / folder, normal, score),
+    "departures": lambda root, folder, normal: stability.departures_table(root / folder, normal),
     "negatives": lambda root, folder: stability.negatives_table(root / folder),
     "calibration": lambda root, folder: stability.calibration_table(root / folder),
     "crossed": lambda root, folder: stability.crossed_table(root / folder),

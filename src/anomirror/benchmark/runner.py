@@ -24,7 +24,7 @@ from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
 from anomirror.detectors import Detector, make_detector
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import preset
-from anomirror.scoring import SIDES, Scorer, Scores
+from anomirror.scoring import SIDES, Scorer, Scores, both_sides
 from anomirror.storage import replacing
 
 
@@ -65,6 +65,7 @@ def cells(
         arrays |= {f"normality_{name}": detector.normality(values).astype(np.float32) for name, values in raw.items()}
         arrays |= sampled
         np.savez_compressed(temporary, **arrays)
+    scorers = both_sides(detector.scorer_)
     for (name, side), file in files.items():
         cell = {
             "method": method,
@@ -78,10 +79,10 @@ def cells(
             "parameters": detector.stored_parameters(),
             "split": split.split,
             "scores_file": f"{stem}.npz",
-            "metrics": _metrics(SIDES[side](), raw, name, split.sampled[name]),
+            "metrics": _metrics(scorers[side], raw, name, split.sampled[name]),
             "cost": cost,
-            "versions": _versions(),
-            "command": shlex.join(["python", "-m", "anomirror.benchmark.runner", *sys.argv[1:]]),
+            "versions": versions(),
+            "command": command("runner"),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
@@ -103,7 +104,13 @@ def _metrics(scorer: Scorer, raw: dict[str, Scores], name: str, sampled: np.ndar
     return metrics | {"auroc_whole_set": auroc(normal, whole)}
 
 
-def _versions() -> dict[str, str]:
+def command(module: str) -> str:
+    """The command line that a benchmark of ours was started with."""
+    return shlex.join(["python", "-m", f"anomirror.benchmark.{module}", *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """What a measurement was made with."""
     packages = {name: version(name) for name in ("anomirror", "torch", "numpy", "scikit-learn")}
     return packages | {"python": platform.python_version(), "machine": platform.machine()}
 

@@ -6,17 +6,17 @@
     python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
 
-Which weights are scored with, whose batch-norm statistics, and whether R is relative, does not touch the training: one training
-is scored in all eight ways. Only the weights of the loss terms and the length need trainings of their own. Choices are made
-on the proxies alone.
+Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
+training: one training is scored in every way. Only the weights of the loss terms and the length need trainings of their own.
+Choices are made on the proxies alone.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ import torch
 import typer
 from torch import nn
 
+from anomirror.benchmark.runner import command, versions
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import noises, shapes
@@ -33,7 +34,7 @@ from anomirror.detectors import AMA
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
-from anomirror.scoring import SIDES, Scorer, Scores
+from anomirror.scoring import SCORERS, Scores
 from anomirror.storage import replacing
 from anomirror.training import Run
 
@@ -42,7 +43,6 @@ EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
 SETS = (*PROXIES, *TESTED)
-SCORES: dict[str, Callable[[], Scorer]] = {"R": SIDES["one-sided"], "A": SIDES["two-sided"]}
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,21 @@ class Rule:
     averaged: bool
     recomputed: bool
     relative: bool
+    scorer: str
 
     def __str__(self) -> str:
         weights = "averaged" if self.averaged else "last"
         statistics = "recomputed" if self.recomputed else "running"
-        return f"{weights} {statistics} {'relative' if self.relative else 'plain'}"
+        return f"{weights} {statistics} {'relative' if self.relative else 'plain'} {self.scorer}"
 
 
-PAPER = Rule(averaged=False, recomputed=False, relative=False)
+PAPER = Rule(averaged=False, recomputed=False, relative=False, scorer="gaussian")
 
 
 def own_rule() -> Rule:
     """The rule that AMA's defaults follow."""
     ama = AMA()
-    return Rule(ama.average is not None, ama.recompute_statistics, ama.relative)
+    return Rule(ama.average is not None, ama.recompute_statistics, ama.relative, str(ama.scorer))
 
 
 class _Studied(AMA):
@@ -92,24 +93,23 @@ class _Studied(AMA):
                 self.recompute_statistics = recomputed
                 self._finish(self._some(kept, 512))
                 if run.epoch in self.scored:
-                    row |= self._under_both_rules(averaged, recomputed)
+                    row |= self._under_every_rule(averaged, recomputed)
                 if keep:
                     self.kept[run.epoch] = self.networks_
         finally:
             self.networks_, self.recompute_statistics = live, recompute
         return row
 
-    def _under_both_rules(self, averaged: bool, recomputed: bool) -> dict[str, float]:
+    def _under_every_rule(self, averaged: bool, recomputed: bool) -> dict[str, float]:
         row: dict[str, float] = {}
         groups = {"": self.normal, **self.sets}
         calibration, raw = self._both(self.calibrate), {name: self._both(images) for name, images in groups.items()}
-        for relative in (False, True):
-            for label, make in SCORES.items():
-                scorer = make().fit(calibration[relative])
-                scores = {name: scorer.normality(both[relative]) for name, both in raw.items()}
-                for name in self.sets:
-                    key = f"{label} {Rule(averaged, recomputed, relative)} {name}"
-                    row[key] = round(auroc(scores[""], scores[name]), 5)
+        for relative, scorer_name in product((False, True), SCORERS):
+            scorer = SCORERS[scorer_name]().fit(calibration[relative])
+            scores = {name: scorer.normality(both[relative]) for name, both in raw.items()}
+            for name in self.sets:
+                key = f"{Rule(averaged, recomputed, relative, scorer_name)} {name}"
+                row[key] = round(auroc(scores[""], scores[name]), 5)
         return row
 
     @torch.no_grad()
@@ -166,10 +166,10 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
     found: dict[str, dict[str, float]] = {}
     for calibration, values in raw.items():
         found[calibration] = {"images": len(values)}
-        for label, make in SCORES.items():
+        for name, make in SCORERS.items():
             scorer = make().fit(values)
             threshold = np.quantile(scorer.normality(values), ama.contamination)
-            found[calibration][f"false alarms {label}"] = float(np.mean(scorer.normality(tested) < threshold))
+            found[calibration][f"false alarms {name}"] = float(np.mean(scorer.normality(tested) < threshold))
     return found
 
 
@@ -211,8 +211,8 @@ def _cells(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
 
 
-def _by_epoch(cell: dict[str, Any], score: str, rule: Rule, name: str) -> list[float]:
-    return [row[key] for row in cell["history"] if (key := f"{score} {rule} {name}") in row]
+def _by_epoch(cell: dict[str, Any], rule: Rule, name: str) -> list[float]:
+    return [row[key] for row in cell["history"] if (key := f"{rule} {name}") in row]
 
 
 def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]]]]:
@@ -224,16 +224,16 @@ def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]
             [
                 cell
                 for cell in read(folder, interpolation_weight=weight)
-                if len(_by_epoch(cell, "A", rule, PROXIES[0])) == len(cell["history"])
+                if len(_by_epoch(cell, rule, PROXIES[0])) == len(cell["history"])
             ],
         )
         for variant, (rule, weight) in variants.items()
     }
 
 
-def _last(cells: Sequence[dict[str, Any]], score: str, rule: Rule, names: Sequence[str]) -> list[str]:
+def _last(cells: Sequence[dict[str, Any]], rule: Rule, names: Sequence[str]) -> list[str]:
     """One cell of a table for each set: mean and spread over seeds after the last epoch."""
-    return [mean_and_spread([_by_epoch(cell, score, rule, name)[-1] for cell in cells]) for name in names]
+    return [mean_and_spread([_by_epoch(cell, rule, name)[-1] for cell in cells]) for name in names]
 
 
 def epochs_table(folder: Path) -> str:
@@ -242,30 +242,30 @@ def epochs_table(folder: Path) -> str:
     for variant, (rule, cells) in _before_and_after(folder).items():
         for name in SETS:
             for cell in cells:
-                values = _by_epoch(cell, "A", rule, name)
+                values = _by_epoch(cell, rule, name)
                 epochs = len(values)
                 rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
     return markdown(["variant", "anomalies", "seed", *(f"epoch {e}" for e in range(1, epochs + 1))], rows)
 
 
-def departures_table(folder: Path, normal: str, score: str) -> str:
+def departures_table(folder: Path, normal: str) -> str:
     """After the last epoch: the defaults, each departure undone alone, and the paper."""
     own, weight = own_rule(), AMA().interpolation_weight
-    other = Rule(own.averaged, own.recomputed, not own.relative)
-    named = "plain R" if own.relative else "relative R"
     rules = {
         "defaults": (own, weight),
-        "last weights": (Rule(False, own.recomputed, own.relative), weight),
-        "running statistics": (Rule(own.averaged, False, own.relative), weight),
-        named: (other, weight),
+        "last weights": (replace(own, averaged=False), weight),
+        "running statistics": (replace(own, recomputed=False), weight),
+        "plain R": (replace(own, relative=False), weight),
+        "Gaussian of R itself": (replace(own, scorer="gaussian"), weight),
+        "one-sided (R-score)": (replace(own, scorer="negate"), weight),
         "interpolation weight 0.5": (own, 0.5),
-        f"interpolation weight 0.5, {named}": (other, 0.5),
+        "interpolation weight 0.5, plain R": (replace(own, relative=False), 0.5),
         "all of these, as in the paper": (PAPER, 0.5),
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
-    rows = [[label, *_last(found[label], score, rule, names)] for label, (rule, _) in rules.items() if found[label]]
-    return markdown([f"AUROC of {score}", *names], rows)
+    rows = [[label, *_last(found[label], rule, names)] for label, (rule, _) in rules.items() if found[label]]
+    return markdown(["AUROC", *names], rows)
 
 
 def negatives_table(folder: Path) -> str:
@@ -276,7 +276,7 @@ def negatives_table(folder: Path) -> str:
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
-        rows.append([label, *_last(found, "A", own_rule(), SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
+        rows.append([label, *_last(found, own_rule(), SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
     return markdown(["negatives' weight", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
 
 
@@ -285,7 +285,7 @@ def length_table(folder: Path) -> str:
     rows = []
     for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
         for cell in read(folder, epochs=epochs):
-            values = [f"{_by_epoch(cell, 'A', own_rule(), name)[-1]:.3f}" for name in SETS]
+            values = [f"{_by_epoch(cell, own_rule(), name)[-1]:.3f}" for name in SETS]
             rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
     return markdown(["epochs", "seed", *SETS, "reconstruction error"], rows)
 
@@ -293,11 +293,10 @@ def length_table(folder: Path) -> str:
 def calibration_table(folder: Path) -> str:
     """False alarms among unseen normals where 5 % are meant, by what the threshold was fitted on."""
     rows = []
-    for calibration in ("train", "heldout"):
-        for label in SCORES:
-            found = [cell["calibration"][calibration] for cell in read(folder)]
-            alarms = mean_and_spread([values[f"false alarms {label}"] for values in found])
-            rows.append([calibration, str(found[0]["images"]), label, alarms])
+    for calibration, (name, label) in product(("train", "heldout"), (("negate", "R"), (own_rule().scorer, "A"))):
+        found = [cell["calibration"][calibration] for cell in read(folder)]
+        alarms = mean_and_spread([values[f"false alarms {name}"] for values in found])
+        rows.append([calibration, str(found[0]["images"]), label, alarms])
     return markdown(["calibration", "images", "score", "false alarms (5 % wanted)"], rows)
 
 
@@ -317,8 +316,7 @@ def figure(folder: Path, file: Path) -> None:
 
     variants = _before_and_after(folder).items()
     panels = {
-        name: {variant: [_by_epoch(cell, "A", rule, name) for cell in cells] for variant, (rule, cells) in variants}
-        for name in SETS
+        name: {variant: [_by_epoch(cell, rule, name) for cell in cells] for variant, (rule, cells) in variants} for name in SETS
     }
     curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.2, 1.0))
 
@@ -345,6 +343,7 @@ def main(
     parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "epochs": epochs}
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
+    cell |= {"versions": versions(), "command": command("stability")}
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 

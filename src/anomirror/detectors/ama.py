@@ -56,7 +56,7 @@ class AMA(NetworkDetector):
     precision : "auto" (bf16 where the device computes it natively), "float32", "bf16": of training; scoring is float32.
     calibration : fit the scorer and the threshold on the "train" images (10,000 of them at most) or on those held out.
     heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
-    scorer : "gaussian" is the A-score (two-sided), "negate" the R-score; or a scorer object.
+    scorer : "log-gaussian" and "gaussian" are A-scores (two-sided), "negate" the R-score; or a scorer object.
     contamination : share of the calibration images that :meth:`predict` would call anomalies.
     image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; None keeps the pixels and pads.
     device : "cpu", "cuda", ...; None is the GPU if there is one.
@@ -127,7 +127,7 @@ class AMA(NetworkDetector):
         precision: Precision = "auto",
         calibration: Calibration = "train",
         heldout: float = 0.05,
-        scorer: str | Scorer = "gaussian",
+        scorer: str | Scorer = "log-gaussian",
         contamination: float = 0.05,
         image_size: int | None = None,
         device: str | None = None,
