@@ -45,6 +45,10 @@ PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omnigl
 SETS = (*PROXIES, *TESTED)
 
 
+LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
+"""What the cells call a scorer."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a training's networks become scores; each field is one of our departures from the paper."""
@@ -57,7 +61,7 @@ class Rule:
     def __str__(self) -> str:
         weights = "averaged" if self.averaged else "last"
         statistics = "recomputed" if self.recomputed else "running"
-        return f"{weights} {statistics} {'relative' if self.relative else 'plain'} {self.scorer}"
+        return f"{LABELS[self.scorer]} {weights} {statistics} {'relative' if self.relative else 'plain'}"
 
 
 PAPER = Rule(averaged=False, recomputed=False, relative=False, scorer="gaussian")
@@ -169,7 +173,7 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
         for name, make in SCORERS.items():
             scorer = make().fit(values)
             threshold = np.quantile(scorer.normality(values), ama.contamination)
-            found[calibration][f"false alarms {name}"] = float(np.mean(scorer.normality(tested) < threshold))
+            found[calibration][f"false alarms {LABELS[name]}"] = float(np.mean(scorer.normality(tested) < threshold))
     return found
 
 
@@ -295,7 +299,7 @@ def calibration_table(folder: Path) -> str:
     rows = []
     for calibration, (name, label) in product(("train", "heldout"), (("negate", "R"), (own_rule().scorer, "A"))):
         found = [cell["calibration"][calibration] for cell in read(folder)]
-        alarms = mean_and_spread([values[f"false alarms {name}"] for values in found])
+        alarms = mean_and_spread([values[f"false alarms {LABELS[name]}"] for values in found])
         rows.append([calibration, str(found[0]["images"]), label, alarms])
     return markdown(["calibration", "images", "score", "false alarms (5 % wanted)"], rows)
 
