@@ -14,7 +14,7 @@ from anomirror.data.sample import Sample
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", ["ama-0.1.0", "pca-0.1.0", "knn-0.1.0"])
+@pytest.mark.parametrize("name", ["ama-0.1.0", "ama-log-gaussian-0.1.0", "pca-0.1.0", "knn-0.1.0"])
 def test_a_model_of_an_older_release_gives_its_scores(name: str, sample: Sample) -> None:
     expected = json.loads((GOLDEN / f"{name}.scores.json").read_text())
     model = load(GOLDEN / name, device="cpu")

@@ -273,23 +273,23 @@ def departures_table(folder: Path, normal: str) -> str:
 
 
 def negatives_table(folder: Path) -> str:
-    """After the last epoch, by the weight of the negatives."""
-    rows = []
+    """R-score after the last epoch, by the weight of the negatives."""
+    rule, rows = replace(own_rule(), scorer="negate"), []
     for weight in sorted({cell["parameters"]["negatives_weight"] for cell in _cells(folder)}):
         found = read(folder, negatives_weight=weight)
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
-        rows.append([label, *_last(found, own_rule(), SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
+        rows.append([label, *_last(found, rule, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
     return markdown(["negatives' weight", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
 
 
 def length_table(folder: Path) -> str:
-    """After the last epoch, by the length of the training."""
-    rows = []
+    """R-score after the last epoch, by the length of the training."""
+    rule, rows = replace(own_rule(), scorer="negate"), []
     for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
         for cell in read(folder, epochs=epochs):
-            values = [f"{_by_epoch(cell, own_rule(), name)[-1]:.3f}" for name in SETS]
+            values = [f"{_by_epoch(cell, rule, name)[-1]:.3f}" for name in SETS]
             rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
     return markdown(["epochs", "seed", *SETS, "reconstruction error"], rows)
 
