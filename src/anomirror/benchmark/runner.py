@@ -24,7 +24,7 @@ from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
 from anomirror.detectors import Detector, make_detector
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import preset
-from anomirror.scoring import SIDES, Scorer, Scores, both_sides
+from anomirror.scoring import SIDES, Scorer, Scores, both_sides, scorer_name
 from anomirror.storage import replacing
 
 
@@ -70,6 +70,7 @@ def cells(
         cell = {
             "method": method,
             "variant": side,
+            "scorer": scorer_name(scorers[side]),
             "normal": normal,
             "anomalies": name,
             "seed": seed,

@@ -46,7 +46,7 @@ SETS = (*PROXIES, *TESTED)
 
 
 LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
-"""What the cells call a scorer."""
+"""What the cells call a scorer; an A-score is by default their L."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,10 @@ def own_rule() -> Rule:
     """The rule that AMA's defaults follow."""
     ama = AMA()
     return Rule(ama.average is not None, ama.recompute_statistics, ama.relative, str(ama.scorer))
+
+
+R_SCORE = replace(own_rule(), scorer="negate")
+"""What the cells of every release hold."""
 
 
 class _Studied(AMA):
@@ -108,7 +112,7 @@ class _Studied(AMA):
         row: dict[str, float] = {}
         groups = {"": self.normal, **self.sets}
         calibration, raw = self._both(self.calibrate), {name: self._both(images) for name, images in groups.items()}
-        for relative, scorer_name in product((False, True), SCORERS):
+        for relative, scorer_name in product((False, True), LABELS):
             scorer = SCORERS[scorer_name]().fit(calibration[relative])
             scores = {name: scorer.normality(both[relative]) for name, both in raw.items()}
             for name in self.sets:
@@ -170,10 +174,10 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
     found: dict[str, dict[str, float]] = {}
     for calibration, values in raw.items():
         found[calibration] = {"images": len(values)}
-        for name, make in SCORERS.items():
-            scorer = make().fit(values)
+        for name, label in LABELS.items():
+            scorer = SCORERS[name]().fit(values)
             threshold = np.quantile(scorer.normality(values), ama.contamination)
-            found[calibration][f"false alarms {LABELS[name]}"] = float(np.mean(scorer.normality(tested) < threshold))
+            found[calibration][f"false alarms {label}"] = float(np.mean(scorer.normality(tested) < threshold))
     return found
 
 
@@ -261,10 +265,10 @@ def departures_table(folder: Path, normal: str) -> str:
         "running statistics": (replace(own, recomputed=False), weight),
         "plain R": (replace(own, relative=False), weight),
         "Gaussian of R itself": (replace(own, scorer="gaussian"), weight),
-        "one-sided (R-score)": (replace(own, scorer="negate"), weight),
         "interpolation weight 0.5": (own, 0.5),
         "interpolation weight 0.5, plain R": (replace(own, relative=False), 0.5),
         "all of these, as in the paper": (PAPER, 0.5),
+        "defaults, one-sided (R-score)": (R_SCORE, weight),
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
@@ -274,24 +278,24 @@ def departures_table(folder: Path, normal: str) -> str:
 
 def negatives_table(folder: Path) -> str:
     """R-score after the last epoch, by the weight of the negatives."""
-    rule, rows = replace(own_rule(), scorer="negate"), []
+    rows = []
     for weight in sorted({cell["parameters"]["negatives_weight"] for cell in _cells(folder)}):
         found = read(folder, negatives_weight=weight)
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
-        rows.append([label, *_last(found, rule, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
-    return markdown(["negatives' weight", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
+        rows.append([label, *_last(found, R_SCORE, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
+    return markdown(["negatives' weight, R-score", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
 
 
 def length_table(folder: Path) -> str:
     """R-score after the last epoch, by the length of the training."""
-    rule, rows = replace(own_rule(), scorer="negate"), []
+    rows = []
     for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
         for cell in read(folder, epochs=epochs):
-            values = [f"{_by_epoch(cell, rule, name)[-1]:.3f}" for name in SETS]
+            values = [f"{_by_epoch(cell, R_SCORE, name)[-1]:.3f}" for name in SETS]
             rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
-    return markdown(["epochs", "seed", *SETS, "reconstruction error"], rows)
+    return markdown(["epochs, R-score", "seed", *SETS, "reconstruction error"], rows)
 
 
 def calibration_table(folder: Path) -> str:

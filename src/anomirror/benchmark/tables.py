@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from anomirror.errors import InputError
+
 
 def read_cells(*wanted: str, root: Path = Path()) -> list[dict[str, Any]]:
     """Every JSON cell below some folders, in order of known anomalies and file name; ``key=value`` keeps only cells with it."""
@@ -25,8 +27,14 @@ def read_cells(*wanted: str, root: Path = Path()) -> list[dict[str, Any]]:
 
 
 def table(cells: list[dict[str, Any]], metric: str = "auroc") -> str:
-    """One row for each method, variant and number of known anomalies; one column for each anomaly set."""
+    """One row for each method, variant and number of known anomalies; one column for each anomaly set.
+
+    Raises
+    ------
+    InputError : cells of one row come from different scorers, such as those of a release before.
+    """
     values: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    scorers: dict[tuple[str, ...], str] = {}
     rows: list[tuple[str, str, str]] = []
     columns = sorted({cell["anomalies"] for cell in cells})
     for cell in cells:
@@ -35,6 +43,10 @@ def table(cells: list[dict[str, Any]], metric: str = "auroc") -> str:
         row = (name, cell["variant"], cell["preset"])
         if row not in rows:
             rows.append(row)
+        if scorers.setdefault(row, cell["scorer"]) != cell["scorer"]:
+            raise InputError(
+                f"{', '.join(row)}: cells of scorers {scorers[row]} and {cell['scorer']}; measure the older ones again"
+            )
         values[(*row, cell["anomalies"])].append(cell["metrics"][metric])
     lines = []
     for row in rows:
