@@ -70,6 +70,8 @@ def test_the_log_density_takes_zeros_ties_and_nothing_negative() -> None:
         same, other = LogGaussianDensity().fit(ties).normality(np.array([ties[0], 4.0]))
         assert np.isfinite([same, other]).all()
         assert same > other
+    far, further = LogGaussianDensity().fit(np.array([0.0, 0.0, 0.0, 2.0])).normality(np.array([1.0, 100.0]))
+    assert far > further + 1
     with pytest.raises(SettingError, match="at least 0, and the lowest is -0.5"):
         LogGaussianDensity().fit(np.array([-0.5, 1.0]))
 
@@ -85,7 +87,7 @@ def test_both_sides_keep_a_density_of_the_detectors_own() -> None:
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_a_scorer_is_restored_from_its_state(name: str) -> None:
-    raw = np.random.default_rng(0).gamma(3.0, size=50)
+    raw = np.r_[0.0, np.random.default_rng(0).gamma(3.0, size=50)]
     scorer = make_scorer(name).fit(raw)
     assert_allclose(make_scorer(name).restore(scorer.state()).normality(raw), scorer.normality(raw), rtol=0)
     assert scorer_name(scorer) == name

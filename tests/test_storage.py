@@ -74,7 +74,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         parameter(method="pca"),
         "ama has no parameter 'method'",
     ),
-    "no spread": (edit("model.json", lambda c: c.update(scorer_state={"mean": 0.0, "std": 0.0})), "standard deviation is 0"),
+    "no spread": (
+        edit("model.json", lambda c: c.update(scorer="gaussian", scorer_state={"mean": 0.0, "std": 0.0})),
+        "standard deviation is 0",
+    ),
+    "no width": (
+        edit("model.json", lambda c: c["scorer_state"].update(scale=0.0)),  # type: ignore[index, attr-defined]
+        "its scale 0.0",
+    ),
+    "no floor": (
+        edit("model.json", lambda c: c["scorer_state"].update(floor=0.0)),  # type: ignore[index, attr-defined]
+        "floor is 0.0",
+    ),
+    "the state of another scorer": (edit("model.json", lambda c: c.update(scorer="gaussian")), "do not fit together: 'mean'"),
     "no threshold": (edit("model.json", lambda c: c.update(offset=float("nan"))), "offset: Input should be a finite number"),
     "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
     "other widths": (

@@ -74,7 +74,7 @@ class GaussianDensity:
 
     def fit(self, raw: Scores) -> GaussianDensity:
         self.mean_ = float(np.mean(raw))
-        self.std_ = max(float(np.std(raw)), 1e-12 * max(abs(self.mean_), 1.0))
+        self.std_ = _positive(float(np.std(raw)), self.mean_)
         return self
 
     def normality(self, raw: Scores) -> Scores:
@@ -98,10 +98,10 @@ class LogGaussianDensity:
 
     Notes
     -----
-    For raw scores that are at least 0 and have a long tail, such as a ratio: there a mean and a standard deviation are those
-    of the few largest values, and a Gaussian around that mean calls the commonest normal images too low. On the logarithm
-    half as much and twice as much are equally far, and median and MAD leave the tail alone. A raw score below a millionth
-    of the median counts as that.
+    For raw scores that are at least 0 and have a long tail, such as a ratio: their mean is that of a few large values, and a
+    Gaussian around it calls the commonest normal images too low. On the logarithm half as much and twice as much are equally
+    far, and the median leaves the tail alone. The width only scales the scores; their order, and so every decision, comes
+    from the logarithm and its centre. A raw score below a millionth of the median counts as that.
 
     >>> scorer = LogGaussianDensity().fit(np.array([0.5, 1.0, 2.0, 1000.0, 0.001]))
     >>> scorer.normality(np.array([0.25, 1.0, 4.0])).round(2).tolist()
@@ -117,11 +117,11 @@ class LogGaussianDensity:
             raise SettingError(
                 f"scorer='log-gaussian' needs raw scores of at least 0, and the lowest is {raw.min():g}; use scorer='gaussian'"
             )
-        self.floor_ = max(1e-6 * float(np.median(raw)), 1e-300)
+        self.floor_ = 1e-6 * (float(np.median(raw)) or float(raw.max()) or 1.0)
         logs = self._log(raw)
         self.median_ = float(np.median(logs))
         width = float(median_abs_deviation(logs, scale="normal")) or float(np.std(logs))  # 0 if half of them are equal
-        self.scale_ = max(width, 1e-12 * max(abs(self.median_), 1.0))
+        self.scale_ = _positive(width, self.median_)
         return self
 
     def normality(self, raw: Scores) -> Scores:
@@ -142,6 +142,11 @@ class LogGaussianDensity:
 
     def __repr__(self) -> str:
         return "LogGaussianDensity()"
+
+
+def _positive(width: float, centre: float) -> float:
+    """The width, or next to nothing if there is none."""
+    return max(width, 1e-12 * max(abs(centre), 1.0))
 
 
 def _log_density(standard: Scores, width: float) -> Scores:

@@ -13,6 +13,9 @@ from anomirror.benchmark.protocols import out_of_distribution
 from anomirror.benchmark.runner import cells
 from anomirror.benchmark.tables import read_cells, table
 from anomirror.data.sample import Sample
+from anomirror.errors import InputError
+from anomirror.metrics import auroc
+from tests.tiny import TINY
 
 
 def write_idx(file: Path, array: np.ndarray) -> None:
@@ -78,6 +81,25 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
     before = files[0].stat().st_mtime_ns
     cells("pca", {"n_components": 8}, data_dir=data_dir, **arguments)  # type: ignore[arg-type]
     assert files[0].stat().st_mtime_ns == before
+
+
+def test_cells_name_their_scorer_and_two_sided_is_the_detectors_own(data_dir: Path, tmp_path: Path) -> None:
+    """The published A-scores are those that the detector gives."""
+    folder = tmp_path / "results"
+    files = cells(
+        "ama", TINY["ama"], normal="fashion-mnist", anomalies=["mnist"], seed=0, preset_name="cpu", out=folder, data_dir=data_dir
+    )
+    one, two = (json.loads(file.read_text()) for file in files)
+    assert (one["scorer"], two["scorer"]) == ("negate", "log-gaussian")
+    with np.load(files[0].parent / one["scores_file"]) as scores:
+        sampled = scores["sampled_mnist"]
+        for cell, kind in ((one, "raw"), (two, "normality")):
+            sign = -1 if kind == "raw" else 1
+            expected = auroc(sign * scores[f"{kind}_normal"], sign * scores[f"{kind}_mnist"][sampled])
+            assert cell["metrics"]["auroc"] == pytest.approx(expected, abs=3e-4)
+    mixed = [two, {**two, "seed": 1, "scorer": "gaussian"}]
+    with pytest.raises(InputError, match="cells of scorers log-gaussian and gaussian"):
+        table(mixed)
 
 
 def test_a_table_gives_mean_and_spread_over_seeds(data_dir: Path, tmp_path: Path) -> None:

@@ -131,6 +131,9 @@ def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.nd
     assert (
         np.diff(two_sided.score_samples(clothes)[order]) <= 1e-9
     ).all()  # the further from the mean, on either side, the lower
+    on_logs = tiny(method, scorer="log-gaussian").fit(clothes)
+    order = np.argsort(np.abs(np.log(on_logs.raw_scores(clothes)) - on_logs.scorer_.median_))  # type: ignore[attr-defined]
+    assert (np.diff(on_logs.score_samples(clothes)[order]) <= 1e-9).all()
 
 
 @pytest.mark.parametrize("shape", [(40, 28, 28, 3), (40, 3, 28, 28), (40, 20, 32), (40, 33, 24, 1), (40, 5, 30, 30)])

@@ -216,6 +216,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
     "nothing held out": {"heldout": 0.0},
     "R-score": {"scorer": "negate"},
+    "Eq. (6)": {"scorer": "gaussian"},
     "plain R": {"relative": False},
     "float32": {"precision": "float32"},
 }

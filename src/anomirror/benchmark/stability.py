@@ -43,10 +43,8 @@ EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
 SETS = (*PROXIES, *TESTED)
-
-
 LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
-"""What the cells call a scorer; an A-score is by default their L."""
+"""What the cells call a scorer: by default the A-score is their L, their A is that of Eq. (6)."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ class AMA(NetworkDetector):
     precision : "auto" (bf16 where the device computes it natively), "float32", "bf16": of training; scoring is float32.
     calibration : fit the scorer and the threshold on the "train" images (10,000 of them at most) or on those held out.
     heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
-    scorer : "log-gaussian" and "gaussian" are A-scores (two-sided), "negate" the R-score; or a scorer object.
+    scorer : "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are two-sided A-scores, "negate" is the
+        R-score; or a scorer object.
     contamination : share of the calibration images that :meth:`predict` would call anomalies.
     image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; None keeps the pixels and pads.
     device : "cpu", "cuda", ...; None is the GPU if there is one.
@@ -80,7 +81,8 @@ class AMA(NetworkDetector):
     and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=False``):
     R(x) / || f(x, x) - f(x, blank) ||_1, where blank has the median training pixel everywhere. As reconstructions become
     good, the critic looks at ever finer detail, and R comes to measure how much detail x has, not how wrong its reconstruction
-    is; the denominator is what the critic would say if nothing of x were reconstructed (docs/stability.md).
+    is; the denominator is what the critic would say if nothing of x were reconstructed (docs/stability.md). The A-score as a
+    density of log R around its median (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
     the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
