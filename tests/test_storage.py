@@ -49,8 +49,12 @@ def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[
     return apply
 
 
+def inside(part: str, **values: object) -> Callable[[Path], object]:
+    return edit("model.json", lambda c: c[part].update(values))  # type: ignore[attr-defined]
+
+
 def parameter(**values: object) -> Callable[[Path], object]:
-    return edit("model.json", lambda c: c["parameters"].update(values))  # type: ignore[index, attr-defined]
+    return inside("parameters", **values)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -79,11 +83,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "standard deviation is 0",
     ),
     "no width": (
-        edit("model.json", lambda c: c["scorer_state"].update(scale=0.0)),  # type: ignore[index, attr-defined]
+        inside("scorer_state", scale=0.0),
         "its scale 0.0",
     ),
     "no floor": (
-        edit("model.json", lambda c: c["scorer_state"].update(floor=0.0)),  # type: ignore[index, attr-defined]
+        inside("scorer_state", floor=0.0),
         "floor is 0.0",
     ),
     "the state of another scorer": (edit("model.json", lambda c: c.update(scorer="gaussian")), "do not fit together: 'mean'"),
@@ -103,11 +107,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "image_size=50",
     ),
     "no scale": (
-        edit("model.json", lambda c: c["fitted"].update(residual_scale=0.0)),  # type: ignore[index, attr-defined]
+        inside("fitted", residual_scale=0.0),
         "scales that are not positive",
     ),
     "a fitted number more": (
-        edit("model.json", lambda c: c["fitted"].update(extra=1.0)),  # type: ignore[index, attr-defined]
+        inside("fitted", extra=1.0),
         "fitted: extra is missing or does not belong there",
     ),
     "a width that no memory holds": (
