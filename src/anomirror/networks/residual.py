@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomirror.networks.convolutional import doublings
-from anomirror.networks.spectral import conv2d, linear
+from anomirror.networks.resampling import conv_then_halve, double_then_conv
+from anomirror.networks.spectral import conv2d, kernel, linear
 
 
 class UpBlock(nn.Module):
@@ -24,7 +25,7 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(width, width, 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        out = self.conv1(F.interpolate(F.relu(self.norm1(h)), scale_factor=2))
+        out = double_then_conv(F.relu(self.norm1(h)), self.conv1.weight, self.conv1.bias)
         out = self.conv2(F.relu(self.norm2(out)))
         # a 1x1 convolution commutes with nearest-neighbour upsampling: the same result from a quarter of the pixels
         return cast(Tensor, out + F.interpolate(self.shortcut(h), scale_factor=2))
@@ -64,11 +65,12 @@ class CriticBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         out = h if self.first else F.relu(h)
-        out = self.conv2(F.relu(self.conv1(out)))
+        out = F.relu(self.conv1(out))
         if self.shortcut is None:
-            return cast(Tensor, out + h)
+            return cast(Tensor, self.conv2(out) + h)
+        out = conv_then_halve(out, kernel(self.conv2), self.conv2.bias)
         # average pooling commutes with the 1x1 convolution: pool first
-        return cast(Tensor, F.avg_pool2d(out, 2) + self.shortcut(F.avg_pool2d(h, 2)))
+        return cast(Tensor, out + self.shortcut(F.avg_pool2d(h, 2)))
 
 
 class Critic(nn.Module):

@@ -74,6 +74,11 @@ def linear(before: int, after: int, *, spectral: bool) -> nn.Linear:
     return layer
 
 
+def kernel(layer: nn.Conv2d) -> Tensor:
+    """The weight that ``layer`` convolves with, normalised if it is a normalised layer."""
+    return layer.normalized() if isinstance(layer, SpectralConv2d) else layer.weight
+
+
 def settle(module: nn.Module, times: int = 30) -> None:
     """Power iterations for every normalised layer: needed after its weights were averaged or replaced."""
     for layer in module.modules():
