@@ -83,7 +83,7 @@ def cells(
             "metrics": _metrics(scorers[side], raw, name, split.sampled[name]),
             "cost": cost,
             "versions": versions(),
-            "command": command("runner"),
+            "command": command("anomirror.benchmark.runner"),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
@@ -107,7 +107,7 @@ def _metrics(scorer: Scorer, raw: dict[str, Scores], name: str, sampled: np.ndar
 
 def command(module: str) -> str:
     """The command line that a benchmark of ours was started with."""
-    return shlex.join(["python", "-m", f"anomirror.benchmark.{module}", *sys.argv[1:]])
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

@@ -349,7 +349,7 @@ def main(
     parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "epochs": epochs}
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
-    cell |= {"versions": versions(), "command": command("stability")}
+    cell |= {"versions": versions(), "command": command("anomirror.benchmark.stability")}
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 

@@ -1,0 +1,185 @@
+"""A training step and the scoring of AMA as ratios to the literal transcription of the paper, all timed in turn in one run.
+
+    python -m benchmarks.train_step --batch 16 --steps 2 --repeats 5
+    python -m benchmarks.train_step --json > results/speed/cpu.json
+
+Networks, batch, loss terms and critic steps are those of preset paper-cifar10 for both. Three ways of doing the same step: the
+reference, ours in float32 (what less work wins), ours in the precision that the device computes natively (what arithmetic wins).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, cast
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from anomirror import AMA, latent, preset
+from anomirror.benchmark.runner import command, versions
+from anomirror.networks.convolutional import Encoder
+from anomirror.networks.residual import Critic, Generator
+from anomirror.training import Batch, Run, choose_device, use_bf16
+from benchmarks.reference_ama import Draws, ReferenceAMA
+
+SETTINGS = preset("ama", "paper-cifar10") | {"negatives_start": 0.0}
+SCORED = 4
+"""Images that are scored for each of the batch: scoring is cheaper than a step."""
+
+
+def prepared(precision: str, device: torch.device) -> tuple[AMA, Run]:
+    """AMA at the paper's size with fresh weights, and a run for its steps."""
+    ama = AMA(**SETTINGS | {"precision": precision, "device": str(device)})
+    ama.image_shape_ = (3, 32, 32)
+    ama.networks_, make_optimizers = ama._build_seeded(0, device)
+    generator = torch.Generator().manual_seed(0)
+    run = Run(dict(ama.networks_.items()), make_optimizers(), device, generator, precision=ama.precision)
+    ama.networks_.train()
+    return ama, run
+
+
+def reference_like(ama: AMA, device: torch.device) -> tuple[ReferenceAMA, Callable[[int], Callable[[], Draws]]]:
+    """The reference with the same first weights in the default memory format, and what draws its random numbers."""
+    networks = copy.deepcopy(ama.networks_)
+    for parameter in networks.parameters():
+        parameter.data = parameter.data.contiguous()
+    reference = ReferenceAMA(
+        cast(Encoder, networks["encoder"]),
+        cast(Generator, networks["generator"]),
+        cast(Critic, networks["critic"]),
+        ama.interpolation_weight,
+        ama.negatives_weight,
+        ama.latent_weight,
+        ama.critic_steps,
+        ama.learning_rate,
+    )
+    generator = torch.Generator().manual_seed(0)
+
+    def draws_for(batch: int) -> Callable[[], Draws]:
+        def draw() -> Draws:
+            ends = latent.endpoints(batch, 3, generator).to(device)
+            weights = latent.simplex_weights(batch, 3, generator).to(device)
+            count = ama._share_of(batch)
+            z_negative = latent.shell(count, ama.latent_dim, ama.delta, "inward", generator).to(device)
+            return Draws(ends, ends, weights, z_negative)
+
+        return draw
+
+    return reference, draws_for
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that ``work`` takes, the device's queue included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def in_turn(ways: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each way, one after the other, ``repeats`` times; the first round warms up and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(repeats + 1):
+        for name, work in ways.items():
+            taken = timed(work, device)
+            if round_number:
+                seconds[name].append(taken)
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
+    """The median over rounds of the ratio within a round."""
+    return statistics.median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
+
+
+def training(batch: int, steps: int, repeats: int, device: torch.device) -> dict[str, Any]:
+    """``steps`` minibatches in each of the three ways."""
+    x = (torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
+    laid_out = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(batch, dtype=torch.bool, device=device))
+    ours = {name: prepared(precision, device) for name, precision in (("float32", "float32"), ("as shipped", "auto"))}
+    reference, draws_for = reference_like(ours["float32"][0], device)
+    draw = draws_for(batch)
+
+    def step(name: str) -> None:
+        ama, run = ours[name]
+        for _ in range(steps):
+            with run.autocast():
+                ama._step(laid_out, run)
+
+    def reference_step() -> None:
+        for _ in range(steps):
+            reference.step(x, draw)
+
+    ways: dict[str, Callable[[], Any]] = {"reference": reference_step}
+    ways |= {name: partial(step, name) for name in ours}
+    seconds = in_turn(ways, repeats, device)
+    return {
+        "train_ratio": ratio(seconds, "reference", "as shipped"),
+        "train_share_less_work": ratio(seconds, "reference", "float32"),
+        "train_share_arithmetic": ratio(seconds, "float32", "as shipped"),
+        "train_images_per_second": {name: batch * steps / statistics.median(s) for name, s in seconds.items()},
+        "train_seconds": seconds,
+    }
+
+
+def scoring(batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
+    """R of the paper, Eq. (5), of the same images in both ways."""
+    count = batch * SCORED
+    x = (torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
+    ama, _ = prepared("float32", device)
+    reference, _ = reference_like(ama, device)
+    for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
+        network.eval()
+
+    @torch.no_grad()
+    def plain() -> torch.Tensor:
+        return ama._r_score(x, ama._features(x, x))
+
+    seconds = in_turn({"reference": lambda: reference.raw_scores(x), "float32": plain}, repeats, device)
+    return {
+        "score_ratio": ratio(seconds, "reference", "float32"),
+        "score_images_per_second": {name: count / statistics.median(s) for name, s in seconds.items()},
+        "score_seconds": seconds,
+    }
+
+
+def main(
+    batch: Annotated[int, typer.Option(min=2)] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="minibatches in each timing")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="timings of each way")] = 5,
+    device: Annotated[str, typer.Option()] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout")] = False,
+) -> None:
+    chosen = choose_device(device)
+    result = training(batch, steps, repeats, chosen) | scoring(batch, repeats, chosen)
+    result |= {
+        "batch": batch,
+        "steps": steps,
+        "repeats": repeats,
+        "device": torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type,
+        "bf16": use_bf16("auto", chosen),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "command": command("benchmarks.train_step"),
+    }
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    table = Table("what", "ratio to the reference", "images/s")
+    table.add_row("training step", f"{result['train_ratio']:.2f}", f"{result['train_images_per_second']['as shipped']:.1f}")
+    table.add_row("scoring, float32", f"{result['score_ratio']:.2f}", f"{result['score_images_per_second']['float32']:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""AMA's step and scores against the literal transcription that the benchmark compares them with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from anomirror import latent
+from anomirror.detectors.ama import AMA
+from anomirror.training import Batch, Run
+from benchmarks.reference_ama import Draws, ReferenceAMA
+from tests.tiny import TINY
+
+Gradients = dict[str, list[Tensor]]
+
+
+def both(monkeypatch: pytest.MonkeyPatch, **more: object) -> tuple[ReferenceAMA, Tensor, Draws, Gradients]:
+    """Both in float64 with the same weights, images and draws; the gradients of AMA's step, which moves nothing."""
+    arguments = TINY["ama"] | {"negatives_start": 0.0, "precision": "float32", "negatives_share": 0.5} | more
+    ama = AMA(device="cpu", **arguments)
+    ama.image_shape_ = (1, 32, 32)
+    networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
+    ama.networks_ = networks.double().train()
+    e, g, d = (copy.deepcopy(networks[name]) for name in ("encoder", "generator", "critic"))
+    reference = ReferenceAMA(e, g, d, ama.interpolation_weight, ama.negatives_weight, ama.latent_weight)
+    for critic in (networks["critic"], d):
+        monkeypatch.setattr(critic, "train", lambda mode=True, critic=critic: critic)  # the power iteration stands still
+        for layer in critic.modules():
+            layer.training = False
+
+    x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    endpoints = latent.endpoints(8, 3, generator)
+    beside = 3 if ama.interpolation_endpoints == "all" else 1
+    draws = Draws(
+        endpoints,
+        endpoints[:, :beside],
+        latent.simplex_weights(8, 3, generator).double(),
+        latent.shell(4, ama.latent_dim, ama.delta, "inward", generator).double(),
+    )
+    found: Gradients = {}
+
+    def keep(self: Run, optimizer: str, loss: Tensor) -> None:
+        claimed = [p for group in self.optimizers[optimizer].param_groups for p in group["params"]]
+        found[optimizer] = list(torch.autograd.grad(loss, claimed))
+
+    monkeypatch.setattr(Run, "update", keep)
+    # the float32 draws, as the step will see them, in the precision of this test
+    for name in ("simplex_weights", "shell"):
+        monkeypatch.setattr(latent, name, in_float64(getattr(latent, name)))
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)  # networks return float32 where bf16 went through them
+    run = Run(dict(networks.items()), make_optimizers(), torch.device("cpu"), torch.Generator().manual_seed(0))
+    ama._step(Batch(x, torch.zeros(8, dtype=torch.bool)), run)
+    return reference, x, draws, found
+
+
+def in_float64(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *arguments: draw(*arguments).double()
+
+
+@pytest.mark.parametrize("endpoints", ["all", "one"])
+def test_the_step_has_the_gradients_of_the_paper_s_loop(monkeypatch: pytest.MonkeyPatch, endpoints: str) -> None:
+    reference, x, draws, found = both(monkeypatch, interpolation_endpoints=endpoints)
+    untouched = copy.deepcopy(reference)  # each evaluation enters the running statistics, and the step evaluates once
+    gaps, _ = untouched.objective(x, draws, for_critic=True)
+    expected = {"critic": torch.autograd.grad(-gaps, list(untouched.critic.parameters()))}
+    gaps, norm = reference.objective(x, draws, for_critic=False)
+    claimed = [p for group in reference.autoencoder_optimizer.param_groups for p in group["params"]]
+    expected["autoencoder"] = torch.autograd.grad(gaps + reference.latent_weight * norm, claimed)
+    for name, gradients in expected.items():
+        largest = max(float(g.abs().max()) for g in gradients)
+        for one, other in zip(found[name], gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9 * largest)
+
+
+def test_the_r_score_is_the_reference_s() -> None:
+    ama = AMA(**TINY["ama"], device="cpu", relative=False)
+    images = torch.randint(0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    ama.fit(images)
+    reference = ReferenceAMA(*(copy.deepcopy(ama.networks_[name]) for name in ("encoder", "generator", "critic")), 1, 1, 1)
+    x = images.float() / 127.5 - 1
+    torch.testing.assert_close(torch.from_numpy(ama.raw_scores(images)).float(), reference.raw_scores(x), rtol=1e-4, atol=1e-5)
