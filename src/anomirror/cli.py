@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import inspect
 import io
 import json
@@ -294,8 +295,23 @@ def _write_maps(detector: AMA, images: ImageSet, rows: Sequence[int], folder: Pa
                 Image.fromarray((own.numpy() * 255).round().astype(np.uint8)).save(temporary)
 
 
+def _keep_freed_memory() -> None:
+    """Let the process keep what it frees.
+
+    By default glibc gives large blocks back to the system at once, and each tensor of the next minibatch is mapped and faulted
+    in anew (docs/performance.md). Elsewhere than on glibc nothing happens.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+            mallopt(trim_threshold, 2**31 - 1)
+            mallopt(mmap_max, 0)
+
+
 def main() -> None:
     """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``ANOMIRROR_DEBUG`` is set)."""
+    _keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ODD_NAMES)
