@@ -121,7 +121,7 @@ class AMA(NetworkDetector):
         relative: bool = True,
         recompute_statistics: bool = True,
         epochs: int = 8,
-        epoch_steps: int | None = 50,
+        epoch_steps: int | None = 64,
         max_steps: int | None = None,
         batch_size: int = 64,
         lr_drops: Sequence[float] = (0.3, 0.6, 0.9),
