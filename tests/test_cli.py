@@ -278,6 +278,22 @@ def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(
     assert "\\udcff" in run("score", place / "model", pictures).stdout
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
+def test_help_comes_without_importing_torch(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from anomirror import cli
+sys.argv = ["anomirror", *{arguments}]
+try:
+    cli.main()
+except SystemExit:
+    pass
+print([name for name in ("torch", "sklearn", "scipy") if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc gives freed blocks back at once")
 def test_freed_memory_is_used_again_without_faulting_it_in_anew() -> None:
     code = """

@@ -5,12 +5,18 @@
 ['ama', 'knn', 'pca']
 """
 
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from anomirror import errors
-from anomirror.detectors import AMA, DETECTORS, KNN, PCA, Detector, load, make_detector
 from anomirror.presets import PRESETS, preset
-from anomirror.scoring import GaussianDensity, LogGaussianDensity, Negate
+
+if TYPE_CHECKING:
+    from anomirror.detectors import AMA, DETECTORS, KNN, PCA, Detector, load, make_detector
+    from anomirror.scoring import GaussianDensity, LogGaussianDensity, Negate
 
 __version__ = version("anomirror")
 
@@ -29,3 +35,21 @@ __all__ = [
     "make_detector",
     "preset",
 ]
+
+_HOMES = {
+    "anomirror.detectors": ("AMA", "DETECTORS", "KNN", "PCA", "Detector", "load", "make_detector"),
+    "anomirror.scoring": ("GaussianDensity", "LogGaussianDensity", "Negate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names that need torch, imported when first asked for (PEP 562): the command line's help does not need it."""
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = getattr(import_module(home), name)
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

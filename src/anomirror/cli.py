@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -23,14 +23,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomirror.data import DATASETS, Split, load_dataset
-from anomirror.detectors import AMA, DETECTORS, Detector, load, make_detector
 from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
-from anomirror.images import ImageSet, Joined, Subset, check_files, in_batches, open_images
-from anomirror.metrics import evaluate as evaluate_scores
 from anomirror.presets import PRESETS, preset
-from anomirror.report.console import metrics_table
-from anomirror.storage import read_card, replacing
 
+if TYPE_CHECKING:
+    from anomirror.detectors import AMA, Detector
+    from anomirror.images import ImageSet
+
+# what needs torch or scikit-learn is imported by the command that uses it: help comes at once
 app = typer.Typer(
     name="anomirror",
     no_args_is_help=True,
@@ -73,7 +73,7 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     anomalies: Annotated[str | None, typer.Option(metavar="DATA", help="known anomalies to learn from")] = None,
-    method: Annotated[str, typer.Option(help=", ".join(DETECTORS))] = "ama",
+    method: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "ama",
     preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
@@ -85,6 +85,10 @@ def fit(
     data_dir: DataDir = None,
 ) -> None:
     """Fit a detector on normal images and write it as a model folder."""
+    from anomirror.detectors import make_detector
+    from anomirror.images import Joined, open_images
+    from anomirror.storage import read_card
+
     out = out.resolve() if out.name in ("", "..") else out
     if out.name == "":
         raise InputError(f"{out}: is no place for a model; choose another --out")
@@ -144,6 +148,10 @@ def score(
 
     A picture that cannot be read is a row with its error.
     """
+    from anomirror.detectors import AMA, load
+    from anomirror.images import check_files, open_images
+    from anomirror.storage import replacing
+
     detector = load(model, device=device)
     if maps is not None:
         if not isinstance(detector, AMA):
@@ -174,11 +182,15 @@ def evaluate(
     data_dir: DataDir = None,
 ) -> None:
     """AUROC, AUPR and FPR@95 with 95 % intervals on labelled images."""
+    from anomirror import metrics
+    from anomirror.detectors import load
+    from anomirror.report.console import metrics_table
+
     detector = load(model, device=device)
     raw_normal, raw_anomalies = (detector.raw_scores(_resolve(d, "test", data_dir)) for d in (normal, anomalies))
     by_score = {
-        "score": evaluate_scores(detector.normality(raw_normal), detector.normality(raw_anomalies)),
-        "raw_score": evaluate_scores(-raw_normal, -raw_anomalies),
+        "score": metrics.evaluate(detector.normality(raw_normal), detector.normality(raw_anomalies)),
+        "raw_score": metrics.evaluate(-raw_normal, -raw_anomalies),
     }
     if as_json:
         counts = {"normal": len(raw_normal), "anomalies": len(raw_anomalies)}
@@ -191,6 +203,8 @@ def evaluate(
 @app.command(epilog=_example("anomirror info model"))
 def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
     """What a model folder holds: method, parameters, threshold, what it was trained on."""
+    from anomirror.storage import read_card
+
     card = read_card(model)
     if as_json:
         print(card.model_dump_json(indent=2))
@@ -206,6 +220,8 @@ def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="onl
 @app.command(epilog=_example("anomirror methods"))
 def methods() -> None:
     """Every method, with its presets."""
+    from anomirror.detectors import DETECTORS
+
     table = Table("method", "presets", "what it is")
     for name, detector in DETECTORS.items():
         summary = (inspect.getdoc(detector) or "").split("\n\n")[0].replace("\n", " ")
@@ -261,6 +277,8 @@ def _none(value: Any) -> Any:
 
 
 def _score_rows(detector: Detector, images: ImageSet) -> Iterator[tuple[float, float, float]]:
+    from anomirror.images import Subset, in_batches
+
     for chunk in in_batches(len(images), 1024):
         raw = detector.raw_scores(Subset(images, chunk))
         normality = detector.normality(raw)
@@ -284,6 +302,9 @@ def _write_maps(detector: AMA, images: ImageSet, rows: Sequence[int], folder: Pa
     Black is normal, white a residual of twice the normal limit or more.
     """
     import torch
+
+    from anomirror.images import Subset, in_batches
+    from anomirror.storage import replacing
 
     digits = len(str(max(rows, default=0)))
     for chunk in in_batches(len(images), 256):

@@ -16,8 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "AnomirrorError",
@@ -52,10 +51,6 @@ class SettingError(InputError):
     """A parameter out of its range, or a name that is not registered."""
 
 
-class NotFittedError(AnomirrorError, _SklearnNotFittedError):
-    """The detector was asked for scores before ``fit``."""
-
-
 class DivergenceError(AnomirrorError, ArithmeticError):
     """Training diverged in ``epoch`` (counted from 1)."""
 
@@ -74,3 +69,24 @@ class ModelFileError(AnomirrorError):
 
 class MissingDependencyError(AnomirrorError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+if TYPE_CHECKING:
+    from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+
+    class NotFittedError(AnomirrorError, _SklearnNotFittedError):
+        """The detector was asked for scores before ``fit``."""
+
+
+def __getattr__(name: str) -> Any:
+    """``NotFittedError`` is made when first asked for (PEP 562): its base lies in a package that takes a second to import."""
+    if name != "NotFittedError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sklearn import exceptions
+
+    made = type(
+        name,
+        (AnomirrorError, exceptions.NotFittedError),
+        {"__module__": __name__, "__doc__": "The detector was asked for scores before ``fit``."},
+    )
+    return globals().setdefault(name, made)
