@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from anomirror.data import DATASETS, load_dataset
-from anomirror.data.proxies import noises, shapes
+from anomirror.data.proxies import bold, noises, shapes
 from anomirror.data.readers import read_idx
 from anomirror.data.sample import load_sample
 from anomirror.errors import InputError, SettingError
@@ -132,3 +132,14 @@ def test_proxies_are_reproducible_and_varied(channels: int) -> None:
         assert np.array_equal(images, make(20, 28, channels, seed=1))
         assert len({image.tobytes() for image in images}) == 20
         assert images.std() > 20
+
+
+def test_bold_drawings_have_strokes_one_pixel_wider_and_stay_apart() -> None:
+    drawings = np.zeros((2, 6, 6), np.uint8)
+    drawings[0, 2, 2:5] = 200
+    drawings[1, 5, 5] = 9
+    wider = bold(drawings)
+    assert np.array_equal(np.argwhere(wider[0] == 200), [[r, c] for r in (1, 2) for c in (1, 2, 3, 4)])
+    assert np.count_nonzero(wider[0]) == 8
+    assert np.array_equal(np.argwhere(wider[1]), [[4, 4], [4, 5], [5, 4], [5, 5]])  # nothing of the other drawing
+    assert wider.dtype == np.uint8

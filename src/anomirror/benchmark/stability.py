@@ -29,7 +29,7 @@ from torch import nn
 from anomirror.benchmark.runner import command, versions
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
-from anomirror.data.proxies import noises, shapes
+from anomirror.data.proxies import bold, noises, shapes
 from anomirror.detectors import AMA
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, open_images
@@ -41,7 +41,7 @@ from anomirror.training import Run
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
-PROXIES, TESTED = ("omniglot-background", "shapes", "noises"), ("mnist", "omniglot")
+PROXIES, TESTED = ("omniglot-background", "bold", "shapes", "noises"), ("mnist", "omniglot")
 SETS = (*PROXIES, *TESTED)
 LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
 """What the cells call a scorer: by default the A-score is their L, their A is that of Eq. (6)."""
@@ -159,8 +159,11 @@ def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
     drawn += [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
     for name, source, split in drawn:
         images = load_dataset(source, split, data_dir)[0]
-        chosen = images[rng.permutation(len(images))[:EACH]]
-        sets[name] = np.repeat(np.pad(chosen, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3) if colour else chosen
+        sets[name] = images[rng.permutation(len(images))[:EACH]]
+    sets["bold"] = bold(sets["omniglot-background"])
+    if colour:
+        for name in ("omniglot-background", "bold"):
+            sets[name] = np.repeat(np.pad(sets[name], ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3)
     return {name: sets[name] for name in SETS if name in sets}
 
 
@@ -203,8 +206,8 @@ def _crossed(ama: _Studied) -> list[dict[str, Any]]:
 
 def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dict[str, Any]]:
     """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
-    default = AMA()
-    expected = {name: getattr(default, name) for name in ("interpolation_weight", "negatives_weight", "epochs")} | wanted
+    told = {"random_state", "scorer", "negatives"}  # in the cell's name, not part of the training, and by their weight
+    expected = {name: value for name, value in AMA().stored_parameters().items() if name not in told} | wanted
     chosen = [
         cell
         for cell in _cells(folder)
