@@ -1,10 +1,11 @@
 """A training step and the scoring of AMA as ratios to the literal transcription of the paper, all timed in turn in one run.
 
     python -m benchmarks.train_step --batch 16 --steps 2 --repeats 5
-    python -m benchmarks.train_step --json > results/speed/cpu.json
+    python -m benchmarks.train_step --json > results/speed/paper-cifar10.json
 
-Networks, batch, loss terms and critic steps are those of preset paper-cifar10 for both. Three ways of doing the same step: the
-reference, ours in float32 (what less work wins), ours in the precision that the device computes natively (what arithmetic wins).
+Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the reference, ours
+in float32 (what less work wins), ours in the precision that the device computes natively (what arithmetic wins), and the same
+with the blocks of the networks written out (what joined convolutions win).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import copy
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -27,17 +28,17 @@ from anomirror.benchmark.runner import command, versions
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.training import Batch, Run, choose_device, use_bf16
-from benchmarks.reference_ama import Draws, ReferenceAMA
+from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
 
-SETTINGS = preset("ama", "paper-cifar10") | {"negatives_start": 0.0}
+CHANNELS = 3
 SCORED = 4
 """Images that are scored for each of the batch: scoring is cheaper than a step."""
 
 
-def prepared(precision: str, device: torch.device) -> tuple[AMA, Run]:
-    """AMA at the paper's size with fresh weights, and a run for its steps."""
-    ama = AMA(**SETTINGS | {"precision": precision, "device": str(device)})
-    ama.image_shape_ = (3, 32, 32)
+def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) -> tuple[AMA, Run]:
+    """AMA with fresh weights, and a run for its steps."""
+    ama = AMA(**{**settings, "negatives_start": 0.0, "precision": precision, "device": str(device)})
+    ama.image_shape_ = (CHANNELS, 32, 32)
     ama.networks_, make_optimizers = ama._build_seeded(0, device)
     generator = torch.Generator().manual_seed(0)
     run = Run(dict(ama.networks_.items()), make_optimizers(), device, generator, precision=ama.precision)
@@ -64,11 +65,13 @@ def reference_like(ama: AMA, device: torch.device) -> tuple[ReferenceAMA, Callab
 
     def draws_for(batch: int) -> Callable[[], Draws]:
         def draw() -> Draws:
-            ends = latent.endpoints(batch, 3, generator).to(device)
-            weights = latent.simplex_weights(batch, 3, generator).to(device)
+            k = cast(int, ama.interpolation)
+            ends = latent.endpoints(batch, k, generator).to(device)
+            beside = ends if ama.interpolation_endpoints == "all" else ends[:, :1]
+            weights = latent.simplex_weights(batch, k, generator).to(device)
             count = ama._share_of(batch)
             z_negative = latent.shell(count, ama.latent_dim, ama.delta, "inward", generator).to(device)
-            return Draws(ends, ends, weights, z_negative)
+            return Draws(ends, beside, weights, z_negative)
 
         return draw
 
@@ -102,11 +105,13 @@ def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
 
 
-def training(batch: int, steps: int, repeats: int, device: torch.device) -> dict[str, Any]:
-    """``steps`` minibatches in each of the three ways."""
-    x = (torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
+def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, device: torch.device) -> dict[str, Any]:
+    """``steps`` minibatches in each of the four ways."""
+    x = (torch.rand(batch, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
     laid_out = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(batch, dtype=torch.bool, device=device))
-    ours = {name: prepared(precision, device) for name, precision in (("float32", "float32"), ("as shipped", "auto"))}
+    precisions = {"float32": "float32", "as shipped": "auto", "written out": "auto"}
+    ours = {name: prepared(settings, precision, device) for name, precision in precisions.items()}
+    written_out(ours["written out"][0].networks_)
     reference, draws_for = reference_like(ours["float32"][0], device)
     draw = draws_for(batch)
 
@@ -127,16 +132,17 @@ def training(batch: int, steps: int, repeats: int, device: torch.device) -> dict
         "train_ratio": ratio(seconds, "reference", "as shipped"),
         "train_share_less_work": ratio(seconds, "reference", "float32"),
         "train_share_arithmetic": ratio(seconds, "float32", "as shipped"),
+        "train_share_joined": ratio(seconds, "written out", "as shipped"),
         "train_images_per_second": {name: batch * steps / statistics.median(s) for name, s in seconds.items()},
         "train_seconds": seconds,
     }
 
 
-def scoring(batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
+def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
     """R of the paper, Eq. (5), of the same images in both ways."""
     count = batch * SCORED
-    x = (torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
-    ama, _ = prepared("float32", device)
+    x = (torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
+    ama, _ = prepared(settings, "float32", device)
     reference, _ = reference_like(ama, device)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
@@ -154,6 +160,7 @@ def scoring(batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
 
 
 def main(
+    preset_name: Annotated[str, typer.Option("--preset")] = "paper-cifar10",
     batch: Annotated[int, typer.Option(min=2)] = 16,
     steps: Annotated[int, typer.Option(min=1, help="minibatches in each timing")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="timings of each way")] = 5,
@@ -161,8 +168,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout")] = False,
 ) -> None:
     chosen = choose_device(device)
-    result = training(batch, steps, repeats, chosen) | scoring(batch, repeats, chosen)
+    settings = preset("ama", preset_name)
+    result = training(settings, batch, steps, repeats, chosen) | scoring(settings, batch, repeats, chosen)
     result |= {
+        "preset": preset_name,
         "batch": batch,
         "steps": steps,
         "repeats": repeats,

@@ -88,7 +88,7 @@ def test_make_has_the_two_commands_of_the_readme() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/stability.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/stability.md", "docs/performance.md"])
 def test_tables_are_those_of_the_measured_cells(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert len(re.findall("<!-- table [^>]+ -->\n[|]", text)) == text.count("<!--") >= 1

@@ -2,7 +2,7 @@
 
 A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table.
 
-    python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md
+    python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md docs/performance.md
 
 The figure of the stability page is drawn anew as well.
 """
@@ -34,6 +34,23 @@ def demo_table(folder: Path) -> str:
     return markdown(["detector", *(name.replace("seed", "seed ") for name in runs), "mean", "sd"], rows)
 
 
+def speed_table(folder: Path) -> str:
+    """What ``benchmarks/train_step.py --json`` wrote, one row for each file and quantity."""
+    rows = []
+    for file in sorted(folder.glob("*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        setting = f"{run['preset']}, {run['device']}, {run['threads']} threads, batch {run['batch']}"
+        for what, key in (
+            ("training step, as shipped", "train_ratio"),
+            ("of which less work (float32 against float32)", "train_share_less_work"),
+            ("of which arithmetic (bf16 against float32)", "train_share_arithmetic"),
+            ("of which joined convolutions (against the same step without)", "train_share_joined"),
+            ("scoring R, float32", "score_ratio"),
+        ):
+            rows.append([setting, what, f"{run[key]:.2f}"])
+    return markdown(["where", "what", "times the reference's speed"], rows)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "cells": lambda root, *words: table(read_cells(*words, root=root)),
     "demo": lambda root, folder: demo_table(root / folder),
@@ -42,6 +59,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "negatives": lambda root, folder: stability.negatives_table(root / folder),
     "calibration": lambda root, folder: stability.calibration_table(root / folder),
     "crossed": lambda root, folder: stability.crossed_table(root / folder),
+    "speed": lambda root, folder: speed_table(root / folder),
     "length": lambda root, folder: stability.length_table(root / folder),
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
