@@ -3,6 +3,7 @@
     python -m anomirror.benchmark.stability --seed 0
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5
     python -m anomirror.benchmark.stability --seed 0 --negatives-weight 5 --last-only
+    python -m anomirror.benchmark.stability --seed 0 --latent-dim 64 --last-only
     python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
 
@@ -259,21 +260,22 @@ def epochs_table(folder: Path) -> str:
 
 def departures_table(folder: Path, normal: str) -> str:
     """After the last epoch: the defaults, each departure undone alone, and the paper."""
-    own, weight = own_rule(), AMA().interpolation_weight
-    rules = {
-        "defaults": (own, weight),
-        "last weights": (replace(own, averaged=False), weight),
-        "running statistics": (replace(own, recomputed=False), weight),
-        "plain R": (replace(own, relative=False), weight),
-        "Gaussian of R itself": (replace(own, scorer="gaussian"), weight),
-        "interpolation weight 0.5": (own, 0.5),
-        "interpolation weight 0.5, plain R": (replace(own, relative=False), 0.5),
-        "all of these, as in the paper": (PAPER, 0.5),
-        "defaults, one-sided (R-score)": (R_SCORE, weight),
+    own, light = own_rule(), {"interpolation_weight": 0.5}
+    variants: dict[str, tuple[Rule, dict[str, Any]]] = {
+        "defaults": (own, {}),
+        "last weights": (replace(own, averaged=False), {}),
+        "running statistics": (replace(own, recomputed=False), {}),
+        "plain R": (replace(own, relative=False), {}),
+        "Gaussian of R itself": (replace(own, scorer="gaussian"), {}),
+        "interpolation weight 0.5": (own, light),
+        "interpolation weight 0.5, plain R": (replace(own, relative=False), light),
+        "all of these, as in the paper": (PAPER, light),
+        "64 latents": (own, {"latent_dim": 64}),
+        "defaults, one-sided (R-score)": (R_SCORE, {}),
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
-    found = {label: read(folder, normal, interpolation_weight=weight) for label, (_, weight) in rules.items()}
-    rows = [[label, *_last(found[label], rule, names)] for label, (rule, _) in rules.items() if found[label]]
+    found = {label: read(folder, normal, **wanted) for label, (_, wanted) in variants.items()}
+    rows = [[label, *_last(found[label], rule, names)] for label, (rule, _) in variants.items() if found[label]]
     return markdown(["AUROC", *names], rows)
 
 
@@ -335,6 +337,7 @@ def main(
     seed: Annotated[int, typer.Option()] = 0,
     interpolation_weight: Annotated[float, typer.Option()] = AMA().interpolation_weight,
     negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
+    latent_dim: Annotated[int, typer.Option()] = AMA().latent_dim,
     epochs: Annotated[int, typer.Option()] = AMA().epochs,
     last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
     crossed: Annotated[bool, typer.Option("--crossed", help="exchange parts between two epochs instead")] = False,
@@ -346,10 +349,11 @@ def main(
     if crossed and epochs <= EARLY:
         raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
     which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
+    which += "" if latent_dim == AMA().latent_dim else f"-latent{latent_dim}"
     file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return
-    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "epochs": epochs}
+    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "latent_dim": latent_dim, "epochs": epochs}
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.stability")}

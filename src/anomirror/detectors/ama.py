@@ -97,7 +97,7 @@ class AMA(NetworkDetector):
 
     def __init__(
         self,
-        latent_dim: int = 64,
+        latent_dim: int = 16,
         encoder_width: int = 32,
         generator_width: int = 32,
         critic_width: int = 32,
