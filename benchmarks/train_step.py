@@ -3,9 +3,9 @@
     python -m benchmarks.train_step --batch 16 --steps 2 --repeats 5
     python -m benchmarks.train_step --json > results/speed/paper-cifar10.json
 
-Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the
-reference, ours in float32 (what less work wins), ours in the precision that the device computes natively (what arithmetic wins), and the
-same with the blocks of the networks written out (what joined convolutions win).
+Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the reference,
+ours in float32 (what less work wins), ours in the precision that the device computes natively (what arithmetic wins),
+and the same with the blocks of the networks written out (what joined convolutions win).
 """
 
 from __future__ import annotations

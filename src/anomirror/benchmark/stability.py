@@ -8,8 +8,8 @@
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
 
 Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
-training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need trainings of their own.
-Choices are made on the proxies alone.
+training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need
+trainings of their own. Choices are made on the proxies alone.
 """
 
 from __future__ import annotations
