@@ -106,7 +106,7 @@ class AMA(NetworkDetector):
         interpolation_weight: float = 2.0,
         interpolation_endpoints: Literal["all", "one"] = "one",
         negatives: latent.NegativeKind | None = "inward",
-        negatives_weight: float = 0.5,
+        negatives_weight: float = 0.1,
         negatives_share: float = 0.1,
         negatives_start: float = 0.1,
         negatives_literal: bool = False,
