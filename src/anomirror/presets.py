@@ -20,6 +20,7 @@ _PAPER: dict[str, Any] = {
     # The paper's weight, with L_neg as a mean over the negatives. The released code takes it over the whole batch with 10 %
     # negatives: per negative that is a weight of 0.5.
     "negatives_weight": 5.0,
+    "anomalies_weight": 5.0,
     "negatives_share": 0.1,  # R
     "negatives_start": 0.1,  # 10 of 100 epochs
     "delta": 2.0,  # O
@@ -52,6 +53,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "generator_width": 256,
             "critic_width": 128,
             "interpolation_endpoints": "all",
+            "negatives_weight": 0.5,
             "epochs": 30,
             "epoch_steps": None,
         },

@@ -132,13 +132,16 @@ def test_literal_negatives_stand_beside_normal_images() -> None:
     assert torch.equal(term.x, batch.normal[:2])
 
 
-def test_known_anomalies_replace_synthetic_negatives() -> None:
-    ama, run, batch = prepared()
+def test_known_anomalies_replace_synthetic_negatives_with_a_weight_of_their_own() -> None:
+    ama, run, batch = prepared(negatives_weight=0.25, anomalies_weight=2.0)
+    (synthetic,) = ama._negatives(batch, ama.networks_["encoder"](batch.normal), run)
+    assert synthetic.weight == -0.25
     known = torch.zeros(8, dtype=torch.bool)
     known[6:] = True
     marked = Batch(batch.images, known)
     (term,) = ama._negatives(marked, ama.networks_["encoder"](marked.normal), run)
     assert torch.equal(term.x, batch.images[6:])
+    assert term.weight == -2.0
 
 
 def test_an_interrupted_training_with_known_anomalies_goes_on_to_the_same_scores(

@@ -60,7 +60,6 @@ TABLES: dict[str, Callable[..., str]] = {
     "calibration": lambda root, folder: stability.calibration_table(root / folder),
     "crossed": lambda root, folder: stability.crossed_table(root / folder),
     "speed": lambda root, folder: speed_table(root / folder),
-    "length": lambda root, folder: stability.length_table(root / folder),
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
 

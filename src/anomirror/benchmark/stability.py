@@ -1,11 +1,12 @@
-"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
+r"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
 
     python -m anomirror.benchmark.stability --seed 0
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5
     python -m anomirror.benchmark.stability --seed 0 --negatives-weight 5 --last-only
     python -m anomirror.benchmark.stability --seed 0 --latent-dim 64 --last-only
     python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
-    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
+    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --latent-dim 64 --negatives-weight 0.5 \
+        --epoch-steps 50 --crossed
 
 Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
 training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need
@@ -20,7 +21,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ from anomirror.storage import replacing
 from anomirror.training import Run
 
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
+FIRST: dict[str, Any] = {"interpolation_weight": 0.5, "latent_dim": 64, "negatives_weight": 0.5, "epoch_steps": 50}
+"""What the trainings named "before" differ in from the defaults: the settings that the study began with."""
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "bold", "shapes", "noises"), ("mnist", "omniglot")
@@ -212,7 +215,7 @@ def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dic
     chosen = [
         cell
         for cell in _cells(folder)
-        if cell["normal"] == normal and all(cell["parameters"][name] == value for name, value in expected.items())
+        if cell["normal"] == normal and all(cell["parameters"].get(name, value) == value for name, value in expected.items())
     ]
     return sorted(chosen, key=lambda cell: int(cell["seed"]))
 
@@ -227,17 +230,13 @@ def _by_epoch(cell: dict[str, Any], rule: Rule, name: str) -> list[float]:
 
 def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]]]]:
     """The rule of each variant, and its trainings that were scored after every epoch."""
-    variants = {"before": (PAPER, 0.5), "after": (own_rule(), AMA().interpolation_weight)}
+    variants: dict[str, tuple[Rule, dict[str, Any]]] = {"before": (PAPER, FIRST), "after": (own_rule(), {})}
     return {
         variant: (
             rule,
-            [
-                cell
-                for cell in read(folder, interpolation_weight=weight)
-                if len(_by_epoch(cell, rule, PROXIES[0])) == len(cell["history"])
-            ],
+            [cell for cell in read(folder, **wanted) if len(_by_epoch(cell, rule, PROXIES[0])) == len(cell["history"])],
         )
-        for variant, (rule, weight) in variants.items()
+        for variant, (rule, wanted) in variants.items()
     }
 
 
@@ -252,9 +251,9 @@ def epochs_table(folder: Path) -> str:
     for variant, (rule, cells) in _before_and_after(folder).items():
         for name in SETS:
             for cell in cells:
-                values = _by_epoch(cell, rule, name)
-                epochs = len(values)
-                rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
+                if values := _by_epoch(cell, rule, name):  # the trainings "before" are older than one of the sets
+                    epochs = len(values)
+                    rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
     return markdown(["variant", "anomalies", "seed", *(f"epoch {e}" for e in range(1, epochs + 1))], rows)
 
 
@@ -283,22 +282,13 @@ def negatives_table(folder: Path) -> str:
     """R-score after the last epoch, by the weight of the negatives."""
     rows = []
     for weight in sorted({cell["parameters"]["negatives_weight"] for cell in _cells(folder)}):
-        found = read(folder, negatives_weight=weight)
+        if not (found := read(folder, negatives_weight=weight)):
+            continue
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
         rows.append([label, *_last(found, R_SCORE, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
     return markdown(["negatives' weight, R-score", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
-
-
-def length_table(folder: Path) -> str:
-    """R-score after the last epoch, by the length of the training."""
-    rows = []
-    for epochs in sorted({cell["parameters"]["epochs"] for cell in _cells(folder)}):
-        for cell in read(folder, epochs=epochs):
-            values = [f"{_by_epoch(cell, R_SCORE, name)[-1]:.3f}" for name in SETS]
-            rows.append([str(epochs), str(cell["seed"]), *values, f"{cell['reconstruction_error']:.3f}"])
-    return markdown(["epochs, R-score", "seed", *SETS, "reconstruction error"], rows)
 
 
 def calibration_table(folder: Path) -> str:
@@ -313,12 +303,14 @@ def calibration_table(folder: Path) -> str:
 
 def crossed_table(folder: Path) -> str:
     """Plain R with parts of two epochs (averaged weights, recomputed statistics), by seed."""
+    cells = read(folder / "crossed", **FIRST)
+    names = [name for name in SETS if name in cells[0]["crossed"][0]]
     rows = []
-    for cell in read(folder / "crossed", interpolation_weight=0.5):
+    for cell in cells:
         for row in cell["crossed"]:
-            values = [f"{row[name]:.3f}" for name in SETS]
+            values = [f"{row[name]:.3f}" for name in names]
             rows.append([str(cell["seed"]), str(row["autoencoder_epoch"]), str(row["critic_epoch"]), *values])
-    return markdown(["seed", "autoencoder of epoch", "critic of epoch", *SETS], rows)
+    return markdown(["seed", "autoencoder of epoch", "critic of epoch", *names], rows)
 
 
 def figure(folder: Path, file: Path) -> None:
@@ -327,7 +319,10 @@ def figure(folder: Path, file: Path) -> None:
 
     variants = _before_and_after(folder).items()
     panels = {
-        name: {variant: [_by_epoch(cell, rule, name) for cell in cells] for variant, (rule, cells) in variants} for name in SETS
+        name: {
+            variant: [values for cell in cells if (values := _by_epoch(cell, rule, name))] for variant, (rule, cells) in variants
+        }
+        for name in SETS
     }
     curves(panels, file, xlabel="epoch", ylabel="AUROC of the A-score", ylim=(0.2, 1.0))
 
@@ -339,6 +334,7 @@ def main(
     negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
     latent_dim: Annotated[int, typer.Option()] = AMA().latent_dim,
     epochs: Annotated[int, typer.Option()] = AMA().epochs,
+    epoch_steps: Annotated[int, typer.Option()] = cast(int, AMA().epoch_steps),
     last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
     crossed: Annotated[bool, typer.Option("--crossed", help="exchange parts between two epochs instead")] = False,
     out: Annotated[Path, typer.Option()] = Path("results/stability"),
@@ -350,10 +346,12 @@ def main(
         raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
     which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
     which += "" if latent_dim == AMA().latent_dim else f"-latent{latent_dim}"
+    which += "" if epoch_steps == AMA().epoch_steps else f"-steps{epoch_steps}"
     file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return
-    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "latent_dim": latent_dim, "epochs": epochs}
+    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "latent_dim": latent_dim}
+    parameters |= {"epochs": epochs, "epoch_steps": epoch_steps}
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.stability")}

@@ -37,7 +37,7 @@ class AMA(NetworkDetector):
     interpolation_weight : lambda_inter.
     interpolation_endpoints : which images the mixture is paired with: the mean over "all" k, or "one".
     negatives : "inward" or "outward" (atypical selection on a shell), "box", or None. Known anomalies replace them.
-    negatives_weight : lambda_neg, with L_neg as a mean over the negatives.
+    negatives_weight, anomalies_weight : lambda_neg of synthetic negatives, and of known anomalies; L_neg is a mean over them.
     negatives_share : negatives as a share of the minibatch.
     negatives_start : share of the run after which they start (the paper: 10 of 100 epochs).
     negatives_literal : L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction.
@@ -107,6 +107,7 @@ class AMA(NetworkDetector):
         interpolation_endpoints: Literal["all", "one"] = "one",
         negatives: latent.NegativeKind | None = "inward",
         negatives_weight: float = 0.1,
+        anomalies_weight: float = 0.5,
         negatives_share: float = 0.1,
         negatives_start: float = 0.1,
         negatives_literal: bool = False,
@@ -150,6 +151,7 @@ class AMA(NetworkDetector):
         self.interpolation_endpoints = interpolation_endpoints
         self.negatives = negatives
         self.negatives_weight = negatives_weight
+        self.anomalies_weight = anomalies_weight
         self.negatives_share = negatives_share
         self.negatives_start = negatives_start
         self.negatives_literal = negatives_literal
@@ -301,7 +303,7 @@ class AMA(NetworkDetector):
         known = batch.anomalies
         if len(known):
             with running_statistics(encoder, generator):
-                return [_Term("gap_negative", -self.negatives_weight, known, generator(encoder(known)))]
+                return [_Term("gap_negative", -self.anomalies_weight, known, generator(encoder(known)))]
         if self.negatives is None:
             return []
         count = self._share_of(len(z))
@@ -419,7 +421,7 @@ class AMA(NetworkDetector):
         for name in ("learning_rate", "delta"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
-        for name in ("interpolation_weight", "negatives_weight", "latent_weight", "gradient_penalty"):
+        for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
         if not 0 <= self.negatives_start <= 1:
