@@ -7,7 +7,6 @@ the package's, their blocks written out as in the paper's figure; weights, names
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -85,8 +84,8 @@ class ReferenceAMA:
             {"params": list(self.generator.parameters())},
             {"params": list(self.encoder.parameters()), "betas": (0.5, 0.9)},
         ]
-        self.critic_optimizer = Adam(self.critic.parameters(), self.learning_rate, (0.0, 0.9), foreach=False)
-        self.autoencoder_optimizer = Adam(autoencoder, self.learning_rate, (0.0, 0.9), foreach=False)
+        self.critic_optimizer = Adam(self.critic.parameters(), self.learning_rate, (0.0, 0.9))
+        self.autoencoder_optimizer = Adam(autoencoder, self.learning_rate, (0.0, 0.9))
 
     def d(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """D(x, x_hat), the mean over the batch."""
@@ -101,7 +100,8 @@ class ReferenceAMA:
             with unrecorded(generator):
                 x_inter = generator((draws.weights[..., None] * z[draws.endpoints]).sum(1))
             with running_statistics(encoder, generator):
-                x_negative = generator(draws.z_negative).detach()
+                with torch.no_grad():
+                    x_negative = generator(draws.z_negative)
                 x_negative_hat = generator(encoder(x_negative))
         columns = [x[column] for column in draws.beside.T]
         normal = self.d(x, x) - self.d(x, x_hat)
@@ -130,8 +130,3 @@ class ReferenceAMA:
         f_same = self.critic.features(torch.cat([x, x], dim=1))
         x_hat = self.generator(self.encoder(x))
         return (f_same - self.critic.features(torch.cat([x, x_hat], dim=1))).abs().sum(1)
-
-
-def log_density(raw: Tensor, mean: float, deviation: float) -> Tensor:
-    """The A-score, Eq. (6), as a log density."""
-    return -0.5 * ((raw - mean) / deviation) ** 2 - math.log(deviation * math.sqrt(2 * math.pi))

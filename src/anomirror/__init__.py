@@ -36,6 +36,7 @@ __all__ = [
     "preset",
 ]
 
+_PARTS = ("data", "detectors", "images", "losses", "metrics", "networks", "scoring", "storage", "training")
 _HOMES = {
     "anomirror.detectors": ("AMA", "DETECTORS", "KNN", "PCA", "Detector", "load", "make_detector"),
     "anomirror.scoring": ("GaussianDensity", "LogGaussianDensity", "Negate"),
@@ -44,6 +45,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """The public names that need torch, imported when first asked for (PEP 562): the command line's help does not need it."""
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
     for home, names in _HOMES.items():
         if name in names:
             globals()[name] = getattr(import_module(home), name)

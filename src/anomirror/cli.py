@@ -320,14 +320,17 @@ def _keep_freed_memory() -> None:
     """Let the process keep what it frees.
 
     By default glibc gives large blocks back to the system at once, and each tensor of the next minibatch is mapped and faulted
-    in anew (docs/performance.md). Elsewhere than on glibc nothing happens.
+    in anew (docs/performance.md). Elsewhere than on glibc nothing happens, nor where MALLOC_ variables say what is wanted.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-            mallopt(trim_threshold, 2**31 - 1)
-            mallopt(mmap_max, 0)
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # a static build, or another C library
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
 
 
 def main() -> None:

@@ -90,3 +90,7 @@ def __getattr__(name: str) -> Any:
         {"__module__": __name__, "__doc__": "The detector was asked for scores before ``fit``."},
     )
     return globals().setdefault(name, made)
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

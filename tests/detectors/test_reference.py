@@ -84,3 +84,28 @@ def test_the_r_score_is_the_reference_s() -> None:
     reference = ReferenceAMA(*(copy.deepcopy(ama.networks_[name]) for name in ("encoder", "generator", "critic")), 1, 1, 1)
     x = images.float() / 127.5 - 1
     torch.testing.assert_close(torch.from_numpy(ama.raw_scores(images)).float(), reference.raw_scores(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_reference_s_step_moves_the_critic_as_often_as_it_says_and_the_autoencoder_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ama = AMA(**TINY["ama"], device="cpu")
+    ama.image_shape_ = (1, 32, 32)
+    networks, _ = ama._build_seeded(0, torch.device("cpu"))
+    e, g, d = (networks.train()[name] for name in ("encoder", "generator", "critic"))
+    reference = ReferenceAMA(e, g, d, 1.0, 1.0, 1.0, critic_steps=3, learning_rate=1e-3)
+    moved: list[str] = []
+    for name in ("critic", "autoencoder"):
+        optimizer = getattr(reference, f"{name}_optimizer")
+        monkeypatch.setattr(optimizer, "step", lambda step=optimizer.step, name=name: (moved.append(name), step()))
+    before = [p.detach().clone() for p in networks.parameters()]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> Draws:
+        ends = latent.endpoints(8, 3, generator)
+        z_negative = latent.shell(2, ama.latent_dim, ama.delta, "inward", generator)
+        return Draws(ends, ends, latent.simplex_weights(8, 3, generator), z_negative)
+
+    reference.step(torch.rand(8, 1, 32, 32, generator=generator) * 2 - 1, draw)
+    assert moved == ["critic"] * 3 + ["autoencoder"]
+    assert all(not torch.equal(old, new) for old, new in zip(before, networks.parameters(), strict=True))

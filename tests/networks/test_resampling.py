@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomirror.networks.resampling import conv_then_halve, double_then_conv
+from anomirror.networks.residual import CriticBlock, UpBlock
+from benchmarks.reference_ama import written_out
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -54,9 +57,25 @@ def test_values_and_gradients_are_those_of_the_two_operations(
 
 
 @pytest.mark.parametrize(("joined", "literal"), PAIRS)
-def test_one_pixel_more_of_padding_is_not_needed_at_the_smallest_sizes(joined: Layer, literal: Layer) -> None:
-    x, weight, bias = drawn(torch.float64, 2, 2)
-    torch.testing.assert_close(joined(x, weight, bias), literal(x, weight, bias), rtol=1e-12, atol=1e-12)
+def test_the_smallest_and_odd_sides(joined: Layer, literal: Layer) -> None:
+    for height, width in ((2, 2), (1, 1), (5, 7)):
+        if joined is conv_then_halve and height % 2:
+            continue  # halved sides are even
+        x, weight, bias = drawn(torch.float64, height, width)
+        torch.testing.assert_close(joined(x, weight, bias), literal(x, weight, bias), rtol=1e-12, atol=1e-12)
+
+
+def test_the_blocks_of_the_networks_are_joined() -> None:
+    for block, side in ((UpBlock(8), 8), (CriticBlock(8, 8, down=True), 16)):
+        x = torch.randn(2, 8, side, side, generator=torch.Generator().manual_seed(0))
+        block.eval()
+        counts, values = [], []
+        for one in (block, written_out(copy.deepcopy(block))):
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                values.append(one(x))
+            counts.append(counter.get_total_flops())
+        torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-5)
+        assert counts[0] < 0.8 * counts[1]
 
 
 def products(layer: Layer, *arguments: Tensor) -> int:

@@ -10,7 +10,8 @@ r"""The stability study: AUROC by epoch and seed, on proxies and on the tested s
 
 Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
 training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need
-trainings of their own. Choices are made on the proxies alone.
+trainings of their own. Choices are made on the proxies;
+docs/stability.md says which figures of the tested sets had been seen.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import bold, noises, shapes
 from anomirror.detectors import AMA
-from anomirror.errors import SettingError
+from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import SCORERS, Scores
@@ -210,12 +211,13 @@ def _crossed(ama: _Studied) -> list[dict[str, Any]]:
 
 def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dict[str, Any]]:
     """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
-    told = {"random_state", "scorer", "negatives"}  # in the cell's name, not part of the training, and by their weight
+    # apart, not of the training, told by their weight, and not in use: no anomaly is known here
+    told = {"random_state", "scorer", "negatives", "anomalies_weight"}
     expected = {name: value for name, value in AMA().stored_parameters().items() if name not in told} | wanted
     chosen = [
         cell
         for cell in _cells(folder)
-        if cell["normal"] == normal and all(cell["parameters"].get(name, value) == value for name, value in expected.items())
+        if cell["normal"] == normal and all(cell["parameters"][name] == value for name, value in expected.items())
     ]
     return sorted(chosen, key=lambda cell: int(cell["seed"]))
 
@@ -268,14 +270,15 @@ def departures_table(folder: Path, normal: str) -> str:
         "Gaussian of R itself": (replace(own, scorer="gaussian"), {}),
         "interpolation weight 0.5": (own, light),
         "interpolation weight 0.5, plain R": (replace(own, relative=False), light),
-        "all of these, as in the paper": (PAPER, light),
+        "interpolation weight 0.5, and R, weights and statistics as in the paper": (PAPER, light),
         "64 latents": (own, {"latent_dim": 64}),
+        "negatives' weight 0.5": (own, {"negatives_weight": 0.5}),
         "defaults, one-sided (R-score)": (R_SCORE, {}),
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, **wanted) for label, (_, wanted) in variants.items()}
-    rows = [[label, *_last(found[label], rule, names)] for label, (rule, _) in variants.items() if found[label]]
-    return markdown(["AUROC", *names], rows)
+    rows = [[label, *_last(cells, variants[label][0], names), str(len(cells))] for label, cells in found.items() if cells]
+    return markdown(["AUROC", *names, "seeds"], rows)
 
 
 def negatives_table(folder: Path) -> str:
@@ -303,7 +306,8 @@ def calibration_table(folder: Path) -> str:
 
 def crossed_table(folder: Path) -> str:
     """Plain R with parts of two epochs (averaged weights, recomputed statistics), by seed."""
-    cells = read(folder / "crossed", **FIRST)
+    if not (cells := read(folder / "crossed", **FIRST)):
+        raise InputError(f"{folder / 'crossed'}: holds no training with exchanged parts; docs/results.md has the commands")
     names = [name for name in SETS if name in cells[0]["crossed"][0]]
     rows = []
     for cell in cells:
@@ -345,8 +349,7 @@ def main(
     if crossed and epochs <= EARLY:
         raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
     which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
-    which += "" if latent_dim == AMA().latent_dim else f"-latent{latent_dim}"
-    which += "" if epoch_steps == AMA().epoch_steps else f"-steps{epoch_steps}"
+    which += f"-latent{latent_dim}-steps{epoch_steps}"
     file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return

@@ -1,4 +1,6 @@
-"""Proxy anomalies: what our defaults are tuned on, so that no anomaly of a published table is seen before its test.
+"""Proxy anomalies: what our defaults are tuned on, in place of the anomalies of a published table.
+
+docs/stability.md says how far that held.
 
 Generated shapes and noises, light on dark for one channel; Omniglot's background half, as it is and in bold.
 """

@@ -41,7 +41,8 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
         kind = DETECTORS.get(card.method, Detector)
         if extra := sorted(kind._not_stored & card.parameters.keys()):
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
-        detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
+        parameters = kind.brought_up_to_date(card.parameters)
+        detector = make_detector(card.method, **parameters, scorer=card.scorer, device=device)
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return detector._restore_from(card, tensors, history)

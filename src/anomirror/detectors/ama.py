@@ -22,6 +22,7 @@ from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.networks.spectral import settle
 from anomirror.scoring import Scorer
+from anomirror.storage import Value
 from anomirror.training import Batch, Phase, Precision, Run
 
 
@@ -184,6 +185,14 @@ class AMA(NetworkDetector):
         self.skip_bad = skip_bad
         self.verbose = verbose
         self.monitor = monitor
+
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Known anomalies weighed as much as synthetic ones before they had a weight of their own."""
+        upgraded = super().brought_up_to_date(parameters)
+        if "negatives_weight" in upgraded:
+            upgraded.setdefault("anomalies_weight", upgraded["negatives_weight"])
+        return upgraded
 
     def reconstruct(self, X: ImageInput) -> np.ndarray:
         """x_hat = G(E(x)), ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""

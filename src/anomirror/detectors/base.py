@@ -212,6 +212,11 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         }
         save_model(path, card, self._tensors(), self.history_, overwrite=overwrite)
 
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """The parameters of a model that an older release wrote, with what it did by arguments that it did not have."""
+        return dict(parameters)
+
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
         return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in self._not_stored}
