@@ -1,8 +1,8 @@
 """AMA written down as the paper states it, in float32, nothing reused: what every speed-up is measured and checked against.
 
-Five critic steps for each step of the autoencoder, E and G run again in every one of them, D(x, x) computed anew for each term,
-an interpolation in every critic step; scoring computes D(x, x), E, G and D(x, x_hat), the spectral norm each time. Networks are
-the package's, their blocks written out as in the paper's figure; weights, names and shapes are the same.
+Several critic steps for each step of the autoencoder, E and G run again in every one of them, D(x, x) computed anew for each
+term, an interpolation in every critic step; scoring computes D(x, x), E, G and D(x, x_hat), the spectral norm each time. Networks
+are the package's, their blocks written out as in the paper's figure; weights, names and shapes are the same.
 """
 
 from __future__ import annotations

@@ -26,8 +26,6 @@ from rich.table import Table
 
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
-from anomirror.networks.convolutional import Encoder
-from anomirror.networks.residual import Critic, Generator
 from anomirror.training import Batch, Run, choose_device, use_bf16
 from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
 
@@ -47,37 +45,34 @@ def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) 
     return ama, run
 
 
-def reference_like(ama: AMA, device: torch.device) -> tuple[ReferenceAMA, Callable[[int], Callable[[], Draws]]]:
-    """The reference with the same first weights in the default memory format, and what draws its random numbers."""
-    networks = copy.deepcopy(ama.networks_)
-    for parameter in networks.parameters():
-        parameter.data = parameter.data.contiguous()
-    reference = ReferenceAMA(
-        cast(Encoder, networks["encoder"]),
-        cast(Generator, networks["generator"]),
-        cast(Critic, networks["critic"]),
+def reference_like(ama: AMA) -> ReferenceAMA:
+    """The reference with copies of AMA's networks in the default memory format, and the weights of its terms."""
+    networks = copy.deepcopy(ama.networks_).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return ReferenceAMA(
+        networks["encoder"],
+        networks["generator"],
+        networks["critic"],
         ama.interpolation_weight,
         ama.negatives_weight,
         ama.latent_weight,
         ama.critic_steps,
         ama.learning_rate,
     )
+
+
+def draws_like(ama: AMA, batch: int, device: torch.device) -> Callable[[], Draws]:
+    """Draws what AMA's step draws for a minibatch, in the same order."""
     generator = torch.Generator().manual_seed(0)
+    k, direction = cast(int, ama.interpolation), cast(Literal["inward", "outward"], ama.negatives)
 
-    def draws_for(batch: int) -> Callable[[], Draws]:
-        def draw() -> Draws:
-            k = cast(int, ama.interpolation)
-            ends = latent.endpoints(batch, k, generator).to(device)
-            beside = ends if ama.interpolation_endpoints == "all" else ends[:, :1]
-            weights = latent.simplex_weights(batch, k, generator).to(device)
-            count = ama._share_of(batch)
-            direction = cast(Literal["inward", "outward"], ama.negatives)
-            z_negative = latent.shell(count, ama.latent_dim, ama.delta, direction, generator).to(device)
-            return Draws(ends, beside, weights, z_negative)
+    def draw() -> Draws:
+        ends = latent.endpoints(batch, k, generator).to(device)
+        beside = ends if ama.interpolation_endpoints == "all" else ends[:, :1]
+        weights = latent.simplex_weights(batch, k, generator).to(device)
+        z_negative = latent.shell(ama._share_of(batch), ama.latent_dim, ama.delta, direction, generator).to(device)
+        return Draws(ends, beside, weights, z_negative)
 
-        return draw
-
-    return reference, draws_for
+    return draw
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
@@ -114,8 +109,8 @@ def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, 
     precisions = {"float32": "float32", "as shipped": "auto", "written out": "auto"}
     ours = {name: prepared(settings, precision, device) for name, precision in precisions.items()}
     written_out(ours["written out"][0].networks_)
-    reference, draws_for = reference_like(ours["float32"][0], device)
-    draw = draws_for(batch)
+    reference = reference_like(ours["float32"][0])
+    draw = draws_like(ours["float32"][0], batch, device)
 
     def step(name: str) -> None:
         ama, run = ours[name]
@@ -145,7 +140,7 @@ def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch
     count = batch * SCORED
     x = (torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
     ama, _ = prepared(settings, "float32", device)
-    reference, _ = reference_like(ama, device)
+    reference = reference_like(ama)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -11,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from anomirror import AMA, preset
 from anomirror.benchmark.pages import refreshed
 from anomirror.data.sample import Sample
 from anomirror.errors import InputError
+from benchmarks.reference_ama import written_out
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,6 +109,31 @@ def test_a_marked_table_is_replaced_and_nothing_else() -> None:
     assert "old" not in fresh
     with pytest.raises(InputError, match="no table named 'dessert'"):
         refreshed("<!-- table dessert -->\n\n", ROOT)
+
+
+def test_the_counted_products_of_the_page_on_speed() -> None:
+    """What grows with the batch: the same image once more, written out as the paper has it and as it is computed."""
+
+    def millions(network: nn.Module, shape: tuple[int, ...]) -> float:
+        counts = []
+        for batch in (2, 3):
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                network(torch.zeros(batch, *shape))
+            counts.append(counter.get_total_flops())
+        return (counts[1] - counts[0]) / 2e6
+
+    rows: dict[str, list[str]] = {"encoder": [], "generator": [], "critic": []}
+    for channels, settings in ((3, preset("ama", "paper-cifar10")), (1, preset("ama", "cpu"))):
+        ama = AMA(**settings, device="cpu")
+        ama.image_shape_ = (channels, 32, 32)
+        networks = ama._build_seeded(0, torch.device("cpu"))[0].eval()
+        inputs = {"encoder": (channels, 32, 32), "generator": (ama.latent_dim,), "critic": (2 * channels, 32, 32)}
+        for name, shape in inputs.items():
+            as_written = millions(written_out(copy.deepcopy(networks[name])), shape)
+            rows[name] += [f"{as_written:.1f}", f"{millions(networks[name], shape):.1f}"]
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name, row in rows.items():
+        assert f"| {name} | {' | '.join(row)} |" in page
 
 
 def test_links_within_the_repository_exist() -> None:

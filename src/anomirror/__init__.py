@@ -36,21 +36,18 @@ __all__ = [
     "preset",
 ]
 
-_PARTS = ("data", "detectors", "images", "losses", "metrics", "networks", "scoring", "storage", "training")
-_HOMES = {
-    "anomirror.detectors": ("AMA", "DETECTORS", "KNN", "PCA", "Detector", "load", "make_detector"),
-    "anomirror.scoring": ("GaussianDensity", "LogGaussianDensity", "Negate"),
-}
+_PARTS = ("data", "detectors", "images", "latent", "losses", "metrics", "networks", "scoring", "storage", "training")
 
 
 def __getattr__(name: str) -> Any:
-    """The public names that need torch, imported when first asked for (PEP 562): the command line's help does not need it."""
+    """What needs torch, imported when first asked for (PEP 562): the command line's help does not need it."""
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
-    for home, names in _HOMES.items():
-        if name in names:
-            globals()[name] = getattr(import_module(home), name)
-            return globals()[name]
+    if name in __all__:
+        for home in ("anomirror.detectors", "anomirror.scoring"):
+            module = import_module(home)
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

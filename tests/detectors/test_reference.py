@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomirror import latent
 from anomirror.detectors.ama import AMA
 from anomirror.training import Batch, Run
 from benchmarks.reference_ama import Draws, ReferenceAMA
+from benchmarks.train_step import draws_like, reference_like
 from tests.tiny import TINY
 
 Gradients = dict[str, list[Tensor]]
@@ -25,23 +27,15 @@ def both(monkeypatch: pytest.MonkeyPatch, **more: object) -> tuple[ReferenceAMA,
     ama.image_shape_ = (1, 32, 32)
     networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
     ama.networks_ = networks.double().train()
-    e, g, d = (copy.deepcopy(networks[name]) for name in ("encoder", "generator", "critic"))
-    reference = ReferenceAMA(e, g, d, ama.interpolation_weight, ama.negatives_weight, ama.latent_weight)
-    for critic in (networks["critic"], d):
+    reference = reference_like(ama)
+    for critic in (networks["critic"], reference.critic):
         monkeypatch.setattr(critic, "train", lambda mode=True, critic=critic: critic)  # the power iteration stands still
         for layer in critic.modules():
             layer.training = False
 
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
-    generator = torch.Generator().manual_seed(0)
-    endpoints = latent.endpoints(8, 3, generator)
-    beside = 3 if ama.interpolation_endpoints == "all" else 1
-    draws = Draws(
-        endpoints,
-        endpoints[:, :beside],
-        latent.simplex_weights(8, 3, generator).double(),
-        latent.shell(4, ama.latent_dim, ama.delta, "inward", generator).double(),
-    )
+    drawn = draws_like(ama, 8, torch.device("cpu"))()
+    draws = replace(drawn, weights=drawn.weights.double(), z_negative=drawn.z_negative.double())
     found: Gradients = {}
 
     def keep(self: Run, optimizer: str, loss: Tensor) -> None:
@@ -81,7 +75,7 @@ def test_the_r_score_is_the_reference_s() -> None:
     ama = AMA(**TINY["ama"], device="cpu", relative=False)
     images = torch.randint(0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ama.fit(images)
-    reference = ReferenceAMA(*(copy.deepcopy(ama.networks_[name]) for name in ("encoder", "generator", "critic")), 1, 1, 1)
+    reference = reference_like(ama)
     x = images.float() / 127.5 - 1
     torch.testing.assert_close(torch.from_numpy(ama.raw_scores(images)).float(), reference.raw_scores(x), rtol=1e-4, atol=1e-5)
 
@@ -89,23 +83,17 @@ def test_the_r_score_is_the_reference_s() -> None:
 def test_the_reference_s_step_moves_the_critic_as_often_as_it_says_and_the_autoencoder_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ama = AMA(**TINY["ama"], device="cpu")
+    ama = AMA(**TINY["ama"], device="cpu", critic_steps=3, learning_rate=1e-3)
     ama.image_shape_ = (1, 32, 32)
-    networks, _ = ama._build_seeded(0, torch.device("cpu"))
-    e, g, d = (networks.train()[name] for name in ("encoder", "generator", "critic"))
-    reference = ReferenceAMA(e, g, d, 1.0, 1.0, 1.0, critic_steps=3, learning_rate=1e-3)
+    ama.networks_, _ = ama._build_seeded(0, torch.device("cpu"))
+    reference = reference_like(ama)
+    networks = nn.ModuleList([reference.encoder, reference.generator, reference.critic]).train()
     moved: list[str] = []
     for name in ("critic", "autoencoder"):
         optimizer = getattr(reference, f"{name}_optimizer")
         monkeypatch.setattr(optimizer, "step", lambda step=optimizer.step, name=name: (moved.append(name), step()))
     before = [p.detach().clone() for p in networks.parameters()]
-    generator = torch.Generator().manual_seed(0)
-
-    def draw() -> Draws:
-        ends = latent.endpoints(8, 3, generator)
-        z_negative = latent.shell(2, ama.latent_dim, ama.delta, "inward", generator)
-        return Draws(ends, ends, latent.simplex_weights(8, 3, generator), z_negative)
-
-    reference.step(torch.rand(8, 1, 32, 32, generator=generator) * 2 - 1, draw)
+    x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    reference.step(x, draws_like(ama, 8, torch.device("cpu")))
     assert moved == ["critic"] * 3 + ["autoencoder"]
     assert all(not torch.equal(old, new) for old, new in zip(before, networks.parameters(), strict=True))

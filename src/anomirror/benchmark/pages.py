@@ -34,24 +34,23 @@ def demo_table(folder: Path) -> str:
     return markdown(["detector", *(name.replace("seed", "seed ") for name in runs), "mean", "sd"], rows)
 
 
+_SPEED = {
+    "training step, as shipped, against the reference": "train_ratio",
+    "training step, float32, against the reference: less work, memory format": "train_share_less_work",
+    "training step, bf16 against float32": "train_share_arithmetic",
+    "training step, joined convolutions against blocks as the paper writes them": "train_share_fewer_products",
+    "scoring R, float32, against the reference": "score_ratio",
+}
+
+
 def speed_table(folder: Path) -> str:
     """What ``benchmarks/train_step.py --json`` wrote, one row for each file and quantity."""
     rows = []
     for file in sorted(folder.glob("*.json")):
         run = json.loads(file.read_text(encoding="utf-8"))
-        setting = f"{run['preset']}, {run['device']}, {run['threads']} threads, batch {run['batch']}"
-        quantities = {
-            "training step, as shipped": "train_ratio",
-            "the same in float32: less work, memory format": "train_share_less_work",
-            "bf16 against float32": "train_share_arithmetic",
-            "joined convolutions, against blocks as the paper writes them": "train_share_fewer_products",
-            "scoring R, float32": "score_ratio",
-        }
-        for what, key in quantities.items():
-            if key == "train_share_arithmetic" and not run["bf16"]:
-                continue
-            rows.append([setting, what, f"{run[key]:.2f}"])
-    return markdown(["where", "what", "times the reference's speed"], rows)
+        setting = f"{run['preset']} on {run['device']}, {run['threads']} threads, batch {run['batch']}"
+        rows += [[setting, what, f"{run[key]:.2f}"] for what, key in _SPEED.items() if run["bf16"] or "bf16" not in what]
+    return markdown(["preset, device", "what", "ratio"], rows)
 
 
 TABLES: dict[str, Callable[..., str]] = {

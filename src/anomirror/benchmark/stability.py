@@ -1,17 +1,15 @@
-r"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
+"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
 
     python -m anomirror.benchmark.stability --seed 0
     python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5
     python -m anomirror.benchmark.stability --seed 0 --negatives-weight 5 --last-only
     python -m anomirror.benchmark.stability --seed 0 --latent-dim 64 --last-only
     python -m anomirror.benchmark.stability --seed 0 --normal cifar10 --last-only
-    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --latent-dim 64 --negatives-weight 0.5 \
-        --epoch-steps 50 --crossed
+    python -m anomirror.benchmark.stability --seed 0 --interpolation-weight 0.5 --crossed
 
 Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
 training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need
-trainings of their own. Choices are made on the proxies;
-docs/stability.md says which figures of the tested sets had been seen.
+trainings of their own. Choices are made on the proxies; docs/stability.md says which figures of the tested sets had been seen.
 """
 
 from __future__ import annotations
@@ -260,7 +258,7 @@ def epochs_table(folder: Path) -> str:
 
 
 def departures_table(folder: Path, normal: str) -> str:
-    """After the last epoch: the defaults, each departure undone alone, and the paper."""
+    """After the last epoch: the defaults, each departure undone alone, and some of them together."""
     own, light = own_rule(), {"interpolation_weight": 0.5}
     variants: dict[str, tuple[Rule, dict[str, Any]]] = {
         "defaults": (own, {}),
