@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from anomirror.networks.batch_norm import running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
@@ -84,8 +84,8 @@ class ReferenceAMA:
             {"params": list(self.generator.parameters())},
             {"params": list(self.encoder.parameters()), "betas": (0.5, 0.9)},
         ]
-        self.critic_optimizer = Adam(self.critic.parameters(), self.learning_rate, (0.0, 0.9))
-        self.autoencoder_optimizer = Adam(autoencoder, self.learning_rate, (0.0, 0.9))
+        self.critic_optimizer: Optimizer = Adam(self.critic.parameters(), self.learning_rate, (0.0, 0.9))
+        self.autoencoder_optimizer: Optimizer = Adam(autoencoder, self.learning_rate, (0.0, 0.9))
 
     def d(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """D(x, x_hat), the mean over the batch."""

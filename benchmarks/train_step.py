@@ -23,6 +23,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
@@ -45,9 +46,11 @@ def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) 
     return ama, run
 
 
-def reference_like(ama: AMA) -> ReferenceAMA:
-    """The reference with copies of AMA's networks in the default memory format, and the weights of its terms."""
-    networks = copy.deepcopy(ama.networks_).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+def reference_like(ama: AMA, modules: Mapping[str, nn.Module] | None = None) -> ReferenceAMA:
+    """The reference with the weights of AMA's terms, and ``modules``, or copies of its networks in the default memory format."""
+    networks: Any = modules
+    if modules is None:
+        networks = copy.deepcopy(ama.networks_).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return ReferenceAMA(
         networks["encoder"],
         networks["generator"],
@@ -60,9 +63,9 @@ def reference_like(ama: AMA) -> ReferenceAMA:
     )
 
 
-def draws_like(ama: AMA, batch: int, device: torch.device) -> Callable[[], Draws]:
-    """Draws what AMA's step draws for a minibatch, in the same order."""
-    generator = torch.Generator().manual_seed(0)
+def draws_like(ama: AMA, batch: int, device: torch.device, generator: torch.Generator | None = None) -> Callable[[], Draws]:
+    """Draws what AMA's step draws for a minibatch, in the same order, from ``generator`` or from one seeded with 0."""
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     k, direction = cast(int, ama.interpolation), cast(Literal["inward", "outward"], ama.negatives)
 
     def draw() -> Draws:

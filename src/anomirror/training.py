@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -126,15 +126,20 @@ class Run:
             return dict(self.modules)
         return {name: self.averaged[name].module for name in self.modules}
 
-    def autocast(self) -> Any:
+    def autocast(self) -> AbstractContextManager[object]:
         """The context in which a step runs; no cached casts: weights change within a step."""
-        if use_bf16(self.precision, self.device):
-            return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
-        return nullcontext()
+        return autocast(self.precision, self.device, cached=False)
+
+
+def autocast(precision: Precision, device: torch.device, *, cached: bool) -> AbstractContextManager[object]:
+    """The context that computes in ``precision``; ``cached`` casts a weight once for all, so it must not change inside."""
+    if use_bf16(precision, device):
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=cached)
+    return nullcontext()
 
 
 def use_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether to train in bf16 under autocast."""
+    """Whether to compute in bf16 under autocast."""
     if precision not in ("auto", "float32", "bf16"):
         raise SettingError(f"precision={precision!r}: choose auto, float32 or bf16")
     if precision != "auto":

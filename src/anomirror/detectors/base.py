@@ -8,6 +8,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
@@ -35,7 +36,18 @@ from anomirror.images import (
 )
 from anomirror.scoring import Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
-from anomirror.training import Checkpoints, History, Phase, Run, TrainingData, choose_device, refuse_taken, train
+from anomirror.training import (
+    Checkpoints,
+    History,
+    Phase,
+    Precision,
+    Run,
+    TrainingData,
+    autocast,
+    choose_device,
+    refuse_taken,
+    train,
+)
 
 Calibration = Literal["train", "heldout"]
 Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
@@ -109,6 +121,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _fitted(self) -> dict[str, float]:
         """Everything else fitted, as numbers."""
         return {}
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """What holds while fitted networks compute: no gradients, and what a method adds."""
+        with torch.no_grad():
+            yield
 
     def _validate(self) -> None:
         """Check the parameters: their types, and what all methods share; a method adds its own ranges."""
@@ -284,8 +302,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return max(1, SCORING_BATCH * 32 * 32 // self.image_shape_[1] ** 2)
 
     def _stream(self, images: ImageSet) -> Scores:
-        with torch.no_grad():
-            parts = [self._raw_score(x).double().cpu() for x in self._batches(images)]
+        full = self._scoring_batch()
+        with self._scoring():
+            parts = [self._raw_score(_filled(x, full))[: len(x)].double().cpu() for x in self._batches(images)]
         return torch.cat(parts).numpy()
 
     def _seed(self) -> int:
@@ -333,7 +352,8 @@ class NetworkDetector(Detector):
     max_steps: int | None
     lr_drops: Sequence[float]
     average: float | None
-    precision: Literal["auto", "float32", "bf16"]
+    precision: Precision
+    scoring_precision: Precision
     calibration: Calibration
     heldout: float
     checkpoint_dir: str | os.PathLike[str] | None
@@ -355,6 +375,17 @@ class NetworkDetector(Detector):
 
     def _finish(self, normal: ImageSet) -> None:
         """Called with normal images when the weights in ``networks_`` are final."""
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """As in every detector, in ``scoring_precision``."""
+        with super()._scoring(), autocast(self.scoring_precision, choose_device(self.device), cached=True):
+            yield
+
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Before scoring had a precision of its own it was float32."""
+        return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         """Known anomalies that each minibatch shall hold."""
@@ -479,9 +510,10 @@ class NetworkDetector(Detector):
         """A mean of :meth:`_watched` that means divergence."""
         return math.inf
 
-    @torch.no_grad()
     def _mean_watched(self, images: ImageSet) -> float:
-        return float(torch.cat([self._watched(x) for x in self._batches(self._some(images, self._monitored))]).double().mean())
+        with self._scoring():
+            watched = torch.cat([self._watched(x) for x in self._batches(self._some(images, self._monitored))])
+        return float(watched.double().mean())
 
     def _tensors(self) -> dict[str, Tensor]:
         return state_tensors(**dict(self.networks_.items()))
@@ -516,6 +548,13 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     except ValidationError as error:
         expected = "; or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
         raise SettingError(f"{name}={value!r}: {expected}") from error
+
+
+def _filled(x: Tensor, count: int) -> Tensor:
+    """``count`` images, the last one repeated, on a GPU, where kernels are chosen by shape and each rounds in its own way."""
+    if x.device.type == "cpu" or len(x) == count:
+        return x
+    return torch.cat([x, x[-1:].expand(count - len(x), -1, -1, -1)])
 
 
 def flat(x: Tensor) -> Tensor:

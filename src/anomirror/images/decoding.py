@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,8 @@ from anomirror.images.frame import ImageShape
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
 """File name endings, in lower case, that count as images when a folder is searched."""
+
+_CHECKED_AT_ONCE = 1024
 
 ROUNDING = 1e-5
 """How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
@@ -50,10 +53,10 @@ def find_files(path: Path) -> list[str]:
         raise ImageError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".txt":
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+            with path.open(encoding="utf-8-sig") as lines:
+                listed = [_listed(line, path.parent) for raw in lines if (line := raw.strip()) and not line.startswith("#")]
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
-        listed = [_listed(line, path.parent) for line in lines if line and not line.startswith("#")]
         if not listed:
             raise ImageError(f"{path}: the list names no file")
         return listed
@@ -67,9 +70,9 @@ def _listed(line: str, folder: Path) -> str:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, or the only one of an ``.npz`` file. Nothing is unpickled."""
+    """The array of an ``.npy`` file, mapped: read where it is used; or the only one of an ``.npz`` file. Nothing is unpickled."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded as archive:
@@ -136,7 +139,7 @@ def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
         array = as_array(item)
         if array.ndim not in (2, 3):
             raise InputError(f"an array of shape {array.shape} is not one image")
-        return as_batch(array[None], None)[0]
+        return pixels(as_batch(array[None], None))[0]
     except MemoryError:
         raise
     except Exception as error:  # a dataset is the caller's code
@@ -148,8 +151,8 @@ def odd_item(index: int, reason: str) -> ImageError:
     return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
 
 
-def as_batch(X: Any, channels: int | None) -> Tensor:
-    """An array or tensor as ``(n, c, h, w)`` uint8 or float32 in [0, 1]; the input is never written to."""
+def as_batch(X: Any, channels: int | None) -> np.ndarray:
+    """An array or tensor as ``(n, c, h, w)``, checked; a view of the input, of its type: :func:`pixels` converts."""
     array = as_array(X)
     if array.dtype == object or array.ndim not in (3, 4):
         raise InputError(
@@ -164,7 +167,19 @@ def as_batch(X: Any, channels: int | None) -> Tensor:
         array = np.moveaxis(array, 3, 1)
     if min(array.shape) == 0:
         raise InputError(f"images of shape {array.shape[1:]} hold no pixel")
-    return torch.from_numpy(np.array(_in_range(array), order="C", copy=True))
+    _check_range(array)
+    return array
+
+
+def pixels(array: np.ndarray) -> Tensor:
+    """Some images of a checked array as uint8, or float32 in [0, 1]: a copy."""
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = (array / np.float32(65535)).astype(np.float32)
+    elif np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32).clip(0, 1)
+    return torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.uint8, order="C", copy=True))
 
 
 def as_array(X: Any) -> np.ndarray:
@@ -192,23 +207,22 @@ def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
     return last < first
 
 
-def _in_range(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return (array / np.float32(65535)).astype(np.float32)
+def _check_range(array: np.ndarray) -> None:
+    """Refuses pixels that mean nothing; a piece at a time, so that an array that lies on disk is never in memory whole."""
+    if array.dtype in (np.uint8, np.bool_, np.uint16):
+        return
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise InputError(f"images of {array.dtype}: expected uint8, uint16 or float")
-    low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        raise InputError(f"image {int(np.flatnonzero(~finite)[0])} holds NaN or infinity")
+    low, high = math.inf, -math.inf
+    for start in range(0, len(array), _CHECKED_AT_ONCE):
+        part = array[start : start + _CHECKED_AT_ONCE]
+        lowest, highest = part.min(), part.max()
+        if not (np.isfinite(lowest) and np.isfinite(highest)):
+            finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
+            raise InputError(f"image {start + int(np.flatnonzero(~finite)[0])} holds NaN or infinity")
+        low, high = min(low, lowest), max(high, highest)
     if np.issubdtype(array.dtype, np.integer):
         if low < 0 or high > 255:
             raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
-        return array.astype(np.uint8)
-    if low < -ROUNDING or high > 1 + ROUNDING:
+    elif low < -ROUNDING or high > 1 + ROUNDING:
         raise InputError(f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass uint8")
-    return array.astype(np.float32).clip(0, 1)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from anomirror.errors import ImageError, InputError
-from anomirror.images.decoding import as_array, as_batch, dataset_item, decode, find_files, header, load_array, odd_item
+from anomirror.images.decoding import as_array, as_batch, dataset_item, decode, find_files, header, load_array, odd_item, pixels
 from anomirror.images.frame import SIZES, Frame, ImageShape
 
 MEMORY_LIMIT = 1 << 30
@@ -60,25 +61,68 @@ class _Numbered(Sequence[str]):
         return f"image {self._numbers[index]}"
 
 
+class _Picked(Sequence[str]):
+    """The names of some images of a set, looked up when they are asked for."""
+
+    def __init__(self, names: Sequence[str], indices: np.ndarray) -> None:
+        self._names = names
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._names[int(i)] for i in self._indices[index]]
+        return self._names[int(self._indices[index])]
+
+
 class ArrayImages:
-    """Images in memory; ``frame`` is applied to each batch as it is read."""
+    """An array ``(n, c, h, w)`` that :func:`as_batch` checked, in memory or mapped from a file; batches are copies of its pixels.
+
+    ``frame`` is applied to each batch as it is read.
+    """
 
     in_memory = True
 
-    def __init__(self, tensor: Tensor, frame: Frame, names: Sequence[str] | None = None) -> None:
-        self._tensor = tensor
+    def __init__(self, array: np.ndarray, frame: Frame, names: Sequence[str] | None = None) -> None:
+        self._array = array
         self._frame = frame
-        self.names: Sequence[str] = names if names is not None else _Numbered(len(tensor))
-        self.shape: ImageShape = (int(tensor.shape[1]), frame.size, frame.size)
+        self.names: Sequence[str] = names if names is not None else _Numbered(len(array))
+        self.shape: ImageShape = (int(array.shape[1]), frame.size, frame.size)
 
     def __len__(self) -> int:
-        return len(self._tensor)
+        return len(self._array)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self._frame.put(self._tensor[torch.as_tensor(indices)])
+        return self._frame.put(pixels(self._array[np.asarray(indices, dtype=np.int64)]))
 
     def native_size(self, index: int) -> tuple[int, int]:
-        return int(self._tensor.shape[2]), int(self._tensor.shape[3])
+        return int(self._array.shape[2]), int(self._array.shape[3])
+
+
+class _Sizes:
+    """Height and width of images as they are read; eight bytes each."""
+
+    def __init__(self, sizes: np.ndarray) -> None:
+        self._sizes = sizes
+
+    @classmethod
+    def unknown(cls, count: int) -> _Sizes:
+        return cls(np.zeros((count, 2), dtype=np.int32))
+
+    def __contains__(self, index: int) -> bool:
+        return bool(self._sizes[index, 0])
+
+    def __setitem__(self, index: int, image: Tensor) -> None:
+        self._sizes[index] = image.shape[-2:]
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        height, width = self._sizes[index].tolist()
+        return height, width
+
+    def of(self, indices: Sequence[int]) -> _Sizes:
+        return _Sizes(self._sizes[np.asarray(indices, dtype=np.int64)])
 
 
 class FileImages:
@@ -87,9 +131,9 @@ class FileImages:
     in_memory = False
 
     def __init__(self, paths: Sequence[str], channels: int, frame: Frame) -> None:
-        self.names: Sequence[str] = list(paths)
+        self.names: Sequence[str] = paths
         self._frame = frame
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._sizes = _Sizes.unknown(len(paths))
         self.shape: ImageShape = (channels, frame.size, frame.size)
 
     def __len__(self) -> int:
@@ -98,7 +142,7 @@ class FileImages:
     def read(self, index: int) -> Tensor:
         """One framed image, ``(c, size, size)`` uint8."""
         image = decode(self.names[index], self.shape[0])
-        self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
+        self._sizes[index] = image
         return self._frame.put(image)
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -109,6 +153,10 @@ class FileImages:
             self.read(index)
         return self._sizes[index]
 
+    def part(self, indices: range) -> FileImages:
+        """Some of the files, as a set of their own."""
+        return FileImages(self.names[indices.start : indices.stop : indices.step], self.shape[0], self._frame)
+
     def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
         """Decode every file once: the readable ones as a set, and why the others are not.
 
@@ -117,8 +165,8 @@ class FileImages:
         """
         channels, height, width = self.shape
         keep = len(self) * channels * height * width <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
+        kept = torch.empty((len(self) if keep else 0, *self.shape), dtype=torch.uint8)
         good: list[int] = []
-        pixels: list[Tensor] = []
         bad: Unreadable = {}
 
         def attempt(index: int) -> Tensor | str:
@@ -135,21 +183,21 @@ class FileImages:
                     if isinstance(outcome, str):
                         bad[index] = outcome
                         continue
-                    good.append(index)
                     if keep:
-                        pixels.append(outcome)
-        names, sizes = [self.names[i] for i in good], [self._sizes[i] for i in good]
-        if keep and pixels:
-            return DecodedFiles(torch.stack(pixels), names, sizes), bad
+                        kept[len(good)] = outcome
+                    good.append(index)
+        names, sizes = [self.names[i] for i in good], self._sizes.of(good)
+        if keep and good:
+            return DecodedFiles(kept[: len(good)].numpy(), names, sizes), bad
         readable = FileImages(names, channels, self._frame)
-        readable._sizes = dict(enumerate(sizes))
+        readable._sizes = sizes
         return readable, bad
 
 
 class DecodedFiles(ArrayImages):
     """Files that were decoded and framed once and are kept in memory."""
 
-    def __init__(self, framed: Tensor, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: _Sizes) -> None:
         super().__init__(framed, Frame(int(framed.shape[-1]), resize=False), names)
         self._sizes = sizes
 
@@ -162,14 +210,13 @@ class DatasetImages:
 
     in_memory = False
 
-    def __init__(
-        self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Mapping[int, tuple[int, int]] | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: _Sizes | None = None) -> None:
+        count = len(cast(Any, dataset))
         self._dataset = dataset
-        self._sizes = dict(sizes or {})
+        self._sizes = _Sizes.unknown(count) if sizes is None else sizes
         self._frame = frame
         self.shape: ImageShape = (channels, frame.size, frame.size)
-        self.names: Sequence[str] = _Numbered(len(cast(Any, dataset)))
+        self.names: Sequence[str] = _Numbered(count)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -178,7 +225,7 @@ class DatasetImages:
         image = dataset_item(self._dataset, index)
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
-        self._sizes[index] = (int(image.shape[1]), int(image.shape[2]))
+        self._sizes[index] = image
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -206,8 +253,8 @@ class Subset:
 
     def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
         self._images = images
-        self._indices = [int(i) for i in indices]
-        self.names: Sequence[str] = [images.names[i] for i in self._indices]
+        self._indices = np.asarray(indices, dtype=np.int64)
+        self.names: Sequence[str] = _Picked(images.names, self._indices)
         self.shape = images.shape
         self.in_memory = images.in_memory
 
@@ -215,10 +262,10 @@ class Subset:
         return len(self._indices)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self._images.take([self._indices[int(i)] for i in indices])
+        return self._images.take(self._indices[np.asarray(indices, dtype=np.int64)].tolist())
 
     def native_size(self, index: int) -> tuple[int, int]:
-        return self._images.native_size(self._indices[index])
+        return self._images.native_size(int(self._indices[index]))
 
 
 class Joined:
@@ -300,34 +347,34 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
     array = as_array(X)
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
         raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
-    tensor = as_batch(array, None if shape is None else shape[0])
-    return ArrayImages(tensor, _frame_for(tensor[0], image_size, shape))
+    batch = as_batch(array, None if shape is None else shape[0])
+    return ArrayImages(batch, _frame_for(batch.shape[1:], image_size, shape))
 
 
 def _open_dataset(dataset: Dataset[Any], image_size: int | None, shape: ImageShape | None) -> DatasetImages:
     """Framed by the largest readable item, as a folder is; the first one says how many channels."""
     if shape is not None:
         return DatasetImages(dataset, shape[0], Frame(shape[1], resize=image_size is not None))
-    sizes: dict[int, tuple[int, int]] = {}
+    sizes = _Sizes.unknown(len(cast(Any, dataset)))
     bad: list[tuple[str, str]] = []
-    channels = 0
+    channels = height = width = 0
     for index in range(len(cast(Any, dataset))):
         try:
-            found, height, width = (int(side) for side in dataset_item(dataset, index).shape)
+            image = dataset_item(dataset, index)
         except ImageError as error:
             bad += error.bad
             continue
-        channels = channels or found
-        if found == channels:
-            sizes[index] = (height, width)
-    if not sizes:
+        channels = channels or image.shape[0]
+        if image.shape[0] == channels:
+            sizes[index] = image
+            height, width = max(height, image.shape[1]), max(width, image.shape[2])
+    if not channels:
         raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
-    height, width = (max(sides) for sides in zip(*sizes.values(), strict=True))
     return DatasetImages(dataset, channels, Frame.choose(height, width, image_size), sizes)
 
 
-def _frame_for(first: Tensor, image_size: int | None, shape: ImageShape | None) -> Frame:
-    channels, height, width = (int(side) for side in first.shape)
+def _frame_for(image: tuple[int, ...], image_size: int | None, shape: ImageShape | None) -> Frame:
+    channels, height, width = image
     if shape is None:
         return Frame.choose(height, width, image_size)
     if channels != shape[0]:

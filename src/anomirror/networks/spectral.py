@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +20,8 @@ class _Spectral(nn.Module):
     weight: Tensor
     u: Tensor
     v: Tensor
+    kept: Tensor | None = None
+    """W / sigma(W), while :func:`folded` says that neither changes."""
 
     def start(self) -> None:
         matrix = self.weight.detach().flatten(1)
@@ -34,6 +39,9 @@ class _Spectral(nn.Module):
 
     def normalized(self) -> Tensor:
         """W / sigma(W)."""
+        kept = self.kept  # once: another thread may leave its :func:`folded` meanwhile
+        if kept is not None:
+            return kept
         with torch.autocast(self.weight.device.type, enabled=False):
             if self.training:
                 self.iterate(1)
@@ -77,6 +85,20 @@ def linear(before: int, after: int, *, spectral: bool) -> nn.Linear:
 def kernel(layer: nn.Conv2d) -> Tensor:
     """The weight that ``layer`` convolves with, normalised if it is a normalised layer."""
     return layer.normalized() if isinstance(layer, SpectralConv2d) else layer.weight
+
+
+@contextmanager
+def folded(module: nn.Module) -> Iterator[None]:
+    """Inside, every normalised layer in eval mode keeps the W / sigma(W) that it had at the beginning."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _Spectral) and not layer.training]
+    before = [layer.kept for layer in layers]
+    try:
+        for layer in layers:
+            layer.kept = layer.normalized().detach()
+        yield
+    finally:
+        for layer, kept in zip(layers, before, strict=True):
+            layer.kept = kept
 
 
 def settle(module: nn.Module, times: int = 30) -> None:

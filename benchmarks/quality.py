@@ -1,0 +1,109 @@
+"""Does speed cost quality? Preset `cpu` trained by AMA's step and by the paper's loop, scored in float32 and as shipped.
+
+    python -m benchmarks.quality fast --seed 0
+    python -m benchmarks.quality reference --seed 0
+
+Everything but the step and its precision is the same: images, order, schedule, averaged weights, recomputed statistics. The
+reference draws anew for every update, as its loop does, so the two are no pair: compare them as seeds are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from anomirror import AMA, Detector, load
+from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
+from anomirror.benchmark.runner import command, versions
+from anomirror.metrics import auroc
+from anomirror.scoring import both_sides
+from anomirror.storage import replacing
+from anomirror.training import Batch, Run
+from benchmarks.train_step import draws_like, reference_like
+
+NORMAL, ANOMALIES = "fashion-mnist", ["mnist", "omniglot"]
+
+
+class Way(StrEnum):
+    """How the networks are trained."""
+
+    FAST = "fast"
+    REFERENCE = "reference"
+
+
+class TrainedByReference(AMA):
+    """AMA whose minibatches are the literal loop, in float32 and the default memory format."""
+
+    def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+        networks, make_optimizers = super()._build_seeded(seed, device)
+        return networks.to(memory_format=torch.contiguous_format), make_optimizers  # type: ignore[call-overload]
+
+    def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        reference = reference_like(self, run.modules)
+        reference.critic_optimizer, reference.autoencoder_optimizer = run.optimizers["critic"], run.optimizers["autoencoder"]
+        if run.progress < self.negatives_start:
+            reference.negatives_weight = 0.0
+        reference.step(batch.normal.contiguous(), draws_like(self, len(batch.normal), run.device, run.generator))
+        return {}
+
+
+def trained(way: Way, split: OutOfDistribution, seed: int, **more: Any) -> tuple[AMA, float]:
+    """AMA with its own step again, and the seconds that its fit took."""
+    settings = more | {"random_state": seed, "scoring_precision": "float32"}
+    ama = AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
+    started = time.perf_counter()
+    ama.fit(split.train)
+    seconds = time.perf_counter() - started
+    with TemporaryDirectory() as folder:
+        ama.save(f"{folder}/model")
+        fresh = load(f"{folder}/model")
+    assert isinstance(fresh, AMA)
+    return fresh, seconds
+
+
+def measured(detector: Detector, split: OutOfDistribution) -> dict[str, float]:
+    """AUROC on the samples of the protocol, one- and two-sided, calibrated on training images."""
+    calibration = detector.raw_scores(split.train[:5000])
+    normal = detector.raw_scores(split.normal)
+    found = {}
+    for name, images in split.anomalies.items():
+        raw = detector.raw_scores(images[split.sampled[name]])
+        for side, scorer in both_sides(detector.scorer_).items():
+            scorer.fit(calibration)
+            found[f"{name} {side}"] = auroc(scorer.normality(normal), scorer.normality(raw))
+    return found
+
+
+def main(
+    way: Annotated[Way, typer.Argument()],
+    seed: Annotated[int, typer.Option()] = 0,
+    out: Annotated[Path, typer.Option()] = Path("results/quality"),
+    data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
+) -> None:
+    """Train and score once; a file that exists already is not computed again."""
+    file = out / f"{way}-seed{seed}.json"
+    if file.is_file():
+        return
+    split = out_of_distribution(NORMAL, ANOMALIES, seed=seed, data_dir=data_dir)
+    ama, seconds = trained(way, split, seed)
+    cell: dict[str, Any] = {"training": way, "seed": seed, "split": split.split, "fit_seconds": seconds}
+    cell |= {"parameters": ama.stored_parameters(), "auroc": {}}
+    for precision in ("float32", "auto"):
+        cell["auroc"][precision] = measured(ama.set_params(scoring_precision=precision), split)
+    cell |= {"threads": torch.get_num_threads(), "versions": versions(), "command": command("benchmarks.quality")}
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
