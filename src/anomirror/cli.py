@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -87,6 +88,7 @@ def fit(
     """Fit a detector on normal images and write it as a model folder."""
     from anomirror.detectors import make_detector
     from anomirror.images import Joined, open_images
+    from anomirror.processes import rank
     from anomirror.storage import read_card
 
     out = out.resolve() if out.name in ("", "..") else out
@@ -129,6 +131,8 @@ def fit(
     except DivergenceError as error:
         kept = f"; the last good checkpoint is in {partial}" if partial.exists() else ""
         raise DivergenceError(f"{error}{kept}", error.epoch) from error
+    if rank() > 0:
+        return
     detector.save(out, overwrite=overwrite)
     shutil.rmtree(partial, ignore_errors=True)
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
@@ -149,27 +153,20 @@ def score(
     A picture that cannot be read is a row with its error.
     """
     from anomirror.detectors import AMA, load
-    from anomirror.images import check_files, open_images
-    from anomirror.storage import replacing
+    from anomirror.images import open_images
 
     detector = load(model, device=device)
     if maps is not None:
         if not isinstance(detector, AMA):
             raise SettingError(f"{detector.method} has no maps; only ama explains its scores")
         maps.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before anything is scored
-    opened = open_images(_resolve(data, "test", data_dir), image_size=detector.image_size, shape=detector.image_shape_)
-    images, bad = check_files(opened)
-    rows = _score_rows(detector, images) if len(images) else iter(())
-    if out is None:
-        _write_rows(sys.stdout, opened, rows, bad)
-    else:
-        with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=_ODD_NAMES) as stream:
-            _write_rows(stream, opened, rows, bad)
+    images = open_images(_resolve(data, "test", data_dir), image_size=detector.image_size, shape=detector.image_shape_)
+    with _written(out) as stream:
+        unreadable = _write_rows(stream, detector, images)
     if maps is not None and isinstance(detector, AMA):
-        readable = [index + 1 for index in range(len(opened)) if index not in bad]
-        _write_maps(detector, images, readable, maps)
-    if bad:
-        _say(f"{len(bad)} of {len(opened)} images could not be read; see the column error")
+        _write_maps(detector, images, maps)
+    if unreadable:
+        _say(f"{unreadable} of {len(images)} images could not be read; see the column error")
 
 
 @app.command(epilog=_example("anomirror evaluate model --normal good/ --anomalies defects/ --json"))
@@ -276,43 +273,77 @@ def _none(value: Any) -> Any:
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
-def _score_rows(detector: Detector, images: ImageSet) -> Iterator[tuple[float, float, float]]:
-    from anomirror.images import Subset, in_batches
+@contextmanager
+def _written(out: Path | None) -> Iterator[IO[str]]:
+    """A text file that appears when it is complete, or standard output."""
+    from anomirror.storage import replacing
 
-    for chunk in in_batches(len(images), 1024):
-        raw = detector.raw_scores(Subset(images, chunk))
-        normality = detector.normality(raw)
-        yield from zip(raw.tolist(), normality.tolist(), (normality - detector.offset_).tolist(), strict=True)
+    if out is None:
+        yield sys.stdout
+        return
+    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=_ODD_NAMES) as stream:
+        yield stream
 
 
-def _write_rows(stream: Any, images: ImageSet, scores: Iterator[tuple[float, float, float]], bad: Mapping[int, str]) -> None:
+def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Mapping[int, str]]]:
+    """The images, ``count`` at a time: their indices, the readable ones as a set, and why others (counted within) are not.
+
+    Each file is decoded once, and what is decoded is let go with its piece.
+    """
+    from anomirror.images import FileImages, Subset, check_files, in_batches
+
+    for indices in in_batches(len(images), count):
+        piece = images.part(indices) if isinstance(images, FileImages) else Subset(images, indices)
+        yield indices, *check_files(piece)
+
+
+def _write_rows(stream: IO[str], detector: Detector, images: ImageSet) -> int:
+    """The CSV of ``score``; returns how many images cannot be read."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["path", "raw_score", "score", "decision", "is_anomaly", "error"])
-    for index, name in enumerate(images.names):
-        if index in bad:
-            writer.writerow([name, "", "", "", "", bad[index]])
-            continue
-        raw, normality, decision = next(scores)
-        writer.writerow([name, f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(not decision >= 0), ""])
+    unreadable = 0
+    for indices, readable, bad in _pieces(images, 1024):
+        scores = iter(_scores(detector, readable))
+        for within, index in enumerate(indices):
+            if within in bad:
+                writer.writerow([images.names[index], "", "", "", "", bad[within]])
+                continue
+            raw, normality, decision = next(scores)
+            writer.writerow(
+                [images.names[index], f"{raw:.9g}", f"{normality:.9g}", f"{decision:.9g}", int(not decision >= 0), ""]
+            )
+        unreadable += len(bad)
+    return unreadable
 
 
-def _write_maps(detector: AMA, images: ImageSet, rows: Sequence[int], folder: Path) -> None:
-    """One grey PNG for each image, in its own size, named by its row in the CSV (from 1) and its file.
+def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, float]]:
+    """Raw score, normality and decision of each image."""
+    if not len(images):
+        return []
+    raw = detector.raw_scores(images)
+    normality = detector.normality(raw)
+    return list(zip(raw.tolist(), normality.tolist(), (normality - detector.offset_).tolist(), strict=True))
+
+
+def _write_maps(detector: AMA, images: ImageSet, folder: Path) -> None:
+    """One grey PNG for each readable image, in its own size, named by its row in the CSV (from 1) and its file.
 
     Black is normal, white a residual of twice the normal limit or more.
     """
     import torch
 
-    from anomirror.images import Subset, in_batches
     from anomirror.storage import replacing
 
-    digits = len(str(max(rows, default=0)))
-    for chunk in in_batches(len(images), 256):
-        maps = torch.from_numpy(detector.explain(Subset(images, chunk)))
-        for index, framed in zip(chunk, maps, strict=True):
-            own = detector.frame_.take_out(framed, *images.native_size(index)).clamp(0, 1)
+    digits = len(str(len(images)))
+    for indices, readable, bad in _pieces(images, 256):
+        if not len(readable):
+            continue
+        maps = torch.from_numpy(detector.explain(readable))
+        rows = [index for within, index in enumerate(indices) if within not in bad]
+        for within, (index, framed) in enumerate(zip(rows, maps, strict=True)):
+            own = detector.frame_.take_out(framed, *readable.native_size(within)).clamp(0, 1)
             stem = Path(images.names[index]).stem.encode("utf-8", _ODD_NAMES)[:100].decode("utf-8", "ignore").replace(" ", "-")
-            with replacing(folder / f"{rows[index]:0{digits}d}-{stem}.png") as temporary:
+            with replacing(folder / f"{index + 1:0{digits}d}-{stem}.png") as temporary:
                 Image.fromarray((own.numpy() * 255).round().astype(np.uint8)).save(temporary)
 
 

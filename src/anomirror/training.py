@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
+from anomirror.processes import Group, local_rank
 from anomirror.storage import read_checkpoint, write_checkpoint
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -90,6 +91,8 @@ class Run:
     lr_drops : shares of the run after which every learning rate is divided by 10.
     average : decay per step of the exponential average of all weights that replaces them at the end; None keeps the last.
     precision : "auto" is bf16 where the device computes it natively.
+    group : the processes that train together, each on an equal share of every minibatch. ``batch_size`` counts all of them;
+        ``generator`` must begin equally in all, and within an epoch is another one in each.
     """
 
     modules: Mapping[str, nn.Module]
@@ -102,6 +105,7 @@ class Run:
     lr_drops: Sequence[float] = ()
     average: float | None = None
     precision: Precision = "auto"
+    group: Group = field(default_factory=Group)
     phase: str = ""
     epoch: int = 0
     step: int = 0
@@ -114,10 +118,11 @@ class Run:
         return self.step / self.total_steps
 
     def update(self, optimizer: str, loss: Tensor) -> None:
-        """One step of the named optimiser down ``loss``."""
+        """One step of the named optimiser down ``loss``, the mean over all processes."""
         chosen = self.optimizers[optimizer]
         chosen.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average(p.grad for group in chosen.param_groups for p in group["params"] if p.grad is not None)
         chosen.step()
 
     def scoring_modules(self) -> dict[str, nn.Module]:
@@ -150,9 +155,9 @@ def use_bf16(precision: Precision, device: torch.device) -> bool:
 
 
 def choose_device(device: str | None) -> torch.device:
-    """``device`` by name; None is the GPU if there is one, else the CPU."""
+    """``device`` by name; None is the GPU if there is one (each process its own, if several train together), else the CPU."""
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen)
@@ -193,8 +198,9 @@ def train(
     ------
     DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good checkpoint is kept.
     CheckpointError : the checkpoint belongs to another run.
+    SettingError : several processes cannot share the minibatches equally.
     """
-    batch_size = min(run.batch_size, len(data.normal))
+    batch_size = _shared_batch_size(run, len(data.normal))
     per_epoch = run.epoch_steps or max(1, len(data.normal) // batch_size)
     planned = per_epoch * sum(phase.epochs for phase in phases)
     run.total_steps = max(1, planned if run.max_steps is None else min(planned, run.max_steps))
@@ -224,7 +230,7 @@ def train(
                     refuse_taken(observed, row | {"step": 0, "seconds": 0})
                     row |= observed
                 history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
-                if checkpoints is not None:
+                if checkpoints is not None and run.group.rank == 0:
                     write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
             first += phase.epochs
     for name, averaged in run.averaged.items():
@@ -240,7 +246,9 @@ def _one_epoch(
     counts: Counter[str] = Counter()
     for module in run.modules.values():
         module.train()
-    for batch in _epoch_batches(data, run, batch_size, steps):
+    order, shared = _order(data, run, batch_size, steps), run.generator
+    run.generator = _own_generator(run)
+    for batch in _epoch_batches(data, run, order):
         for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * learning_rate_factor(run.progress, run.lr_drops)
@@ -253,7 +261,10 @@ def _one_epoch(
             averaged.update_parameters(run.modules[name])
         run.step += 1
         bar.advance()
-    means = {name: float(total) / counts[name] for name, total in sums.items()}
+    run.generator = shared
+    for keeper in (*run.modules.values(), *run.averaged.values()):
+        run.group.average(keeper.buffers())  # batch-norm statistics: each process has seen other images
+    means = run.group.average_values({name: float(total) / counts[name] for name, total in sums.items()}, run.device)
     lost = [name for name, value in means.items() if not math.isfinite(value)]
     if lost or not _finite(run.modules.values()):
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
@@ -276,19 +287,44 @@ def _finite(modules: Iterable[nn.Module]) -> bool:
     return all(bool(torch.isfinite(p).all()) for module in modules for p in module.parameters())
 
 
-def _epoch_batches(data: TrainingData, run: Run, batch_size: int, steps: int) -> Iterator[Batch]:
+def _shared_batch_size(run: Run, images: int) -> int:
+    """Images in a minibatch of all processes together."""
+    batch_size, size = min(run.batch_size, images), run.group.size
+    if size > 1 and (run.batch_size % size or batch_size < 2 * size):
+        raise SettingError(
+            f"batch_size={run.batch_size!r}: {size} processes need equal shares of at least 2 of {images} images; "
+            f"choose a multiple of {size}"
+        )
+    return batch_size - batch_size % size
+
+
+def _own_generator(run: Run) -> torch.Generator:
+    """What the steps of an epoch draw from: the run's generator, or, with several processes, another one for each."""
+    if run.group.size == 1:
+        return run.generator
+    seed = int(torch.randint(2**62, (), generator=run.generator))
+    return torch.Generator().manual_seed(seed + run.group.rank)
+
+
+def _order(data: TrainingData, run: Run, batch_size: int, steps: int) -> list[list[int]]:
     """``steps`` minibatches of shuffled normals: a new permutation whenever one is used up, incomplete batches dropped."""
     whole = len(data.normal) // batch_size
     order: list[list[int]] = []
     while len(order) < steps:
         shuffled = torch.randperm(len(data.normal), generator=run.generator)[: whole * batch_size]
         order += shuffled.view(whole, batch_size).tolist()
-    batches = iterate(data.normal, order[:steps], data.workers)
+    return order[:steps]
+
+
+def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
+    """The minibatches of an epoch, or this process's share of them, with known anomalies."""
+    batches = iterate(data.normal, [run.group.share(indices) for indices in order], data.workers)
+    anomalies_per_batch = math.ceil(data.anomalies_per_batch / run.group.size)
     for normal in batches:
         images = to_network(normal.to(run.device))
         known = torch.zeros(len(images), dtype=torch.bool, device=run.device)
-        if data.anomalies is not None and data.anomalies_per_batch:
-            drawn = torch.randint(len(data.anomalies), (data.anomalies_per_batch,), generator=run.generator)
+        if data.anomalies is not None and anomalies_per_batch:
+            drawn = torch.randint(len(data.anomalies), (anomalies_per_batch,), generator=run.generator)
             extra = to_network(data.anomalies.take(drawn.tolist()).to(run.device))
             images = torch.cat([images, extra])
             known = torch.cat([known, torch.ones(len(extra), dtype=torch.bool, device=run.device)])

@@ -220,7 +220,7 @@ class AMA(NetworkDetector):
         with self._scoring():
             residual = torch.cat([self._residual(x).cpu() for x in self._batches(images)])
         maps = (residual / self.residual_scale_ - 1.0).clamp_min(0.0)
-        if isinstance(images, ArrayImages):
+        if isinstance(images, ArrayImages) and images.one_size:
             maps = self.frame_.take_out(maps, *images.native_size(0))
         return maps.numpy()
 

@@ -34,6 +34,7 @@ from anomirror.images import (
     open_images,
     to_network,
 )
+from anomirror.processes import Group, together
 from anomirror.scoring import Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
 from anomirror.training import (
@@ -413,6 +414,9 @@ class NetworkDetector(Detector):
         device = choose_device(self.device)
         seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
+        group = together(device)
+        if group.size > 1 and self.random_state is None:
+            raise SettingError("several processes need a random_state: each would draw a seed of its own")
         kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
         if self.calibration == "heldout" and heldout is not None and len(heldout) < 20:
             raise ImageError(
@@ -421,6 +425,7 @@ class NetworkDetector(Detector):
             )
         networks, make_optimizers = self._build_seeded(seed, device)
         self.networks_ = networks
+        data = TrainingData(kept, anomalies, self._anomalies_per_batch(min(self.batch_size, len(kept))), self.workers)
         run = Run(
             modules=dict(networks.items()),
             optimizers=make_optimizers(),
@@ -432,15 +437,15 @@ class NetworkDetector(Detector):
             lr_drops=tuple(self.lr_drops),
             average=self.average,
             precision=self.precision,
+            group=group,
         )
-        data = TrainingData(kept, anomalies, self._anomalies_per_batch(min(self.batch_size, len(kept))), self.workers)
         self.history_ = train(
             self._phases(),
             data,
             run,
-            checkpoints=self._checkpoints(anomalies),
+            checkpoints=self._checkpoints(anomalies, group),
             on_epoch=lambda run: self._observe(run, kept, heldout),
-            verbose=self.verbose,
+            verbose=self.verbose and group.rank == 0,
         )
         networks.eval()
         self._finish(self._some(kept, 4096))
@@ -455,7 +460,7 @@ class NetworkDetector(Detector):
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers
 
-    def _checkpoints(self, anomalies: ImageSet | None) -> Checkpoints | None:
+    def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
         if self.checkpoint_dir is None:
             return None
         if self.random_state is None:
@@ -466,6 +471,8 @@ class NetworkDetector(Detector):
             "data": self.data_fingerprint_,
             "known anomalies": None if anomalies is None else fingerprint(anomalies, self.workers),
         }
+        if group.size > 1:  # each draws for itself, so another number of them would be another run
+            identity["processes"] = group.size
         return Checkpoints(Path(self.checkpoint_dir), identity)
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:

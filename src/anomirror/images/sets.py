@@ -84,6 +84,8 @@ class ArrayImages:
     """
 
     in_memory = True
+    one_size = True
+    """Whether all images had one height and width before they were framed."""
 
     def __init__(self, array: np.ndarray, frame: Frame, names: Sequence[str] | None = None) -> None:
         self._array = array
@@ -196,6 +198,8 @@ class FileImages:
 
 class DecodedFiles(ArrayImages):
     """Files that were decoded and framed once and are kept in memory."""
+
+    one_size = False
 
     def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: _Sizes) -> None:
         super().__init__(framed, Frame(int(framed.shape[-1]), resize=False), names)

@@ -1,0 +1,86 @@
+"""Several processes that train one model, on one machine or more: started by ``torchrun``, each with its share of a minibatch.
+
+    torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --out model
+
+Every process holds the whole model and sees the same images in the same order; gradients are means over the processes, so all
+of them take the same steps. gloo carries the gradients between CPUs, nccl between GPUs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run: how many, and which of them this one is; by default it is alone."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, indices: Sequence[int]) -> Sequence[int]:
+        """This process's part of a minibatch; parts are equal if ``size`` divides it."""
+        return indices[self.rank :: self.size]
+
+    @torch.no_grad()
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Each float tensor becomes its mean over the processes, in place, all of them in one message."""
+        some = [tensor for tensor in tensors if tensor.is_floating_point()]
+        if self.size == 1 or not some:
+            return
+        message = torch.cat([tensor.flatten() for tensor in some])
+        self._sum(message)
+        message /= self.size
+        for tensor, mean in zip(some, torch.split(message, [tensor.numel() for tensor in some]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def average_values(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """Each number as its mean over the processes, which must all bring the same names."""
+        if self.size == 1:
+            return dict(values)
+        means = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
+        self.average([means])
+        return dict(zip(values, means.tolist(), strict=True))
+
+    def _sum(self, tensor: Tensor) -> None:
+        distributed.all_reduce(tensor)
+
+
+def launched() -> bool:
+    """Whether ``torchrun`` started this process."""
+    return distributed.is_available() and distributed.is_torchelastic_launched()
+
+
+def rank() -> int:
+    """This process's number in the run that ``torchrun`` started, 0 if it is alone: number 0 writes and speaks for all."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def local_rank() -> int:
+    """This process's number on its machine: the GPU that is its own."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if launched() else 0
+
+
+def together(device: torch.device) -> Group:
+    """The group that trains: the caller's process group if there is one, the processes of ``torchrun``, or this one alone.
+
+    The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process ends.
+    """
+    if launched() and not distributed.is_initialized():
+        on_gpu = device.type == "cuda"
+        distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+        atexit.register(_dissolve)
+    if distributed.is_available() and distributed.is_initialized():
+        return Group(distributed.get_rank(), distributed.get_world_size())
+    return Group()
+
+
+def _dissolve() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
