@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling > results/speed/scaling.json
 
-Three ways in turn: one process with one thread, two processes with one thread each (torchrun, gloo), one process with two threads.
+In turn: one process with one thread, two processes with one thread each (torchrun, gloo), one process with two threads.
 """
 
 from __future__ import annotations

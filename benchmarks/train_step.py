@@ -1,7 +1,7 @@
 """A training step and the scoring of AMA as ratios to the literal transcription of the paper, all timed in turn in one run.
 
-    python -m benchmarks.train_step --batch 16 --steps 2 --repeats 5
-    python -m benchmarks.train_step --json > results/speed/paper-cifar10.json
+    python benchmarks/train_step.py --batch 16 --steps 2 --repeats 5
+    python -m benchmarks.train_step --json > results/speed/steps-paper-cifar10.json
 
 Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the reference;
 ours in float32 (what less work and the memory format win); ours in the precision that the device computes natively (what
@@ -14,9 +14,11 @@ from __future__ import annotations
 import copy
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -25,9 +27,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+if not __package__:  # started as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
-from anomirror.training import Batch, Run, choose_device, use_bf16
+from anomirror.scoring import GaussianDensity, Scores
+from anomirror.training import Batch, Precision, Run, choose_device, use_bf16
 from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
 
 CHANNELS = 3
@@ -139,21 +145,41 @@ def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, 
 
 
 def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
-    """R of the paper, Eq. (5), of the same images in both ways."""
+    """R, Eq. (5), and A, Eq. (6), of the same images in every way; and the preset's own raw score, if that is the relative R."""
     count = batch * SCORED
     x = (torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
     ama, _ = prepared(settings, "float32", device)
     reference = reference_like(ama)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
+    ama.blank_, ama.sensitivity_floor_ = torch.zeros(CHANNELS, 1, 1), 1e-3
+    density = GaussianDensity().fit(reference.raw_scores(x).double().cpu().numpy())
 
-    @torch.no_grad()
-    def plain() -> torch.Tensor:
-        return ama._r_score(x, ama._features(x, x))
+    def a_score(raw: torch.Tensor) -> Scores:
+        return density.normality(raw.double().cpu().numpy())
 
-    seconds = in_turn({"reference": lambda: reference.raw_scores(x), "float32": plain}, repeats, device)
+    def plain(precision: Precision) -> Scores:
+        ama.scoring_precision = precision
+        with ama._scoring():
+            return a_score(ama._r_score(x, ama._features(x, x)))
+
+    def own() -> Scores:
+        ama.scoring_precision = "auto"
+        with ama._scoring():
+            return a_score(ama._raw_score(x))
+
+    ways: dict[str, Callable[[], Any]] = {
+        "reference": lambda: a_score(reference.raw_scores(x)),
+        "float32": partial(plain, "float32"),
+        "as shipped": partial(plain, "auto"),
+    }
+    ways |= {"relative": own} if ama.relative else {}
+    seconds = in_turn(ways, repeats, device)
     return {
-        "score_ratio": ratio(seconds, "reference", "float32"),
+        "score_ratio": ratio(seconds, "reference", "as shipped"),
+        "score_share_less_work": ratio(seconds, "reference", "float32"),
+        "score_share_arithmetic": ratio(seconds, "float32", "as shipped"),
+        "score_ratio_relative": ratio(seconds, "reference", "relative") if ama.relative else None,
         "score_images_per_second": {name: count / statistics.median(s) for name, s in seconds.items()},
         "score_seconds": seconds,
     }
@@ -186,7 +212,7 @@ def main(
         return
     table = Table("what", "ratio to the reference", "images/s")
     table.add_row("training step", f"{result['train_ratio']:.2f}", f"{result['train_images_per_second']['as shipped']:.1f}")
-    table.add_row("scoring, float32", f"{result['score_ratio']:.2f}", f"{result['score_images_per_second']['float32']:.1f}")
+    table.add_row("scoring", f"{result['score_ratio']:.2f}", f"{result['score_images_per_second']['as shipped']:.1f}")
     Console().print(table)
 
 

@@ -12,14 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from anomirror import load
+from anomirror import AMA, cli, load
 from anomirror.data.sample import Sample
+from anomirror.images import open_images
 from tests.tiny import TINY
 
 SETTINGS = [word for key, value in TINY["ama"].items() for word in ("--set", f"{key}={value}")]
@@ -316,3 +319,48 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
         faults.append(int(done.stdout))
     kept, given_back = faults
     assert kept * 10 < given_back
+
+
+def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, tmp_path: Path, sample: Sample) -> None:
+    """Pieces of two in place of a thousand: bad files at the end of one, at the beginning of one, and all of one."""
+    for index in range(8):
+        size = 20 + index  # a map comes in the size of its own picture
+        Image.fromarray(sample.normal[index]).resize((size, size)).save(tmp_path / f"{index}.png")
+    for index in (1, 4, 5):
+        (tmp_path / f"{index}.png").write_bytes(b"broken")
+    model = cast(AMA, load(place / "model", device="cpu"))
+    images = open_images(tmp_path, shape=model.image_shape_)
+    pieces = list(cli._pieces(images, 2))
+    assert [list(indices) for indices, _, _ in pieces] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [sorted(bad) for _, _, bad in pieces] == [[1], [], [0, 1], []]
+    assert [len(readable) for _, readable, _ in pieces] == [1, 2, 0, 2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_pieces", lambda images, _, real=cli._pieces: real(images, 2))
+        stream = io.StringIO()
+        assert cli._write_rows(stream, model, images) == 3
+        (tmp_path / "maps").mkdir()
+        cli._write_maps(model, images, tmp_path / "maps")
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    good = [index for index in range(8) if index not in (1, 4, 5)]
+    assert [index for index, row in enumerate(rows) if not row["error"]] == good
+    alone = [model.raw_scores([tmp_path / f"{index}.png"])[0] for index in good]
+    np.testing.assert_allclose([float(rows[index]["raw_score"]) for index in good], alone, rtol=1e-4)
+    maps = sorted((tmp_path / "maps").iterdir())
+    assert [m.name for m in maps] == [f"{index + 1}-{index}.png" for index in good]
+    assert [Image.open(m).size[0] for m in maps] == [20 + index for index in good]
+
+
+def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place: Path, tmp_path: Path) -> None:
+    """What Python and numpy allocate; benchmarks/memory.py measures the whole process on a million."""
+    model = load(place / "model", device="cpu")
+    model._raw_score = lambda x: x.mean((1, 2, 3))  # type: ignore[method-assign]
+    highest = []
+    for count in (2_500, 7_500):
+        listed = tmp_path / f"{count}.txt"
+        listed.write_text("".join(f"{place}/good/{index % 64:02d}.png\n" for index in range(count)))
+        tracemalloc.start()
+        with (tmp_path / "scores.csv").open("w") as stream:
+            cli._write_rows(stream, model, open_images(listed, shape=model.image_shape_))
+        highest.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (highest[1] - highest[0]) / 5_000 <= 200

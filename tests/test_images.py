@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError, SettingError
 from anomirror.images import (
+    ArrayImages,
     FileImages,
     Frame,
     Joined,
@@ -21,6 +24,7 @@ from anomirror.images import (
     decode,
     find_files,
     fingerprint,
+    in_batches,
     iterate,
     open_images,
     to_network,
@@ -423,3 +427,39 @@ def test_float_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ImageError, match="save them with 8 or 16 bits"):
         decode(str(tmp_path / "a.tif"))
+
+
+def test_an_array_is_not_copied_and_its_batches_are() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    images = cast(ArrayImages, open_images(array))
+    assert np.shares_memory(images._array, array)
+    batch = images.take([3])
+    batch.zero_()
+    assert array[3].any()
+
+
+def test_a_file_larger_than_memory_is_checked_and_read_in_pieces(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((6000, 28, 28), dtype=np.float32)
+    np.save(tmp_path / "a.npy", array)
+    size = (tmp_path / "a.npy").stat().st_size
+    tracemalloc.start()
+    images = open_images(tmp_path / "a.npy")
+    for batch in in_batches(len(images), 256):
+        images.take(batch)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < size / 3
+    array[5000, 3, 3] = np.nan
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(InputError, match="image 5000 holds NaN"):
+        open_images(tmp_path / "a.npy")
+    array[5000, 3, 3] = 7
+    with pytest.raises(InputError, match="to 7: expected 0 to 1"):
+        open_images(array)
+
+
+def test_part_of_a_folder_is_its_own_set(folder: Path) -> None:
+    files = cast(FileImages, open_images(folder))
+    part = files.part(range(1, 3))
+    assert list(part.names) == list(files.names)[1:3]
+    assert torch.equal(part.take([0]), files.take([1]))

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from anomirror import Detector, load
+from anomirror.detectors.base import _filled
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
@@ -244,3 +245,10 @@ def test_labels_stay_with_their_images_when_some_of_two_joined_sets_cannot_be_re
     labels = np.r_[np.ones(40, int), -np.ones(40, int)]
     detector = tiny(method, skip_bad=True, **({"heldout": 0.0} if method == "ama" else {})).fit(joined, labels)
     assert (detector.skipped_, detector.trained_on_) == (1, 40)
+
+
+def test_a_last_batch_is_filled_up_on_a_gpu_alone() -> None:
+    x = torch.rand(3, 1, 4, 4)
+    assert _filled(x, 8) is x
+    assert _filled(x.to("meta"), 8).shape == (8, 1, 4, 4)
+    assert _filled(x.to("meta"), 3).shape == (3, 1, 4, 4)

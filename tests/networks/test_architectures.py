@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import cast
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
-from anomirror.networks.spectral import SpectralConv2d, conv2d, settle
+from anomirror.networks.spectral import SpectralConv2d, SpectralLinear, conv2d, folded, settle
 
 
 def count(network: nn.Module) -> int:
@@ -121,3 +122,22 @@ def test_recomputed_statistics_are_those_of_the_data() -> None:
     assert torch.allclose(norm.running_mean, x.mean((0, 2, 3)), atol=1e-4)
     assert not chain.training
     assert not norm.training
+
+
+def test_folded_norms_are_computed_once_give_the_same_values_and_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    critic = Critic(2, 32, 8).eval()
+    x = torch.rand(3, 2, 32, 32)
+    layers = [layer for layer in critic.modules() if isinstance(layer, (SpectralConv2d, SpectralLinear))]
+    with torch.no_grad():
+        expected = critic(x)
+        with folded(critic):
+            assert torch.equal(critic(x), expected)
+            with folded(critic):  # another one within, as a monitor that scores would open
+                pass
+            layers[0].weight.mul_(3.0)  # kept while the block says that nothing changes
+            assert torch.equal(critic(x), expected)
+        cast(Tensor, layers[0].bias).add_(1.0)
+        assert not torch.equal(critic(x), expected)
+    assert all(layer.kept is None for layer in layers)
+    with folded(critic.train()):  # in training each forward iterates, and nothing is kept
+        assert all(layer.kept is None for layer in layers)

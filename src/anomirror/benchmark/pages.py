@@ -39,17 +39,21 @@ _SPEED = {
     "training step, float32, against the reference: less work, memory format": "train_share_less_work",
     "training step, bf16 against float32": "train_share_arithmetic",
     "training step, joined convolutions against blocks as the paper writes them": "train_share_fewer_products",
-    "scoring R, float32, against the reference": "score_ratio",
+    "scoring R and A, as shipped, against the reference": "score_ratio",
+    "scoring R and A, float32, against the reference: less work, memory format": "score_share_less_work",
+    "scoring R and A, bf16 against float32": "score_share_arithmetic",
+    "scoring the relative R, as shipped, against the reference's R": "score_ratio_relative",
 }
 
 
 def speed_table(folder: Path) -> str:
     """What ``benchmarks/train_step.py --json`` wrote, one row for each file and quantity."""
     rows = []
-    for file in sorted(folder.glob("*.json")):
+    for file in sorted(folder.glob("steps-*.json")):
         run = json.loads(file.read_text(encoding="utf-8"))
         setting = f"{run['preset']} on {run['device']}, {run['threads']} threads, batch {run['batch']}"
-        rows += [[setting, what, f"{run[key]:.2f}"] for what, key in _SPEED.items() if run["bf16"] or "bf16" not in what]
+        told = {what: run[key] for what, key in _SPEED.items() if run["bf16"] or "bf16" not in what}
+        rows += [[setting, what, f"{ratio:.2f}"] for what, ratio in told.items() if ratio is not None]
     return markdown(["preset, device", "what", "ratio"], rows)
 
 

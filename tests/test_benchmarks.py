@@ -1,0 +1,72 @@
+"""The benchmarks of speed run, say what they measured, and measure what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomirror import AMA
+from anomirror.benchmark.protocols import OutOfDistribution
+from anomirror.data.sample import Sample
+from anomirror.networks.residual import CriticBlock, UpBlock
+from benchmarks.memory import anonymous
+from benchmarks.quality import Way, measured, trained
+from benchmarks.train_step import ratio
+from tests.tiny import TINY
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_step_benchmark_is_a_command_whose_json_says_what_its_ratios_came_from(tmp_path: Path) -> None:
+    words = ["--preset", "cpu", "--batch", "4", "--steps", "1", "--repeats", "2", "--device", "cpu", "--json"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "train_step.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    for kind, shares in (("train", ("less_work", "arithmetic", "fewer_products")), ("score", ("less_work", "arithmetic"))):
+        seconds = result[f"{kind}_seconds"]
+        assert all(len(taken) == 2 for taken in seconds.values())
+        assert result[f"{kind}_ratio"] == ratio(seconds, "reference", "as shipped")
+        assert all(result[f"{kind}_share_{share}"] > 0 for share in shares)
+        assert result[f"{kind}_images_per_second"].keys() == seconds.keys()
+    assert {"threads", "versions", "device", "batch", "steps", "repeats", "bf16"} <= result.keys()
+
+
+@pytest.fixture(scope="module")
+def split(sample: Sample) -> OutOfDistribution:
+    return OutOfDistribution(
+        sample.train[:300], sample.normal[:60], {"mnist": sample.anomalies[:60]}, {"mnist": np.arange(0, 60, 2)}, None, "test"
+    )
+
+
+def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split: OutOfDistribution) -> None:
+    settings = TINY["ama"] | {"critic_steps": 2, "device": "cpu", "learning_rate": 1e-3}
+    models = {way: trained(way, split, 0, **settings)[0] for way in Way}
+    for ama in models.values():
+        assert type(ama) is AMA
+        assert {type(m) for m in ama.networks_.modules() if isinstance(m, (CriticBlock, UpBlock))} == {CriticBlock, UpBlock}
+        assert all(0 <= value <= 1 for value in measured(ama, split).values())
+    assert models[Way.REFERENCE].precision == "float32"
+    fast, reference = (models[way].networks_["critic"].linear.weight for way in Way)
+    fresh = AMA(**settings)
+    fresh.image_shape_ = (1, 32, 32)
+    start = fresh._build_seeded(0, torch.device("cpu"))[0]["critic"].linear.weight
+    assert not torch.allclose(fast, reference)  # drawn otherwise
+    assert not torch.allclose(start, reference)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_anonymous_memory_grows_with_what_is_allocated_and_ends_with_the_process() -> None:
+    before = anonymous(os.getpid())
+    held = np.ones(50_000_000, dtype=np.uint8)
+    assert anonymous(os.getpid()) - before > 0.9 * held.nbytes
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    assert anonymous(ended.pid) == 0
