@@ -6,7 +6,8 @@
 Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the reference;
 ours in float32 (what less work and the memory format win); ours in the precision that the device computes natively (what
 arithmetic wins); and the same with the blocks of the networks written out (what fewer products win). Averages of weights, which
-neither the paper nor paper-* keep, are not in it.
+neither the paper nor paper-* keep, are not in it. The operations are counted, too (benchmarks/floor.py), and the time
+below which they cannot be done is set beside the time that they took.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from unittest.mock import patch
 
 import torch
 import typer
@@ -34,6 +37,7 @@ from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
 from anomirror.scoring import GaussianDensity, Scores
 from anomirror.training import Batch, Precision, Run, choose_device, use_bf16
+from benchmarks.floor import Counted, Machine, at_its_best, counting
 from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
 
 CHANNELS = 3
@@ -111,7 +115,35 @@ def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
 
 
-def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, device: torch.device) -> dict[str, Any]:
+def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
+    """The operations of one minibatch: what is reconstructed, all updates of the critic, the update of the autoencoder."""
+    gaps, update = ama._gaps, run.update
+    critic_from = autoencoder_from = 0
+    with counting() as counted, run.autocast():
+
+        def before_critic(*arguments: Any) -> Any:
+            nonlocal critic_from
+            critic_from = critic_from or len(counted.operations)
+            return gaps(*arguments)
+
+        def after_update(name: str, loss: torch.Tensor) -> None:
+            nonlocal autoencoder_from
+            update(name, loss)
+            if name == "critic":
+                autoencoder_from = len(counted.operations)
+
+        with patch.object(ama, "_gaps", before_critic), patch.object(run, "update", after_update):
+            ama._step(batch, run)
+    return {
+        "reconstructions": counted.since(0, critic_from),
+        "critic": counted.since(critic_from, autoencoder_from),
+        "autoencoder": counted.since(autoencoder_from),
+    }
+
+
+def training(
+    settings: Mapping[str, Any], batch: int, steps: int, repeats: int, device: torch.device, machine: Machine
+) -> dict[str, Any]:
     """``steps`` minibatches in each of the four ways."""
     x = (torch.rand(batch, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
     laid_out = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(batch, dtype=torch.bool, device=device))
@@ -134,7 +166,12 @@ def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, 
     ways: dict[str, Callable[[], Any]] = {"reference": reference_step}
     ways |= {name: partial(step, name) for name in ours}
     seconds = in_turn(ways, repeats, device)
+    parts = counted_step(*ours["as shipped"], laid_out)
+    floor = sum(part.floor(machine) for part in parts.values())
     return {
+        "train_parts": {name: part.per_image(batch) for name, part in parts.items()},
+        "train_floor_seconds": floor,
+        "train_share_of_floor": floor * steps / statistics.median(seconds["as shipped"]),
         "train_ratio": ratio(seconds, "reference", "as shipped"),
         "train_share_less_work": ratio(seconds, "reference", "float32"),
         "train_share_arithmetic": ratio(seconds, "float32", "as shipped"),
@@ -144,7 +181,7 @@ def training(settings: Mapping[str, Any], batch: int, steps: int, repeats: int, 
     }
 
 
-def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch.device) -> dict[str, Any]:
+def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch.device, machine: Machine) -> dict[str, Any]:
     """R, Eq. (5), and A, Eq. (6), of the same images in every way; and the preset's own raw score, if that is the relative R."""
     count = batch * SCORED
     x = (torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
@@ -175,7 +212,13 @@ def scoring(settings: Mapping[str, Any], batch: int, repeats: int, device: torch
     }
     ways |= {"relative": own} if ama.relative else {}
     seconds = in_turn(ways, repeats, device)
+    with counting() as counted:
+        plain("auto")
+    floor = counted.floor(machine)
     return {
+        "score_parts": {"scoring R": counted.per_image(count)},
+        "score_floor_seconds": floor,
+        "score_share_of_floor": floor / statistics.median(seconds["as shipped"]),
         "score_ratio": ratio(seconds, "reference", "as shipped"),
         "score_share_less_work": ratio(seconds, "reference", "float32"),
         "score_share_arithmetic": ratio(seconds, "float32", "as shipped"),
@@ -195,8 +238,10 @@ def main(
 ) -> None:
     chosen = choose_device(device)
     settings = preset("ama", preset_name)
-    result = training(settings, batch, steps, repeats, chosen) | scoring(settings, batch, repeats, chosen)
+    machine = at_its_best(chosen, torch.bfloat16 if use_bf16("auto", chosen) else torch.float32)
+    result = training(settings, batch, steps, repeats, chosen, machine) | scoring(settings, batch, repeats, chosen, machine)
     result |= {
+        "at_its_best": asdict(machine),
         "preset": preset_name,
         "batch": batch,
         "steps": steps,

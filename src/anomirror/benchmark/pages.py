@@ -13,12 +13,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from anomirror.benchmark import stability
-from anomirror.benchmark.tables import markdown, read_cells, table
+from anomirror.benchmark.tables import markdown, mean_and_spread, read_cells, table
 from anomirror.errors import InputError
 from anomirror.storage import replacing
 
@@ -57,6 +58,50 @@ def speed_table(folder: Path) -> str:
     return markdown(["preset, device", "what", "ratio"], rows)
 
 
+def counted_table(folder: Path) -> str:
+    """Multiply-adds and bytes of each part of a step and of scoring, and how near its floor it came."""
+    rows = []
+    for file in sorted(folder.glob("steps-*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        for kind in ("train", "score"):
+            for index, (part, count) in enumerate(run[f"{kind}_parts"].items()):
+                share = "" if index else f"{run[f'{kind}_share_of_floor']:.2f}"
+                products, moved = f"{count['multiply_adds'] / 1e6:.0f}", f"{count['bytes'] / 1e6:.1f}"
+                rows.append([run["preset"], f"{'step: ' if kind == 'train' else ''}{part}", products, moved, share])
+    return markdown(["preset", "part", "million multiply-adds", "MB read and written", "floor / time"], rows)
+
+
+def quality_table(folder: Path) -> str:
+    """What ``benchmarks/quality.py`` wrote: AUROC of both trainings, scored in both precisions."""
+    cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    columns = list(cells[0]["auroc"]["auto"])
+    rows = []
+    for way, (precision, label) in product(("reference", "fast"), (("float32", "float32"), ("auto", "as shipped"))):
+        found = [cell["auroc"][precision] for cell in cells if cell["training"] == way]
+        rows.append([way, label, *(mean_and_spread([one[column] for one in found]) for column in columns), str(len(found))])
+    return markdown(["training", "scoring", *columns, "seeds"], rows)
+
+
+def memory_table(folder: Path) -> str:
+    """What ``benchmarks/memory.py`` wrote."""
+    run = json.loads((folder / "memory.json").read_text(encoding="utf-8"))
+    kinds = {kind: found for kind, found in run.items() if isinstance(found, dict) and "bytes_per_image" in found}
+    counts = list(next(iter(kinds.values()))["highest"])
+    rows = [
+        [kind, *(f"{found['highest'][count] / 1e6:.0f} MB" for count in counts), f"{found['bytes_per_image']:.0f}"]
+        for kind, found in kinds.items()
+    ]
+    return markdown(["input", *(f"{int(count):,} images" for count in counts), "bytes for each further image"], rows)
+
+
+def scaling_table(folder: Path) -> str:
+    """What ``benchmarks/scaling.py`` wrote."""
+    run = json.loads((folder / "scaling.json").read_text(encoding="utf-8"))
+    ratios = {"one process": 1.0, "two processes": run["scaling"], "one process, two threads": run["scaling_of_threads"]}
+    rows = [[way, f"{run['images_per_second'][way]:.0f}", f"{ratio:.2f}"] for way, ratio in ratios.items()]
+    return markdown(["training", "images/s", "times one process of one thread"], rows)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "cells": lambda root, *words: table(read_cells(*words, root=root)),
     "demo": lambda root, folder: demo_table(root / folder),
@@ -66,6 +111,10 @@ TABLES: dict[str, Callable[..., str]] = {
     "calibration": lambda root, folder: stability.calibration_table(root / folder),
     "crossed": lambda root, folder: stability.crossed_table(root / folder),
     "speed": lambda root, folder: speed_table(root / folder),
+    "counted": lambda root, folder: counted_table(root / folder),
+    "quality": lambda root, folder: quality_table(root / folder),
+    "memory": lambda root, folder: memory_table(root / folder),
+    "scaling": lambda root, folder: scaling_table(root / folder),
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
 
