@@ -43,6 +43,7 @@ _SPEED = {
     "scoring R and A, as shipped, against the reference": "score_ratio",
     "scoring R and A, float32, against the reference: less work, memory format": "score_share_less_work",
     "scoring R and A, bf16 against float32": "score_share_arithmetic",
+    "scoring R and A, spectral norms once a stream against once a batch": "score_share_folded",
     "scoring the relative R, as shipped, against the reference's R": "score_ratio_relative",
 }
 
