@@ -40,10 +40,11 @@ class Counted:
         """A part of the operations, by their numbers."""
         return Counted(self.operations[start:end])
 
-    def per_image(self, images: int) -> dict[str, float]:
+    def per_image(self, images: int, machine: Machine) -> dict[str, float]:
         """For the tables."""
         products, moved = (sum(each) for each in zip(*self.operations, strict=True))
-        return {"multiply_adds": products / images, "bytes": moved / images}
+        floor = self.floor(machine) / images
+        return {"multiply_adds": products / images, "bytes": moved / images, "floor_seconds": floor}
 
     def floor(self, machine: Machine) -> float:
         """Seconds below which the work cannot be done as it is written."""
@@ -51,6 +52,9 @@ class Counted:
             max(products / machine.multiply_adds_per_second, moved / machine.bytes_per_second)
             for products, moved in self.operations
         )
+
+
+_MOVING_NOTHING = {torch.ops.aten._unsafe_view, torch.ops.aten.empty_like, torch.ops.aten.detach}
 
 
 class _Counter(TorchDispatchMode):
@@ -61,8 +65,9 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if not func.is_view:
-            moved = sum(t.numel() * t.element_size() for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor))
+        if not func.is_view and func._overloadpacket not in _MOVING_NOTHING:
+            tensors = {id(t): t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)}
+            moved = sum(t.numel() * t.element_size() for t in tensors.values())
             count = flop_registry.get(func._overloadpacket)
             products = 0 if count is None else count(*args, **kwargs, out_val=out) // 2
             self.counted.operations.append((products, moved))

@@ -3,9 +3,9 @@
     python -m benchmarks.memory > results/speed/memory.json
 
 Anonymous memory (RssAnon of Linux: what the process has allocated, without what it has mapped from files) is read every 10 ms
-while it runs, and the highest value counts. Inputs: an .npy array of a million pictures, and a list of a million paths, which
-names 1,000 PNG files again and again (a million files would measure the file system). The model has narrow networks, which say
-nothing about memory for each image.
+while it runs, and the highest value counts. Inputs: an .npy array of a million pictures; a list of a million paths, which names
+1,000 PNG files again and again; and a folder, with 100,000 files as the larger number (a million would measure the file
+system). The model has narrow networks, which say nothing about memory for each image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,22 +27,41 @@ from anomirror import AMA
 from anomirror.benchmark.runner import command, versions
 from anomirror.data.sample import load_sample
 
-FEW, MANY, FILES = 10_000, 1_000_000, 1_000
+FEW, MANY, MANY_FILES, PICTURES = 10_000, 1_000_000, 100_000, 1_000
 
 
-def inputs(folder: Path, count: int) -> dict[str, Path]:
-    """``count`` pictures as an array and as a list of files."""
-    images = load_sample().train[:FILES]
-    array = np.lib.format.open_memmap(folder / f"{count}.npy", "w+", images.dtype, (count, *images.shape[1:]))
+def array(folder: Path, count: int) -> Path:
+    """``count`` pictures in one ``.npy`` file."""
+    images, file = load_sample().train[:PICTURES], folder / f"{count}.npy"
+    written = np.lib.format.open_memmap(file, "w+", images.dtype, (count, *images.shape[1:]))
     for start in range(0, count, len(images)):
-        array[start : start + len(images)] = images[: count - start]
-    array.flush()
-    (folder / "files").mkdir(exist_ok=True)
-    for index, image in enumerate(images):
-        Image.fromarray(image).save(folder / "files" / f"{index:04d}.png")
-    listed = folder / f"{count}.txt"
-    listed.write_text("".join(f"files/{index % len(images):04d}.png\n" for index in range(count)))
-    return {"array": folder / f"{count}.npy", "list of files": listed}
+        written[start : start + len(images)] = images[: count - start]
+    written.flush()
+    return file
+
+
+def files(folder: Path, count: int) -> Path:
+    """``count`` pictures as files of one folder."""
+    images, place = load_sample().train[:PICTURES], folder / f"{count}-files"
+    place.mkdir(exist_ok=True)
+    for index in range(count):
+        Image.fromarray(images[index % len(images)]).save(place / f"{index:06d}.png")
+    return place
+
+
+def listed(folder: Path, count: int) -> Path:
+    """``count`` paths in one text file."""
+    place, file = files(folder, min(count, PICTURES)), folder / f"{count}.txt"
+    file.write_text("".join(f"{place.name}/{index % PICTURES:06d}.png\n" for index in range(count)))
+    return file
+
+
+KINDS: dict[str, tuple[Callable[[Path, int], Path], int]] = {
+    "array": (array, MANY),
+    "list of files": (listed, MANY),
+    "folder": (files, MANY_FILES),
+}
+"""What writes each kind of input, and the larger number of pictures."""
 
 
 def anonymous(pid: int) -> int:
@@ -65,17 +85,15 @@ def highest(arguments: list[str]) -> int:
     return most
 
 
-def growth(model: Path, folder: Path, few: int, many: int) -> dict[str, Any]:
-    """Bytes for each further image, by kind of input."""
-    found: dict[str, Any] = {}
-    given = {count: inputs(folder, count) for count in (few, many)}
-    for kind in given[few]:
-        peaks = {
-            count: highest(["score", str(model), str(given[count][kind]), "--out", str(folder / "scores.csv")])
-            for count in (few, many)
-        }
-        found[kind] = {"bytes_per_image": (peaks[many] - peaks[few]) / (many - few), "highest": peaks}
-    return found
+def growth(model: Path, folder: Path, write: Callable[[Path, int], Path], few: int, many: int) -> dict[str, Any]:
+    """Bytes for each further image of one kind of input."""
+    peaks, length = {}, 0
+    for count in (few, many):
+        data = write(folder, count)
+        peaks[count] = highest(["score", str(model), str(data), "--out", str(folder / "scores.csv")])
+        length = len(str(data.parent / f"{PICTURES}-files" / "000000.png"))
+    found = {"bytes_per_image": (peaks[many] - peaks[few]) / (many - few), "highest": peaks}
+    return found if write is array else found | {"characters_of_a_path": length}
 
 
 def small_model(folder: Path) -> Path:
@@ -87,5 +105,6 @@ def small_model(folder: Path) -> Path:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as name:
-        result = growth(small_model(Path(name)), Path(name), FEW, MANY)
+        model = small_model(Path(name))
+        result = {kind: growth(model, Path(name), write, FEW, many) for kind, (write, many) in KINDS.items()}
     print(json.dumps(result | {"versions": versions(), "command": command("benchmarks.memory")}, indent=2))

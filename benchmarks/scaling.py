@@ -32,7 +32,7 @@ def steps() -> None:
     """In each process: prints on the first one how many seconds the steps took."""
     device = torch.device("cpu")
     ama, run = prepared(preset("ama", "cpu"), "auto", device)
-    run.group = together(device)
+    run.group = together()
     share = BATCH // run.group.size
     x = torch.rand(share, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(run.group.rank)) * 2 - 1
     batch = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(share, dtype=torch.bool))

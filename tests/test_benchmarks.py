@@ -16,8 +16,9 @@ from anomirror import AMA
 from anomirror.benchmark.protocols import OutOfDistribution
 from anomirror.data.sample import Sample
 from anomirror.networks.residual import CriticBlock, UpBlock
+from benchmarks.floor import Machine, counting
 from benchmarks.memory import anonymous
-from benchmarks.quality import Way, measured, trained
+from benchmarks.quality import Way, aurocs, change, scored, trained
 from benchmarks.train_step import ratio
 from tests.tiny import TINY
 
@@ -33,9 +34,11 @@ def test_the_step_benchmark_is_a_command_whose_json_says_what_its_ratios_came_fr
     for kind, shares in (("train", ("less_work", "arithmetic", "fewer_products")), ("score", ("less_work", "arithmetic"))):
         seconds = result[f"{kind}_seconds"]
         assert all(len(taken) == 2 for taken in seconds.values())
-        assert result[f"{kind}_ratio"] == ratio(seconds, "reference", "as shipped")
+        assert result[f"{kind}_ratio"] == ratio(seconds, "reference", "auto")
         assert all(result[f"{kind}_share_{share}"] > 0 for share in shares)
         assert result[f"{kind}_images_per_second"].keys() == seconds.keys()
+        assert all(part["multiply_adds"] > 0 < part["bytes"] for part in result[f"{kind}_parts"].values())
+        assert 0 < result[f"{kind}_share_of_floor"] < 1.5
     assert {"threads", "versions", "device", "batch", "steps", "repeats", "bf16"} <= result.keys()
 
 
@@ -52,7 +55,9 @@ def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split
     for ama in models.values():
         assert type(ama) is AMA
         assert {type(m) for m in ama.networks_.modules() if isinstance(m, (CriticBlock, UpBlock))} == {CriticBlock, UpBlock}
-        assert all(0 <= value <= 1 for value in measured(ama, split).values())
+        exact, shipped = scored(ama, split, "float32"), scored(ama, split, "bf16")
+        assert all(0 <= value <= 1 for value in aurocs(ama, exact).values())
+        assert 0 < change(exact["normal"], shipped["normal"])["median"] < 0.05
     assert models[Way.REFERENCE].precision == "float32"
     fast, reference = (models[way].networks_["critic"].linear.weight for way in Way)
     fresh = AMA(**settings)
@@ -60,6 +65,22 @@ def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split
     start = fresh._build_seeded(0, torch.device("cpu"))[0]["critic"].linear.weight
     assert not torch.allclose(fast, reference)  # drawn otherwise
     assert not torch.allclose(start, reference)
+
+
+def test_operations_are_counted_with_what_they_multiply_and_move() -> None:
+    a, b = torch.rand(8, 16), torch.rand(16, 4)
+    image, kernel = torch.rand(2, 3, 10, 10), torch.rand(5, 3, 3, 3)
+    with counting() as counted:
+        (a @ b).view(4, 8).add_(1.0)
+        torch.nn.functional.conv2d(image, kernel)
+    product, added, convolved = counted.operations
+    assert product == (8 * 16 * 4, 4 * (8 * 16 + 16 * 4 + 8 * 4))
+    assert added == (0, 4 * 8 * 4)  # in place: one tensor
+    assert convolved == (2 * 5 * 8 * 8 * 27, 4 * (image.numel() + kernel.numel() + 2 * 5 * 8 * 8))
+    machine = Machine(multiply_adds_per_second=100.0, bytes_per_second=1000.0)
+    assert counted.floor(machine) == pytest.approx(max(5.12, 0.896) + 0.128 + max(172.8, 5.5))
+    assert counted.since(1).operations == [added, convolved]
+    assert counted.per_image(2, machine)["multiply_adds"] == (512 + 17280) / 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")

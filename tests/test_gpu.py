@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from anomirror import AMA, Detector, load
 from tests.tiny import METHODS, tiny
+from tests.trained_together import Interrupted, Watch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -48,14 +49,10 @@ def test_ama_trains_in_every_precision_and_learns(precision: str, clothes: np.nd
 
 
 def test_a_run_continues_on_the_gpu(clothes: np.ndarray, tmp_path: Path) -> None:
-    class Stopped(Exception):
-        pass
-
-    def stop(detector: Detector) -> dict[str, float]:
-        raise Stopped
-
-    settings = {"device": "cuda", "checkpoint_dir": tmp_path, "epochs": 2}
-    tiny("ama", **settings).fit(clothes)
-    with pytest.raises(Stopped):
-        tiny("ama", **settings | {"checkpoint_dir": tmp_path / "other"}, monitor=stop).fit(clothes)
-    assert len(tiny("ama", **settings).fit(clothes).history_) == 2
+    settings = {"device": "cuda", "checkpoint_dir": tmp_path, "epochs": 3}
+    with pytest.raises(Interrupted):
+        tiny("ama", **settings, monitor=Watch(stop_in=2)).fit(clothes)
+    assert (tmp_path / "checkpoint.safetensors").is_file()
+    watch = Watch()
+    assert len(tiny("ama", **settings, monitor=watch).fit(clothes).history_) == 3
+    assert watch.epochs == 2

@@ -19,6 +19,7 @@ from anomirror.images import (
     FileImages,
     Frame,
     Joined,
+    MappedImages,
     Subset,
     check_files,
     decode,
@@ -463,3 +464,48 @@ def test_part_of_a_folder_is_its_own_set(folder: Path) -> None:
     part = files.part(range(1, 3))
     assert list(part.names) == list(files.names)[1:3]
     assert torch.equal(part.take([0]), files.take([1]))
+
+
+def test_an_npy_file_is_read_in_pieces_or_taken_into_memory_if_it_fits_and_refused_once_it_changes(tmp_path: Path) -> None:
+    array = picture(40, 28, 28)
+    np.save(tmp_path / "a.npy", array)
+    images = open_images(tmp_path / "a.npy")
+    assert isinstance(images, MappedImages)
+    in_memory, _ = check_files(images)
+    assert not isinstance(in_memory, MappedImages)
+    assert check_files(images, memory_limit=1000)[0] is images
+    (tmp_path / "b.npy").write_bytes((tmp_path / "a.npy").read_bytes())
+    (tmp_path / "b.npy").replace(tmp_path / "a.npy")  # a new file of that name leaves the mapped one as it is
+    assert torch.equal(images.take([39]), in_memory.take([39]))
+    other = open_images(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", array[:5])  # numpy writes into the same file, which is now too short
+    with pytest.raises(InputError, match=r"a.npy: was changed while it was read"):
+        other.take([39])
+    with pytest.raises(InputError, match=r"a.npy: was changed while it was read"):
+        check_files(other)
+    assert torch.equal(in_memory.take([39])[0, 0, 2:30, 2:30], torch.from_numpy(array[39]))
+
+
+def test_sixteen_bits_have_their_range_in_every_byte_order() -> None:
+    values = np.array([[[0, 65535], [257, 514]]], dtype=np.uint16)
+    expected = open_images(values).take([0])
+    assert torch.equal(open_images(values.astype(">u2")).take([0]), expected)
+
+
+def test_a_folder_is_searched_without_following_links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "sub" / "again").symlink_to(folder)
+    (folder / "linked.png").symlink_to(folder / "0.png")
+    expected = ["0.png", "1.png", "2.png", "3.png", "linked.png", "sub/deep.PNG"]
+    assert [str(Path(found).relative_to(folder)) for found in find_files(folder)] == expected
+    monkeypatch.chdir(folder)
+    assert find_files(Path()) == expected
+
+
+def test_finding_files_holds_their_paths_and_no_more(tmp_path: Path) -> None:
+    for index in range(2000):
+        (tmp_path / f"{index:04d}.png").touch()
+    tracemalloc.start()
+    found = find_files(tmp_path)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest / len(found) < 49 + len(found[0]) + 40

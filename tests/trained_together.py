@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
 from anomirror import AMA
 from anomirror.data.sample import load_sample
 from anomirror.detectors.base import NetworkDetector
+from anomirror.errors import AnomirrorError, CheckpointError, SettingError
 from anomirror.processes import rank
 from tests.tiny import TINY
 
@@ -21,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
     "random_state": 0,
     "precision": "float32",
-    "average": None,
+    "average": 0.9,
     "recompute_statistics": False,
     "learning_rate": 1e-3,
 }
@@ -31,15 +34,24 @@ class Interrupted(RuntimeError):
     """Somebody stopped the run."""
 
 
-def stop_after_two(detector: NetworkDetector) -> dict[str, float]:
-    """A monitor that stops the run in its second epoch, so that the checkpoint is that of the first."""
-    stop_after_two.calls += 1  # type: ignore[attr-defined]
-    if stop_after_two.calls == 2:  # type: ignore[attr-defined]
-        raise Interrupted
-    return {}
+class Watch:
+    """A monitor that counts epochs, and stops the run in one of them: the checkpoint is then that of the epoch before."""
+
+    def __init__(self, stop_in: int = 0) -> None:
+        self.epochs = 0
+        self.stop_in = stop_in
+
+    def __call__(self, detector: NetworkDetector) -> dict[str, float]:
+        self.epochs += 1
+        if self.epochs == self.stop_in:
+            raise Interrupted
+        return {}
 
 
-stop_after_two.calls = 0  # type: ignore[attr-defined]
+def refused(error: type[AnomirrorError], message: str, images: np.ndarray, **settings: Any) -> None:
+    """Both processes must say no, instead of one waiting for the other."""
+    with pytest.raises(error, match=message):
+        AMA(**settings).fit(images)
 
 
 def main(out: Path) -> None:
@@ -48,9 +60,16 @@ def main(out: Path) -> None:
     AMA(**SETTINGS).fit(images).save(out / f"whole-{rank()}")
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}
     try:
-        AMA(**checkpointed, monitor=stop_after_two).fit(images)
+        AMA(**checkpointed, monitor=Watch(stop_in=2)).fit(images)
     except Interrupted:
-        AMA(**checkpointed).fit(images).save(out / f"resumed-{rank()}")
+        watch = Watch()
+        AMA(**checkpointed, monitor=watch).fit(images).save(out / f"resumed-{rank()}")
+        assert watch.epochs == SETTINGS["epochs"] - 1, watch.epochs
+    refused(SettingError, "differ in parameters or images", images, **SETTINGS | {"random_state": rank()})
+    refused(SettingError, "differ in parameters or images", images[rank() :], **SETTINGS)
+    refused(SettingError, "several processes need a random_state", images, **SETTINGS | {"random_state": None})
+    unshared = out / "checkpoint" if rank() == 0 else out / "elsewhere"
+    refused(CheckpointError, "do not continue from one checkpoint", images, **SETTINGS | {"checkpoint_dir": unshared})
 
 
 if __name__ == "__main__":

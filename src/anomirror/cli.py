@@ -120,6 +120,8 @@ def fit(
                 "random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed"
             )
         detector.set_params(checkpoint_dir=str(partial), verbose=True)
+    elif rank() > 0:  # nothing to share
+        return
     images: ImageSet = open_images(_resolve(data, "train", data_dir), image_size=detector.image_size)
     labels = np.ones(len(images), dtype=int)
     if anomalies is not None:

@@ -42,6 +42,7 @@ _PAPER: dict[str, Any] = {
     "calibration": "train",
     "heldout": 0.0,
     "precision": "float32",
+    "scoring_precision": "float32",
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

@@ -2,13 +2,14 @@
 
     torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --out model
 
-Every process holds the whole model and sees the same images in the same order; gradients are means over the processes, so all
-of them take the same steps. gloo carries the gradients between CPUs, nccl between GPUs.
+Every process calls the same ``fit`` on the same images, which each can read, and holds the whole model; gradients are means over
+the processes, so all of them take the same steps. gloo carries the gradients between CPUs, nccl between GPUs.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,15 @@ class Group:
         self.average([means])
         return dict(zip(values, means.tolist(), strict=True))
 
+    def agree(self, text: str, device: torch.device) -> bool:
+        """Whether every process brings the same text; all of them learn it."""
+        if self.size == 1:
+            return True
+        own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")  # fits into 64 bits with its sign
+        extremes = torch.tensor([own, -own], device=device)
+        distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+        return int(extremes[0]) == -int(extremes[1])
+
     def _sum(self, tensor: Tensor) -> None:
         distributed.all_reduce(tensor)
 
@@ -67,14 +77,13 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) if launched() else 0
 
 
-def together(device: torch.device) -> Group:
+def together() -> Group:
     """The group that trains: the caller's process group if there is one, the processes of ``torchrun``, or this one alone.
 
     The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process ends.
     """
     if launched() and not distributed.is_initialized():
-        on_gpu = device.type == "cuda"
-        distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_dissolve)
     if distributed.is_available() and distributed.is_initialized():
         return Group(distributed.get_rank(), distributed.get_world_size())

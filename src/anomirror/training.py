@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
-from anomirror.processes import Group, local_rank
+from anomirror.processes import Group, launched, local_rank
 from anomirror.storage import read_checkpoint, write_checkpoint
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -157,7 +157,9 @@ def use_bf16(precision: Precision, device: torch.device) -> bool:
 def choose_device(device: str | None) -> torch.device:
     """``device`` by name; None is the GPU if there is one (each process its own, if several train together), else the CPU."""
     if device is None:
-        device = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and launched():
+        device = f"cuda:{local_rank()}"
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen)
@@ -197,7 +199,7 @@ def train(
     Raises
     ------
     DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good checkpoint is kept.
-    CheckpointError : the checkpoint belongs to another run.
+    CheckpointError : the checkpoint belongs to another run, or not all processes have it.
     SettingError : several processes cannot share the minibatches equally.
     """
     batch_size = _shared_batch_size(run, len(data.normal))
@@ -213,6 +215,9 @@ def train(
             for name, module in run.modules.items()
         }
     history = _continue_from(checkpoints, run)
+    if not run.group.agree(f"{run.step} {run.generator.get_state().tolist()}", run.device):
+        where = "" if checkpoints is None else f"{checkpoints.folder}: "
+        raise CheckpointError(f"{where}the processes do not continue from one checkpoint; all of them must share its folder")
     with _bar(run, verbose) as bar:
         first = 1
         for number, phase in enumerate(phases, start=1):

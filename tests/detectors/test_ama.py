@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from torch import Tensor, nn
 
 from anomirror import AMA, preset
 from anomirror.data.sample import Sample
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
-from anomirror.training import Batch, Run
+from anomirror.training import Batch, Run, use_bf16
 from tests.tiny import TINY, tiny
 
 
@@ -429,3 +430,21 @@ def test_a_seed_is_checked_and_none_leaves_numpys_generator_alone(clothes: np.nd
         tiny(method, random_state=None).fit(clothes)
         after: Any = np.random.get_state(legacy=False)
         assert before["state"]["pos"] == after["state"]["pos"]
+
+
+@pytest.mark.skipif(not use_bf16("auto", torch.device("cpu")), reason="this processor computes no bf16 natively")
+def test_in_bf16_a_score_is_bit_by_bit_the_same_in_every_batch(clothes: np.ndarray) -> None:
+    """What makes it a choice: a difference of the last bit of bf16 would be one of a hundredth of a score."""
+    ama = AMA(epochs=1, epoch_steps=2, device="cpu").fit(clothes)
+    exact = ama.raw_scores(clothes[:40])
+    for count in (1, 3, 16, 39):
+        parts = [ama.raw_scores(clothes[start : min(start + count, 40)]) for start in range(0, 40, count)]
+        assert_array_equal(np.concatenate(parts), exact)
+    ama.set_params(scoring_precision="float32")
+    assert 0 < np.abs(ama.raw_scores(clothes[:40]) / exact - 1).max() < 0.1
+
+
+def test_a_model_of_before_is_scored_in_float32_as_it_was() -> None:
+    assert AMA.brought_up_to_date({"precision": "auto"})["scoring_precision"] == "float32"
+    assert AMA.brought_up_to_date({"scoring_precision": "auto"})["scoring_precision"] == "auto"
+    assert preset("ama", "paper-cifar10")["scoring_precision"] == "float32"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from typing import cast
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
-from anomirror.networks.spectral import SpectralConv2d, SpectralLinear, conv2d, folded, settle
+from anomirror.networks.spectral import SpectralConv2d, conv2d, folded, settle
 
 
 def count(network: nn.Module) -> int:
@@ -124,20 +125,41 @@ def test_recomputed_statistics_are_those_of_the_data() -> None:
     assert not norm.training
 
 
-def test_folded_norms_are_computed_once_give_the_same_values_and_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folded_norms_are_computed_once_give_the_same_values_and_end_with_the_block() -> None:
     critic = Critic(2, 32, 8).eval()
     x = torch.rand(3, 2, 32, 32)
-    layers = [layer for layer in critic.modules() if isinstance(layer, (SpectralConv2d, SpectralLinear))]
+    first = next(layer for layer in critic.modules() if isinstance(layer, SpectralConv2d))
+    weight, bias = first.weight, cast(Tensor, first.bias)
     with torch.no_grad():
         expected = critic(x)
         with folded(critic):
             assert torch.equal(critic(x), expected)
             with folded(critic):  # another one within, as a monitor that scores would open
                 pass
-            layers[0].weight.mul_(3.0)  # kept while the block says that nothing changes
-            assert torch.equal(critic(x), expected)
-        cast(Tensor, layers[0].bias).add_(1.0)
+            weight.mul_(torch.linspace(1, 2, len(weight))[:, None, None, None])
+            assert torch.equal(critic(x), expected)  # kept while the block says that nothing changes
+            in_training = copy.deepcopy(critic).train()
+            assert not torch.equal(in_training(x), expected)
+        bias.add_(0.0)
         assert not torch.equal(critic(x), expected)
-    assert all(layer.kept is None for layer in layers)
-    with folded(critic.train()):  # in training each forward iterates, and nothing is kept
-        assert all(layer.kept is None for layer in layers)
+
+
+def test_folded_norms_are_each_threads_own() -> None:
+    critic = Critic(2, 32, 8).eval()
+    layer = next(layer for layer in critic.modules() if isinstance(layer, SpectralConv2d))
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with folded(critic):
+            inside.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait(10)
+    with torch.no_grad(), folded(critic):  # begins after the other block has, and ends after it
+        leave.set()
+        other.join()
+    with torch.no_grad():
+        layer.weight.zero_()
+        assert not layer.normalized().any()

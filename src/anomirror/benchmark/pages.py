@@ -13,7 +13,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,15 @@ def demo_table(folder: Path) -> str:
 
 
 _SPEED = {
-    "training step, as shipped, against the reference": "train_ratio",
+    "training step, precision auto, against the reference": "train_ratio",
     "training step, float32, against the reference: less work, memory format": "train_share_less_work",
     "training step, bf16 against float32": "train_share_arithmetic",
     "training step, joined convolutions against blocks as the paper writes them": "train_share_fewer_products",
-    "scoring R and A, as shipped, against the reference": "score_ratio",
+    "scoring R and A, precision auto, against the reference": "score_ratio",
     "scoring R and A, float32, against the reference: less work, memory format": "score_share_less_work",
     "scoring R and A, bf16 against float32": "score_share_arithmetic",
     "scoring R and A, spectral norms once a stream against once a batch": "score_share_folded",
-    "scoring the relative R, as shipped, against the reference's R": "score_ratio_relative",
+    "scoring the relative R, as the preset has it, precision auto, against the reference's R": "score_ratio_relative",
 }
 
 
@@ -64,20 +63,23 @@ def counted_table(folder: Path) -> str:
     rows = []
     for file in sorted(folder.glob("steps-*.json")):
         run = json.loads(file.read_text(encoding="utf-8"))
-        for kind in ("train", "score"):
-            for index, (part, count) in enumerate(run[f"{kind}_parts"].items()):
-                share = "" if index else f"{run[f'{kind}_share_of_floor']:.2f}"
-                products, moved = f"{count['multiply_adds'] / 1e6:.0f}", f"{count['bytes'] / 1e6:.1f}"
-                rows.append([run["preset"], f"{'step: ' if kind == 'train' else ''}{part}", products, moved, share])
-    return markdown(["preset", "part", "million multiply-adds", "MB read and written", "floor / time"], rows)
+        step = {
+            key: sum(part[key] for part in run["train_parts"].values()) for key in ("multiply_adds", "bytes", "floor_seconds")
+        }
+        shares = {"whole step": run["train_share_of_floor"], "scoring R": run["score_share_of_floor"]}
+        for part, count in (run["train_parts"] | {"whole step": step} | run["score_parts"]).items():
+            counts = (count["multiply_adds"] / 1e6, count["bytes"] / 1e6, count["floor_seconds"] * 1e3)
+            share = f"{shares[part]:.2f}" if part in shares else ""
+            rows.append([run["preset"], part, *(f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in counts), share])
+    return markdown(["preset", "part", "million multiply-adds", "MB read and written", "floor, ms", "floor / time"], rows)
 
 
 def quality_table(folder: Path) -> str:
     """What ``benchmarks/quality.py`` wrote: AUROC of both trainings, scored in both precisions."""
     cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    columns = list(cells[0]["auroc"]["auto"])
+    columns = sorted(cells[0]["auroc"]["float32"])
     rows = []
-    for way, (precision, label) in product(("reference", "fast"), (("float32", "float32"), ("auto", "as shipped"))):
+    for way, precision, label in (("reference", "float32", "float32"), ("fast", "float32", "float32"), ("fast", "auto", "bf16")):
         found = [cell["auroc"][precision] for cell in cells if cell["training"] == way]
         rows.append([way, label, *(mean_and_spread([one[column] for one in found]) for column in columns), str(len(found))])
     return markdown(["training", "scoring", *columns, "seeds"], rows)
@@ -87,12 +89,11 @@ def memory_table(folder: Path) -> str:
     """What ``benchmarks/memory.py`` wrote."""
     run = json.loads((folder / "memory.json").read_text(encoding="utf-8"))
     kinds = {kind: found for kind, found in run.items() if isinstance(found, dict) and "bytes_per_image" in found}
-    counts = list(next(iter(kinds.values()))["highest"])
-    rows = [
-        [kind, *(f"{found['highest'][count] / 1e6:.0f} MB" for count in counts), f"{found['bytes_per_image']:.0f}"]
-        for kind, found in kinds.items()
-    ]
-    return markdown(["input", *(f"{int(count):,} images" for count in counts), "bytes for each further image"], rows)
+    rows = []
+    for kind, found in kinds.items():
+        few, many = (f"{int(count):,} images: {highest / 1e6:.0f} MB" for count, highest in found["highest"].items())
+        rows.append([kind, few, many, f"{found['bytes_per_image']:.0f}"])
+    return markdown(["input", "highest with", "highest with", "bytes for each further image"], rows)
 
 
 def scaling_table(folder: Path) -> str:

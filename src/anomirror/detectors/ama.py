@@ -56,7 +56,7 @@ class AMA(NetworkDetector):
     lr_drops : shares of the run after which the learning rates are divided by 10.
     average : decay per step of the average of the weights that is scored with; None keeps the last weights.
     precision : of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16".
-    scoring_precision : the same of scoring. bf16 is about twice as fast and changes R by about 1 %.
+    scoring_precision : the same of scoring (docs/performance.md says what bf16 wins, and how little it changes scores).
     calibration : fit the scorer and the threshold on the "train" images (10,000 of them at most) or on those held out.
     heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
     scorer : "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are two-sided A-scores, "negate" is the

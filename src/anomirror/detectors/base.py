@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import secrets
@@ -414,9 +415,15 @@ class NetworkDetector(Detector):
         device = choose_device(self.device)
         seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
-        group = together(device)
+        group = together()
         if group.size > 1 and self.random_state is None:
             raise SettingError("several processes need a random_state: each would draw a seed of its own")
+        identity = self._identity(anomalies)
+        if not group.agree(json.dumps(identity, sort_keys=True), device):
+            raise SettingError(
+                "the processes of this run differ in parameters or images, and can train no model together; "
+                "for a model of its own in each, start them without torchrun"
+            )
         kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
         if self.calibration == "heldout" and heldout is not None and len(heldout) < 20:
             raise ImageError(
@@ -443,7 +450,7 @@ class NetworkDetector(Detector):
             self._phases(),
             data,
             run,
-            checkpoints=self._checkpoints(anomalies, group),
+            checkpoints=self._checkpoints(identity, group),
             on_epoch=lambda run: self._observe(run, kept, heldout),
             verbose=self.verbose and group.rank == 0,
         )
@@ -460,20 +467,20 @@ class NetworkDetector(Detector):
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers
 
-    def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
+    def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
+        """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
+        parameters = {name: value for name, value in self.stored_parameters().items() if name != "scoring_precision"}
+        known = None if anomalies is None else fingerprint(anomalies, self.workers)
+        return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
+
+    def _checkpoints(self, identity: Mapping[str, Any], group: Group) -> Checkpoints | None:
         if self.checkpoint_dir is None:
             return None
         if self.random_state is None:
             raise SettingError("checkpoint_dir needs a random_state: a run without a seed cannot be continued")
-        identity = {
-            "method": self.method,
-            **self.stored_parameters(),
-            "data": self.data_fingerprint_,
-            "known anomalies": None if anomalies is None else fingerprint(anomalies, self.workers),
-        }
-        if group.size > 1:  # each draws for itself, so another number of them would be another run
-            identity["processes"] = group.size
-        return Checkpoints(Path(self.checkpoint_dir), identity)
+        # each process draws for itself, so another number of them would be another run
+        together = {"processes": group.size} if group.size > 1 else {}
+        return Checkpoints(Path(self.checkpoint_dir), {**identity, **together})
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         """Raw scores after an epoch, of copies of the networks in the state in which they would be kept."""

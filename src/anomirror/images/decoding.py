@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +47,10 @@ def _channels(picture: Image.Image) -> int:
 def find_files(path: Path) -> list[str]:
     """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file itself."""
     if path.is_dir():
-        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        try:
+            found = sorted(_images_below(path))
+        except OSError as error:
+            raise ImageError(f"{error.filename}: this folder cannot be searched ({error.strerror})") from error
         if not found:
             raise ImageError(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))})")
         return found
@@ -61,6 +66,18 @@ def find_files(path: Path) -> list[str]:
             raise ImageError(f"{path}: the list names no file")
         return listed
     return [str(path)]
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    """Image files of a folder and the folders in it; their paths alone are held, for there may be millions."""
+    folders = [str(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+                    yield entry.path.removeprefix("./")
 
 
 def _listed(line: str, folder: Path) -> str:
@@ -167,6 +184,8 @@ def as_batch(X: Any, channels: int | None) -> np.ndarray:
         array = np.moveaxis(array, 3, 1)
     if min(array.shape) == 0:
         raise InputError(f"images of shape {array.shape[1:]} hold no pixel")
+    if array.dtype.newbyteorder("=") == np.uint16:
+        array = array.astype(np.uint16, copy=False)
     _check_range(array)
     return array
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -101,6 +101,38 @@ class ArrayImages:
 
     def native_size(self, index: int) -> tuple[int, int]:
         return int(self._array.shape[2]), int(self._array.shape[3])
+
+
+class MappedImages(ArrayImages):
+    """The array of an ``.npy`` file, read where it is used; the file must stay as it is meanwhile."""
+
+    def __init__(self, images: ArrayImages, path: Path, found: os.stat_result) -> None:
+        super().__init__(images._array, images._frame)
+        self._path = path
+        self._found = found
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        self._refuse_changes()
+        return super().take(indices)
+
+    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+        """In memory if it fits, as files are: no training shall depend for hours on what happens to a file."""
+        self._refuse_changes()
+        if self._array.nbytes > (MEMORY_LIMIT if memory_limit is None else memory_limit):
+            return self, {}
+        return ArrayImages(np.array(self._array), self._frame), {}
+
+    def _refuse_changes(self) -> None:
+        """Another file of the same name does no harm; pixels beyond the new end of this one would end the process."""
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return
+        before = self._found
+        if now.st_ino == before.st_ino and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise InputError(
+                f"{self._path}: was changed while it was read; start again, and next time write a file of another name"
+            )
 
 
 class _Sizes:
@@ -306,7 +338,7 @@ class Joined:
 
 def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
     """The readable images of a set, and why the others (files, or items of a dataset) are not."""
-    if isinstance(images, (FileImages, DatasetImages, Joined)):
+    if isinstance(images, (FileImages, MappedImages, DatasetImages, Joined)):
         return images.check(memory_limit)
     return images, {}
 
@@ -319,7 +351,8 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
     X : what holds the images:
 
         * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the one of 1, 3 or 4
-          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1;
+          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1. It is not copied: leave it as
+          it is for as long as it is used;
         * a folder (searched recursively), one image file, a ``.txt`` file with one path a line (relative to its folder), an
           ``.npy`` or ``.npz`` array, or a list of image paths;
         * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
@@ -335,12 +368,17 @@ def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageSha
         if shape is not None and X.shape != shape:
             raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
         return X
-    if isinstance(X, (str, PathLike)):
+    if isinstance(X, (str, os.PathLike)):
         path = Path(X)
         if path.suffix.lower() in {".npy", ".npz"}:
-            return open_images(load_array(path), image_size=image_size, shape=shape)
+            found = path.stat() if path.is_file() else None
+            loaded = load_array(path)
+            images = open_images(loaded, image_size=image_size, shape=shape)
+            if found is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
+                return MappedImages(images, path, found)
+            return images
         return _open_files(find_files(path), image_size, shape)
-    if isinstance(X, (list, tuple)) and X and all(isinstance(item, (str, PathLike)) for item in X):
+    if isinstance(X, (list, tuple)) and X and all(isinstance(item, (str, os.PathLike)) for item in X):
         return _open_files([str(item) for item in X], image_size, shape)
     if isinstance(X, Dataset):
         if not hasattr(X, "__len__"):

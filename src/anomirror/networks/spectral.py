@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_KEPT: ContextVar[Mapping[nn.Module, Tensor]] = ContextVar("kept", default=MappingProxyType({}))
+"""W / sigma(W) of the layers that do not change in a :func:`folded` block, each thread's its own."""
 
 
 class _Spectral(nn.Module):
@@ -20,8 +25,6 @@ class _Spectral(nn.Module):
     weight: Tensor
     u: Tensor
     v: Tensor
-    kept: Tensor | None = None
-    """W / sigma(W), while :func:`folded` says that neither changes."""
 
     def start(self) -> None:
         matrix = self.weight.detach().flatten(1)
@@ -39,9 +42,8 @@ class _Spectral(nn.Module):
 
     def normalized(self) -> Tensor:
         """W / sigma(W)."""
-        kept = self.kept  # once: another thread may leave its :func:`folded` meanwhile
-        if kept is not None:
-            return kept
+        if not self.training and self in _KEPT.get():
+            return _KEPT.get()[self]
         with torch.autocast(self.weight.device.type, enabled=False):
             if self.training:
                 self.iterate(1)
@@ -89,16 +91,13 @@ def kernel(layer: nn.Conv2d) -> Tensor:
 
 @contextmanager
 def folded(module: nn.Module) -> Iterator[None]:
-    """Inside, every normalised layer in eval mode keeps the W / sigma(W) that it had at the beginning."""
+    """Inside, in this thread, every normalised layer in eval mode keeps the W / sigma(W) that it had at the beginning."""
     layers = [layer for layer in module.modules() if isinstance(layer, _Spectral) and not layer.training]
-    before = [layer.kept for layer in layers]
+    token = _KEPT.set({**_KEPT.get(), **{layer: layer.normalized().detach() for layer in layers}})
     try:
-        for layer in layers:
-            layer.kept = layer.normalized().detach()
         yield
     finally:
-        for layer, kept in zip(layers, before, strict=True):
-            layer.kept = kept
+        _KEPT.reset(token)
 
 
 def settle(module: nn.Module, times: int = 30) -> None:
