@@ -110,7 +110,7 @@ class AMA(NetworkDetector):
         interpolation_endpoints: Literal["all", "one"] = "one",
         negatives: latent.NegativeKind | None = "inward",
         negatives_weight: float = 0.1,
-        anomalies_weight: float = 0.5,
+        anomalies_weight: float = 0.1,
         negatives_share: float = 0.1,
         negatives_start: float = 0.1,
         negatives_literal: bool = False,
