@@ -40,7 +40,7 @@ _SPEED = {
     "training step, bf16 against float32": "train_share_arithmetic",
     "training step, joined convolutions against blocks as the paper writes them": "train_share_fewer_products",
     "scoring R and A, precision auto, against the reference": "score_ratio",
-    "scoring R and A, precision auto, against the reference, 128 or 16 images at once, whichever is faster": "score_ratio_against_best",
+    "scoring R and A, precision auto, against the reference at 128 or 16 at once, the faster": "score_ratio_against_best",
     "scoring R and A, float32, against the reference: less work, memory format": "score_share_less_work",
     "scoring R and A, bf16 against float32": "score_share_arithmetic",
     "scoring R and A, spectral norms once a stream against once a batch": "score_share_folded",
