@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,9 +84,14 @@ def test_operations_are_counted_with_what_they_multiply_and_move() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 def test_anonymous_memory_grows_with_what_is_allocated_and_ends_with_the_process() -> None:
-    before = anonymous(os.getpid())
-    held = np.ones(50_000_000, dtype=np.uint8)
-    assert anonymous(os.getpid()) - before > 0.9 * held.nbytes
-    ended = subprocess.Popen([sys.executable, "-c", "pass"])
-    ended.wait()
-    assert anonymous(ended.pid) == 0
+    code = "import sys; sys.stdin.readline(); held = bytearray(b'1') * 50_000_000; print(flush=True); sys.stdin.readline()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    before = anonymous(child.pid)
+    child.stdin.write("\n")
+    child.stdin.flush()
+    child.stdout.readline()
+    assert anonymous(child.pid) - before > 45_000_000
+    child.communicate("\n")
+    assert anonymous(child.pid) == 0
