@@ -87,13 +87,9 @@ def highest(arguments: list[str]) -> int:
 
 def growth(model: Path, folder: Path, write: Callable[[Path, int], Path], few: int, many: int) -> dict[str, Any]:
     """Bytes for each further image of one kind of input."""
-    peaks, length = {}, 0
-    for count in (few, many):
-        data = write(folder, count)
-        peaks[count] = highest(["score", str(model), str(data), "--out", str(folder / "scores.csv")])
-        length = len(str(data.parent / f"{PICTURES}-files" / "000000.png"))
-    found = {"bytes_per_image": (peaks[many] - peaks[few]) / (many - few), "highest": peaks}
-    return found if write is array else found | {"characters_of_a_path": length}
+    out = str(folder / "scores.csv")
+    peaks = {count: highest(["score", str(model), str(write(folder, count)), "--out", out]) for count in (few, many)}
+    return {"bytes_per_image": (peaks[many] - peaks[few]) / (many - few), "highest": peaks}
 
 
 def small_model(folder: Path) -> Path:

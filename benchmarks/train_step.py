@@ -202,35 +202,27 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
     def a_score(parts: Iterable[torch.Tensor]) -> Scores:
         return density.normality(torch.cat(list(parts)).double().cpu().numpy())
 
-    def plain(precision: Precision) -> Scores:
+    def streamed(score: Callable[[torch.Tensor], torch.Tensor], precision: Precision) -> Scores:
         ama.scoring_precision = precision
         with ama._scoring():
-            return a_score(ama._r_score(some, ama._features(some, some)) for some in batches)
+            return a_score(map(score, batches))
 
-    def norms_each_batch() -> Scores:
-        ama.scoring_precision = "auto"
-        parts = []
-        for some in batches:
-            with ama._scoring():
-                parts.append(ama._r_score(some, ama._features(some, some)))
-        return a_score(parts)
-
-    def own() -> Scores:
+    def norms_each_batch(some: torch.Tensor) -> torch.Tensor:
         ama.scoring_precision = "auto"
         with ama._scoring():
-            return a_score(map(ama._raw_score, batches))
+            return ama._watched(some)
 
     ways: dict[str, Callable[[], Any]] = {
         "reference": lambda: a_score(map(reference.raw_scores, batches)),
         "reference, small batches": lambda: a_score(map(reference.raw_scores, torch.split(x, SMALL))),
-        "float32": partial(plain, "float32"),
-        "auto": partial(plain, "auto"),
-        "norms each batch": norms_each_batch,
+        "float32": partial(streamed, ama._watched, "float32"),
+        "auto": partial(streamed, ama._watched, "auto"),
+        "norms each batch": lambda: a_score(map(norms_each_batch, batches)),
     }
-    ways |= {"relative": own} if ama.relative else {}
+    ways |= {"relative": partial(streamed, ama._raw_score, "auto")} if ama.relative else {}
     seconds = in_turn(ways, repeats, device)
     with counting() as counted:
-        plain("auto")
+        ways["auto"]()
     return {
         "score_parts": {"scoring R": counted.per_image(count, machine)},
         "score_share_of_floor": counted.floor(machine) / statistics.median(seconds["auto"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shlex
@@ -134,6 +135,13 @@ def test_the_counted_products_of_the_page_on_speed() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for name, row in rows.items():
         assert f"| {name} | {' | '.join(row)} |" in page
+
+
+def test_the_start_that_the_page_tells_is_the_measured_one() -> None:
+    medians = json.loads((ROOT / "results" / "start.json").read_text(encoding="utf-8"))["medians"]
+    ours, bare = (f"{medians[name]:.2f}" for name in ("anomirror --help", "bare Python"))
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"{ours} s for `anomirror --help` where Python alone takes {bare}" in page
 
 
 def test_links_within_the_repository_exist() -> None:

@@ -32,8 +32,10 @@ class Group:
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Each float tensor becomes its mean over the processes, in place, all of them in one message."""
+        if self.size == 1:
+            return
         some = [tensor for tensor in tensors if tensor.is_floating_point()]
-        if self.size == 1 or not some:
+        if not some:
             return
         message = torch.cat([tensor.flatten() for tensor in some])
         self._sum(message)

@@ -418,8 +418,7 @@ class NetworkDetector(Detector):
         group = together()
         if group.size > 1 and self.random_state is None:
             raise SettingError("several processes need a random_state: each would draw a seed of its own")
-        identity = self._identity(anomalies)
-        if not group.agree(json.dumps(identity, sort_keys=True), device):
+        if group.size > 1 and not group.agree(json.dumps(self._identity(anomalies), sort_keys=True), device):
             raise SettingError(
                 "the processes of this run differ in parameters or images, and can train no model together; "
                 "for a model of its own in each, start them without torchrun"
@@ -450,7 +449,7 @@ class NetworkDetector(Detector):
             self._phases(),
             data,
             run,
-            checkpoints=self._checkpoints(identity, group),
+            checkpoints=self._checkpoints(anomalies, group),
             on_epoch=lambda run: self._observe(run, kept, heldout),
             verbose=self.verbose and group.rank == 0,
         )
@@ -473,14 +472,14 @@ class NetworkDetector(Detector):
         known = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
 
-    def _checkpoints(self, identity: Mapping[str, Any], group: Group) -> Checkpoints | None:
+    def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
         if self.checkpoint_dir is None:
             return None
         if self.random_state is None:
             raise SettingError("checkpoint_dir needs a random_state: a run without a seed cannot be continued")
         # each process draws for itself, so another number of them would be another run
         together = {"processes": group.size} if group.size > 1 else {}
-        return Checkpoints(Path(self.checkpoint_dir), {**identity, **together})
+        return Checkpoints(Path(self.checkpoint_dir), {**self._identity(anomalies), **together})
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         """Raw scores after an epoch, of copies of the networks in the state in which they would be kept."""
