@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from anomirror import AMA, load
-from anomirror.benchmark.protocols import OutOfDistribution, out_of_distribution
+from anomirror.benchmark.protocols import Comparison, compare
 from anomirror.benchmark.runner import command, versions
 from anomirror.images import open_images
 from anomirror.metrics import auroc
@@ -60,7 +60,7 @@ class TrainedByReference(AMA):
         return {}
 
 
-def trained(way: Way, split: OutOfDistribution, seed: int, **more: Any) -> tuple[AMA, float]:
+def trained(way: Way, split: Comparison, seed: int, **more: Any) -> tuple[AMA, float]:
     """AMA with its own step again, and the seconds that its fit took."""
     settings = more | {"random_state": seed, "scoring_precision": "float32"}
     ama = AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
@@ -74,7 +74,7 @@ def trained(way: Way, split: OutOfDistribution, seed: int, **more: Any) -> tuple
     return fresh, seconds
 
 
-def scored(ama: AMA, split: OutOfDistribution, precision: Precision) -> dict[str, Scores]:
+def scored(ama: AMA, split: Comparison, precision: Precision) -> dict[str, Scores]:
     """Raw scores of training images, normal ones and the samples of the protocol, in ``precision`` throughout."""
     ama.set_params(scoring_precision=precision)
     kept, _ = ama._split(open_images(split.train), ama.heldout)
@@ -109,9 +109,9 @@ def main(
     file = out / f"{way}-seed{seed}.json"
     if file.is_file():
         return
-    split = out_of_distribution(NORMAL, ANOMALIES, seed=seed, data_dir=data_dir)
+    split = compare(NORMAL, ANOMALIES, seed=seed, data_dir=data_dir)
     ama, seconds = trained(way, split, seed)
-    cell: dict[str, Any] = {"training": way, "seed": seed, "split": split.split, "fit_seconds": seconds}
+    cell: dict[str, Any] = {"training": way, "seed": seed, "split": {name: split.hash_of(name) for name in ANOMALIES}, "fit_seconds": seconds}
     exact = scored(ama, split, "float32")
     cell |= {"parameters": ama.stored_parameters(), "auroc": {"float32": aurocs(ama, exact)}}
     if way is Way.FAST:

@@ -4,6 +4,7 @@
 
     AnomirrorError
     ├── InputError (also ValueError)          what the caller passed cannot be used
+    │   ├── MissingDataError                  a named data set's files are not where they were looked for
     │   ├── ImageError                        images that cannot be read, or are not images of the right kind
     │   └── SettingError                      a parameter out of its range, an unknown name
     ├── NotFittedError (also sklearn's)       the detector has not seen any data yet
@@ -24,6 +25,7 @@ __all__ = [
     "DivergenceError",
     "ImageError",
     "InputError",
+    "MissingDataError",
     "MissingDependencyError",
     "ModelFileError",
     "NotFittedError",
@@ -37,6 +39,10 @@ class AnomirrorError(Exception):
 
 class InputError(AnomirrorError, ValueError):
     """What the caller passed cannot be used; the message says what, where, and the way out."""
+
+
+class MissingDataError(InputError):
+    """The files of a named data set are not there; the message names the expected place."""
 
 
 class ImageError(InputError):

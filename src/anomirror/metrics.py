@@ -1,6 +1,6 @@
 """Figures of merit for anomaly scores; scikit-learn computes them, this adds intervals and FPR@95.
 
-All take normalities (high = normal) of normal and of anomalous images.
+All take normalities (high = normal) of normal and of anomalous images as they are: no sigmoid, no scaling by the tested batch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.stats import norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomirror.errors import InputError
@@ -17,12 +18,14 @@ from anomirror.scoring import Scores
 
 @dataclass(frozen=True)
 class Metrics:
-    """``auroc``, ``aupr`` (anomalies positive) and ``fpr95`` in [0, 1], each with a 95 % interval."""
+    """In [0, 1], each with a 95 % interval: ``auroc``, ``aupr`` (anomalies positive), ``aupr_normal`` and ``fpr95``."""
 
     auroc: float
     auroc_ci: tuple[float, float]
     aupr: float
     aupr_ci: tuple[float, float]
+    aupr_normal: float
+    aupr_normal_ci: tuple[float, float]
     fpr95: float
     fpr95_ci: tuple[float, float]
 
@@ -37,10 +40,36 @@ def auroc(normal: Scores, anomalies: Scores) -> float:
     return float(roc_auc_score(_truth(normal, anomalies), -np.concatenate([normal, anomalies])))
 
 
+def auroc_interval(normal: Scores, anomalies: Scores, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the AUROC after DeLong et al. 1988, by ranks (Sun and Xu 2014); exact on ties.
+
+    Normal on the logit of the AUROC, so that it stays within [0, 1]. Where the two groups do not overlap the variance is 0,
+    and so is the interval.
+    """
+    _check(normal, anomalies)
+    value = auroc(normal, anomalies)
+    if len(normal) < 2 or len(anomalies) < 2:
+        return 0.0, 1.0
+    together = rankdata(-np.concatenate([normal, anomalies]))
+    below = (together[len(normal) :] - rankdata(-anomalies)) / len(normal)  # normal images that each anomaly outranks
+    above = 1.0 - (together[: len(normal)] - rankdata(-normal)) / len(anomalies)  # anomalies that outrank each normal image
+    error = math.sqrt(np.var(below, ddof=1) / len(anomalies) + np.var(above, ddof=1) / len(normal))
+    if error == 0.0 or not 0.0 < value < 1.0:
+        return value, value
+    centre, width = math.log(value / (1 - value)), float(norm.ppf(0.5 + level / 2)) * error / (value * (1 - value))
+    low, high = (1.0 / (1.0 + math.exp(-bound)) for bound in (centre - width, centre + width))
+    return low, high
+
+
 def aupr(normal: Scores, anomalies: Scores) -> float:
     """Average precision with anomalies as positives; depends on their share."""
     _check(normal, anomalies)
     return float(average_precision_score(_truth(normal, anomalies), -np.concatenate([normal, anomalies])))
+
+
+def aupr_normal(normal: Scores, anomalies: Scores) -> float:
+    """Average precision with normal images as positives; depends on their share."""
+    return aupr(-anomalies, -normal)
 
 
 def fpr_at_95(normal: Scores, anomalies: Scores) -> float:
@@ -51,20 +80,49 @@ def fpr_at_95(normal: Scores, anomalies: Scores) -> float:
 
 
 def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: int = 0) -> Metrics:
-    """All metrics, with 95 % percentile intervals of a bootstrap over images (both groups resampled)."""
+    """All metrics, with 95 % intervals: DeLong's for AUROC, else percentiles of a bootstrap over images of both groups."""
     _check(normal, anomalies)
-    rng = np.random.default_rng(seed)
-    functions = (auroc, aupr, fpr_at_95)
-    drawn = np.array(
-        [
-            [f(*sample) for f in functions]
-            for sample in ((rng.choice(normal, len(normal)), rng.choice(anomalies, len(anomalies))) for _ in range(resamples))
-        ]
-    )
+    drawn = _bootstrap(normal, anomalies, resamples, np.random.default_rng(seed))
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    point = [f(normal, anomalies) for f in functions]
-    intervals = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-    return Metrics(point[0], intervals[0], point[1], intervals[1], point[2], intervals[2])
+    ap, ap_normal, fpr = ((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return Metrics(
+        auroc(normal, anomalies),
+        auroc_interval(normal, anomalies),
+        aupr(normal, anomalies),
+        ap,
+        aupr_normal(normal, anomalies),
+        ap_normal,
+        fpr_at_95(normal, anomalies),
+        fpr,
+    )
+
+
+def _bootstrap(normal: Scores, anomalies: Scores, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """``(resamples, 3)``: AUPR, AUPR of normals, FPR@95 of resampled images. Sorted once: a resample is a count for each image."""
+    scores = np.concatenate([normal, anomalies])
+    order = np.argsort(scores, kind="stable")
+    anomalous = (order >= len(normal)).astype(float)
+    distinct = np.flatnonzero(np.diff(scores[order], append=np.inf))  # the last image of each distinct score
+    drawn = np.empty((resamples, 3))
+    for row in drawn:
+        counts = np.concatenate([rng.multinomial(n, np.full(n, 1.0 / n)) for n in (len(normal), len(anomalies))])[order]
+        flagged = np.cumsum(counts * anomalous)[distinct]  # anomalies at or below each score, in ascending order
+        false = np.cumsum(counts * (1.0 - anomalous))[distinct]
+        row[0] = _average_precision(flagged, false)
+        row[1] = _average_precision(*_reversed(false, flagged))
+        row[2] = false[np.searchsorted(flagged, math.ceil(0.95 * len(anomalies)))] / len(normal)
+    return drawn
+
+
+def _reversed(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cumulative counts from the other end."""
+    first, second = (np.cumsum(np.diff(counts, prepend=0.0)[::-1]) for counts in (positives, negatives))
+    return first, second
+
+
+def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """From cumulative counts at each distinct score, most suspicious first."""
+    return float(np.sum(np.diff(positives, prepend=0.0) * positives / np.maximum(positives + negatives, 1.0)) / positives[-1])
 
 
 def _truth(normal: Scores, anomalies: Scores) -> np.ndarray:

@@ -1,54 +1,207 @@
 """Which images are trained on and which are tested: protocols as data, without any method.
 
-``blind``: no anomaly of the tested sets is seen before the test. Normal test images are the normal set's test split; the
-anomalies of a column are a random sample of the other set's test split, 20 % of the number of normal ones.
+``blind``: no anomaly of the tested sets is seen before the test. ``paper``: 50 anomalies of each tested set, and some of the
+normal training images, are drawn for the choice of an epoch, *before* the test sample is drawn, and are in no test.
+
+Out of distribution, the normal test images are the normal set's test split, and a column's anomalies a random sample of the other
+set's test split, 20 % of the number of normal ones. One class, a class of the train split is normal, and the whole test
+split is tested, the other classes as anomalies (the column ``rest``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from anomirror.data import load_dataset
-from anomirror.errors import InputError
+from anomirror.data import GENERATED, Images, Split, images_of, natural_form
+from anomirror.errors import InputError, SettingError
+
+Protocol = Literal["blind", "paper"]
+PROTOCOLS: tuple[Protocol, ...] = ("blind", "paper")
 
 ANOMALY_SHARE = 0.2
+VALIDATION_ANOMALIES = 50
+VALIDATION_SHARE, VALIDATION_MOST = 0.05, 1000
+"""Normal training images that protocol ``paper`` sets aside, and how many at most."""
+REST = "rest"
+"""The anomalies of a one-class comparison."""
 
 
 @dataclass(frozen=True)
-class OutOfDistribution:
-    """One normal set, and anomaly sets by name; all ``(n, h, w[, c])`` uint8."""
+class Part:
+    """Some images of one split of a set, by their place in it."""
+
+    dataset: str
+    split: Split
+    indices: np.ndarray
+
+    def members(self) -> set[tuple[str, str, int]]:
+        """What makes two images the same one: set, split and place."""
+        return {(self.dataset, self.split, int(index)) for index in self.indices}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A normal set against anomaly sets; every array of images is ``(n, size, size, channels)`` uint8."""
 
     train: np.ndarray
     normal: np.ndarray
     anomalies: dict[str, np.ndarray]
+    """The whole of each anomaly set, without what validation took."""
     sampled: dict[str, np.ndarray]
-    """Indices of each anomaly set that are the column's sample."""
-    known: np.ndarray | None
-    split: str
-    """Short hash of every index and image count above."""
+    """Places in ``anomalies`` of the images that are a column's test."""
+    validation_normal: np.ndarray
+    validation: dict[str, np.ndarray]
+    """Empty arrays under protocol ``blind``."""
+    known: np.ndarray
+    """Known anomalies that are trained on; none as a rule."""
+    parts: dict[str, Part]
+    """Where all of these lie: train, known, normal, "validation normal", and each column's anomalies and "validation ..."."""
+    preparation: dict[str, tuple[str, ...]]
+    """By set, what was done to its official pixels."""
+
+    def hash_of(self, column: str) -> str:
+        """Short hash of every index that decides this column."""
+        chosen = Part(column, "test", self.parts[column].indices[self.sampled[column]])
+        relevant = {name: part for name, part in self.parts.items() if name in ("train", "known", "normal", "validation normal")}
+        relevant |= {"anomalies": chosen, "validation": self.parts[f"validation {column}"]}
+        digest = hashlib.sha256()
+        for name, part in sorted(relevant.items()):
+            digest.update(f"{name} {part.dataset} {part.split} ".encode() + part.indices.astype("<i8").tobytes())
+        digest.update(json.dumps(self.preparation, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
 
 
-def out_of_distribution(
-    normal: str, anomalies: list[str], *, seed: int, known: tuple[str, int] | None = None, data_dir: Path | None = None
-) -> OutOfDistribution:
-    """The split of one seed. ``known``: a set and how many of its *train* split are known anomalies, disjoint from any test."""
-    train = load_dataset(normal, "train", data_dir)[0]
-    test = load_dataset(normal, "test", data_dir)[0]
-    rng = np.random.default_rng([20, seed])
-    count = round(ANOMALY_SHARE * len(test))
-    sets = {name: load_dataset(name, "test", data_dir)[0] for name in anomalies}
-    sampled = {name: np.sort(rng.permutation(len(images))[:count]) for name, images in sets.items()}
-    known_images = None
-    if known is not None and known[1] > 0:
-        pool = load_dataset(known[0], "train", data_dir)[0]
-        if known[1] > len(pool):
-            raise InputError(f"{known[0]} has {len(pool)} training images, {known[1]} known anomalies were asked for")
-        known_images = pool[np.sort(np.random.default_rng([21, seed]).permutation(len(pool))[: known[1]])]
-    digest = hashlib.sha256(f"{normal} {train.shape} {test.shape} {seed} {known}".encode())
-    for name in anomalies:
-        digest.update(name.encode() + sampled[name].tobytes())
-    return OutOfDistribution(train, test, sets, sampled, known_images, digest.hexdigest()[:16])
+@dataclass(frozen=True)
+class Known:
+    """Known anomalies: how many images of a set's *train* split."""
+
+    dataset: str
+    count: int
+
+
+def parse_normal(normal: str) -> tuple[str, int | None]:
+    """``mnist:3`` is the class 3 of ``mnist``; a name without a class is the whole set."""
+    name, separator, label = normal.rpartition(":")
+    if separator and label.isdigit() and not Path(normal).exists():
+        return name, int(label)
+    return normal, None
+
+
+def compare(
+    normal: str,
+    anomalies: Sequence[str],
+    *,
+    seed: int,
+    protocol: Protocol = "blind",
+    known: Known | None = None,
+    data_dir: Path | None = None,
+    folder_size: int = 64,
+) -> Comparison:
+    """The images of one seed.
+
+    Raises
+    ------
+    SettingError : an unknown set, protocol or class; a set beside itself.
+    InputError : a set's files are missing or damaged, or hold too few images.
+    """
+    if protocol not in PROTOCOLS:
+        raise SettingError(f"protocol={protocol!r}: choose {' or '.join(PROTOCOLS)}")
+    name, label = parse_normal(normal)
+    form = natural_form(name, folder_size=folder_size)
+    if label is None and (doubled := [other for other in anomalies if other == name]):
+        raise SettingError(f"{doubled[0]} is the normal set, and cannot be an anomaly set as well")
+    if label is not None and list(anomalies) != [REST]:
+        raise SettingError(f"{normal}: a class is compared with the rest of its set; the only column is {REST!r}")
+
+    pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
+    preparation = {name: test.preparation}
+    train_at, normal_at = (_of_class(images, label, normal) for images in (pool, test))
+    set_aside = np.array([], int)
+    if protocol == "paper":
+        count = min(VALIDATION_MOST, max(1, round(VALIDATION_SHARE * len(train_at))))
+        drawn = _shuffled(22, seed, name, len(train_at))
+        set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
+    parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
+    parts["validation normal"] = Part(name, "train", set_aside)
+
+    whole: dict[str, np.ndarray] = {}
+    validation: dict[str, np.ndarray] = {}
+    sampled: dict[str, np.ndarray] = {}
+    for column in anomalies:
+        source, images, candidates = name, test, np.setdiff1d(np.arange(len(test.images)), normal_at)
+        if label is None:
+            source, images = column, images_of(column, "test", form, data_dir)
+            preparation[column] = images.preparation
+            candidates = np.arange(len(images.images))
+        order = candidates[_shuffled(20, seed, source, len(candidates))]
+        held = VALIDATION_ANOMALIES if protocol == "paper" else 0
+        if len(order) <= held:
+            raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
+        validated, rest = order[:held], order[held:]
+        left = np.sort(rest)
+        tested = rest if label is not None else rest[: round(ANOMALY_SHARE * len(normal_at))]
+        parts |= {column: Part(source, "test", left), f"validation {column}": Part(source, "test", np.sort(validated))}
+        whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
+        sampled[column] = np.flatnonzero(np.isin(left, tested))
+
+    known_images = np.empty((0, *pool.images.shape[1:]), np.uint8)
+    if known is not None and known.count:
+        if known.dataset in GENERATED:
+            raise SettingError(f"{known.dataset}: a generated set has no train split for known anomalies")
+        source_pool = images_of(known.dataset, "train", form, data_dir)
+        if known.count > len(source_pool.images):
+            raise InputError(
+                f"{known.dataset} has {len(source_pool.images)} training images, {known.count} known anomalies were asked for"
+            )
+        at = np.sort(_shuffled(21, seed, known.dataset, len(source_pool.images))[: known.count])
+        known_images, parts["known"] = source_pool.images[at], Part(known.dataset, "train", at)
+    return Comparison(
+        train=pool.images[train_at],
+        normal=test.images[normal_at],
+        anomalies=whole,
+        sampled=sampled,
+        validation_normal=pool.images[set_aside],
+        validation=validation,
+        known=known_images,
+        parts=parts,
+        preparation=preparation,
+    )
+
+
+def tested_parts(comparison: Comparison) -> Iterator[tuple[str, Part]]:
+    """Everything that must be in no training: normal test images, validation, anomalies."""
+    for name, part in comparison.parts.items():
+        if name not in ("train", "known"):
+            yield name, part
+
+
+def _of_class(images: Images, label: int | None, normal: str) -> np.ndarray:
+    if label is None:
+        return np.arange(len(images.images))
+    found = np.flatnonzero(images.labels == label)
+    if not len(found):
+        known = sorted(set(images.labels.tolist()))
+        raise SettingError(f"{normal}: no image of class {label}; the set's classes are {known[0]} to {known[-1]}")
+    return found
+
+
+def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:
+    """A random order that depends on the set's name, not on what else is compared."""
+    return np.random.default_rng([purpose, seed, zlib.crc32(name.encode())]).permutation(count)
+
+
+def stored_indices(comparison: Comparison) -> Mapping[str, np.ndarray]:
+    """The drawn indices of a comparison, to be stored with its results."""
+    drawn = {f"sampled_{name}": at.astype(np.int32) for name, at in comparison.sampled.items()}
+    for name, part in comparison.parts.items():
+        if name.startswith("validation") and len(part.indices):
+            drawn[f"indices_{name.replace(' ', '_')}"] = part.indices.astype(np.int32)
+    return drawn

@@ -1,44 +1,22 @@
-"""Named data sets, read from their official files below a data directory; and proxy anomalies, which need no file.
+"""Data sets by name: official ones, read from their files below a data directory; generated ones; folders; and proxies.
 
 >>> sorted(DATASETS)[:3]
-['cifar10', 'cifar100', 'fashion-mnist']
+['celeba', 'cifar10', 'cifar100']
 """
 
-from __future__ import annotations
+from anomirror.data.catalogue import DATASETS, DataSet
+from anomirror.data.generated import GENERATED
+from anomirror.data.readers import Split
+from anomirror.data.sets import Images, data_directory, images_of, load_dataset, natural_form
 
-import os
-from pathlib import Path
-from typing import Literal
-
-import numpy as np
-
-from anomirror.data.readers import DATASETS, DataSet, Split
-from anomirror.errors import InputError, SettingError
-
-__all__ = ["DATASETS", "DataSet", "Split", "data_directory", "load_dataset"]
-
-
-def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """``data_dir``, or the environment variable ``ANOMIRROR_DATA``."""
-    chosen = data_dir or os.environ.get("ANOMIRROR_DATA")
-    if not chosen:
-        raise InputError("named data sets need --data-dir, or the environment variable ANOMIRROR_DATA")
-    return Path(chosen)
-
-
-def load_dataset(
-    name: str, split: Literal["train", "test"] = "test", data_dir: str | os.PathLike[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` uint8, and labels ``(n,)`` int (-1 where the set has none).
-
-    Raises
-    ------
-    SettingError : the name is unknown, or the set has no such split.
-    InputError : its files are not there (the message names the expected one), or are damaged.
-    """
-    if name not in DATASETS:
-        raise SettingError(f"no data set named {name!r}: choose one of {', '.join(sorted(DATASETS))}")
-    dataset = DATASETS[name]
-    if split not in dataset.splits:
-        raise SettingError(f"{name} has no {split} split here (it has {', '.join(dataset.splits)})")
-    return dataset.read(data_directory(data_dir), split)
+__all__ = [
+    "DATASETS",
+    "GENERATED",
+    "DataSet",
+    "Images",
+    "Split",
+    "data_directory",
+    "images_of",
+    "load_dataset",
+    "natural_form",
+]

@@ -1,0 +1,190 @@
+"""The paper's tables as lists of trainings: what is normal, what is anomalous, which variants of a method stand in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
+from anomirror.benchmark.runner import Training
+from anomirror.data import DATASETS, GENERATED
+from anomirror.data.downloads import present
+from anomirror.errors import SettingError
+from anomirror.presets import PRESETS, preset
+
+BASELINES = ("pca", "knn")
+"""What a user would pick instead: rows of every table."""
+
+ABLATIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "ama": {
+        "no-mirrored": {"mirrored": False},
+        "no-interpolation": {"interpolation": None},
+        "no-negatives": {"negatives": None},
+    }
+}
+"""Method and variant to the arguments in which it differs (Table 1). "Without the A-score" is every row's one-sided reading."""
+
+BOX_DELTA = 0.05
+NEGATIVES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "ama": {
+        "no-interpolation": {"interpolation": None},
+        "box": {"negatives": "box", "delta": BOX_DELTA},
+        "box-no-interpolation": {"negatives": "box", "delta": BOX_DELTA, "interpolation": None},
+    }
+}
+"""The same for Table 3, box negatives against atypical selection. The margin of the box is ours: the paper gives none."""
+
+SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"ama": {"plain-r": {"relative": False, "scorer": "gaussian"}}}
+"""Further scorings of a method without variant: AMA's R and A exactly as Eq. (5) and (6) have them."""
+
+OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {
+    "fashion-mnist": ("mnist", "omniglot", "gtsrb", *GENERATED),
+    "cifar10": ("svhn", "imagenet-resize", "cifar100", "gtsrb", *GENERATED),
+    "svhn": ("cifar10", "imagenet-resize", "cifar100", "gtsrb", *GENERATED),
+    "gtsrb": ("svhn", "cifar10", "imagenet-resize", "cifar100", *GENERATED),
+}
+"""Normal sets of Table 1 and their columns; GTSRB and the generated sets are ours."""
+
+BOX_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "fashion-mnist": ("mnist",),
+    "cifar10": ("svhn", "gtsrb"),
+    "svhn": ("cifar10",),
+    "gtsrb": ("cifar10",),
+}
+"""The same of Table 3; with GTSRB in place of SVHN."""
+
+ONE_CLASS = tuple(f"{name}:{label}" for name in ("mnist", "cifar10") for label in range(10))
+"""Normal sets of Table 2."""
+
+_PAPER_PRESETS = {"fashion-mnist": "paper-grey", "mnist": "paper-grey", "cifar10": "paper-cifar10"}
+"""``--preset paper`` by normal set; others are set as SVHN is."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the commands let a user choose."""
+
+    methods: tuple[str, ...]
+    preset: str = "cpu"
+    protocol: Protocol = "blind"
+    seeds: int = 1
+    known: Known | None = None
+    folder_size: int = 64
+
+
+def chosen_preset(method: str, wanted: str, normal: str) -> str:
+    """The preset that ``--preset`` means for a method and a normal set.
+
+    >>> chosen_preset("ama", "paper", "svhn"), chosen_preset("ama", "cpu", "mnist:3"), chosen_preset("pca", "paper", "svhn")
+    ('paper-svhn', 'cpu-one-class', 'default')
+    """
+    if method not in PRESETS:
+        raise SettingError(f"no method named {method!r}: choose one of {', '.join(PRESETS)}")
+    name, label = parse_normal(normal)
+    if wanted == "paper":
+        own = _PAPER_PRESETS.get(name, "paper-svhn")
+        return own if own in PRESETS[method] else "default"
+    if label is not None and f"{wanted}-one-class" in PRESETS[method]:
+        return f"{wanted}-one-class"
+    return wanted if wanted in PRESETS[method] or method not in BASELINES else "cpu"
+
+
+def trainings(
+    normal: str,
+    anomalies: Sequence[str],
+    settings: Settings,
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    scorings: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> Iterable[Training]:
+    """Every method, variant and seed on one normal set."""
+    for seed in range(settings.seeds):
+        for method in settings.methods:
+            name = chosen_preset(method, settings.preset, normal)
+            for variant, changes in {"": {}, **(variants or {}).get(method, {})}.items():
+                yield Training(
+                    method=method,
+                    preset=name,
+                    parameters=preset(method, name) | changes,
+                    normal=normal,
+                    anomalies=tuple(anomalies),
+                    seed=seed,
+                    variant=variant,
+                    protocol=settings.protocol,
+                    known=settings.known,
+                    scorings={} if variant else (scorings or {}).get(method, {}),
+                    folder_size=settings.folder_size,
+                )
+
+
+def table1(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """Out of distribution, with the ablations."""
+    return [
+        training
+        for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
+        for training in trainings(normal, columns, settings, ABLATIONS, SCORINGS)
+    ]
+
+
+def table2(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """One class is normal."""
+    sets = [normal for normal in ONE_CLASS if there(parse_normal(normal)[0])]
+    return [training for normal in sets for training in trainings(normal, [REST], settings)]
+
+
+def table3(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """Box negatives against atypical selection, with and without interpolation."""
+    return [
+        training
+        for normal, columns in _available(BOX_COLUMNS, there)
+        for training in trainings(normal, columns, settings, NEGATIVES)
+    ]
+
+
+def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """Reconstructions with the ordinary and the mirrored loss: of SVHN if it is there, else of CIFAR-10 and Fashion-MNIST."""
+    normals = ["svhn"] if there("svhn") else ["cifar10", "fashion-mnist"]
+    wanted = {method: {"no-mirrored": found["no-mirrored"]} for method, found in ABLATIONS.items()}
+    return [
+        training
+        for normal, columns in _available({name: OUT_OF_DISTRIBUTION[name] for name in normals}, there)
+        for training in trainings(normal, columns, settings, wanted)
+    ]
+
+
+def figure4(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """Densities of the raw score."""
+    return [
+        training
+        for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
+        for training in trainings(normal, columns, settings, scorings=SCORINGS)
+    ]
+
+
+EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Training]]] = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "figure2": figure2,
+    "figure4": figure4,
+}
+"""Every table and figure that ``anomirror reproduce`` knows."""
+
+
+def on_disk(root: Path) -> Callable[[str], bool]:
+    """Whether a set can be used: generated, or with files below ``root``."""
+    return lambda name: name in GENERATED or (name in DATASETS and present(name, root))
+
+
+def missing(there: Callable[[str], bool]) -> list[str]:
+    """Sets of the tables that are not there: their cells stay open."""
+    named = {name for normal, columns in OUT_OF_DISTRIBUTION.items() for name in (normal, *columns)} | {"mnist"}
+    return sorted(name for name in named if not there(name))
+
+
+def _available(sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]) -> Iterable[tuple[str, list[str]]]:
+    """Normal sets that are there, with those of their columns that are."""
+    for normal, columns in sets.items():
+        if there(normal) and (left := [column for column in columns if there(column)]):
+            yield normal, left

@@ -1,0 +1,158 @@
+"""Fetching official files, and checking what lies on disk against what was published."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from anomirror.data.catalogue import DATASETS, DataSet, OfficialFile
+from anomirror.errors import InputError, MissingDataError, SettingError
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the file, the bytes that are there, and how many it has, if the server says."""
+
+Status = Literal["ok", "contents ok", "unchecked", "missing", "DAMAGED"]
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What :func:`verify` found of one split or file."""
+
+    what: str
+    status: Status
+    detail: str
+
+
+def dataset(name: str) -> DataSet:
+    """A data set of the catalogue; an unknown name is refused with the known ones."""
+    if name not in DATASETS:
+        raise SettingError(f"no data set named {name!r}: choose one of {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]
+
+
+def get(name: str, root: Path, progress: Progress | None = None) -> list[Path]:
+    """Download the official files of a data set below ``root``; what is there and right is left alone.
+
+    An interrupted download goes on where it stopped. A file gets its name when its checksum is right.
+
+    Raises
+    ------
+    InputError : no network, no address that a program can fetch from, or a checksum that differs.
+    """
+    return [_fetch(file, root / file.path, dataset(name), progress) for file in dataset(name).files]
+
+
+def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress | None) -> Path:
+    if target.is_file() and (file.md5 is None or _md5(target) == file.md5):
+        return target
+    if file.url is None:
+        raise InputError(f"{target}: its publisher has no address that a program can fetch from; get it by hand at {owner.source}")
+    if target.exists():
+        raise InputError(f"{target}: exists, and is not the published file; move it away first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    try:
+        _download(file, partial, progress)
+    except urllib.error.HTTPError as error:
+        raise InputError(f"{file.url}: the server answers {error.code} {error.reason}; see {owner.source}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        kept = f"; what came is kept in {partial.name}, and the same command goes on from there" if partial.exists() else ""
+        raise InputError(f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put the file at {target}") from error
+    if file.md5 is not None and (found := _md5(partial)) != file.md5:
+        partial.unlink()
+        raise InputError(f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again")
+    partial.replace(target)
+    return target
+
+
+def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> None:
+    """Append to ``partial`` what is missing of the file."""
+    assert file.url is not None
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is missing
+            return
+        raise
+    with answer:
+        if have and answer.status != 206:  # the server starts again
+            have = 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with partial.open("ab" if have else "wb") as out:
+            while piece := answer.read(_PIECE):
+                out.write(piece)
+                have += len(piece)
+                if progress is not None:
+                    progress(file.path, have, total)
+    if total is not None and have < total:
+        raise http.client.IncompleteRead(b"", total - have)
+
+
+def verify(name: str, root: Path) -> Iterator[Checked]:
+    """Compare what is on disk with what was published: official files by their md5, else images by the digest of their contents.
+
+    ``ok`` is the published file; ``contents ok`` are the right images, packed otherwise; ``unchecked`` is readable and has the
+    right number of images, without anything published to compare with.
+    """
+    found = dataset(name)
+    official = {file.path: _official(file, root / file.path) for file in found.files}
+    if all(status == "ok" for status in official.values()):
+        yield from (Checked(path, "ok", "md5 as published") for path in official)
+        return
+    for split, count in found.counts.items():
+        try:
+            images, labels = found.read(root, split)
+        except InputError as error:
+            yield Checked(split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error))
+            continue
+        expected = found.contents.get(split)
+        if len(images) != count:
+            yield Checked(split, "DAMAGED", f"{len(images)} images, expected {count}")
+        elif expected is None:
+            yield Checked(split, "unchecked", f"{count} images; no checksum to compare with")
+        elif digest(images, np.full(len(images), -1) if found.named_labels else labels) == expected:
+            yield Checked(split, "contents ok", f"{count} images as published, packed otherwise")
+        else:
+            yield Checked(split, "DAMAGED", "other images or labels than the published ones")
+
+
+def present(name: str, root: Path) -> bool:
+    """Whether files of a data set lie below ``root``, official or unpacked (nothing of them is read)."""
+    found = dataset(name)
+    return any((root / file.path).exists() for file in found.files) or (found.folder != "" and (root / found.folder).is_dir())
+
+
+def digest(images: np.ndarray, labels: np.ndarray) -> str:
+    """A digest of images and their labels that does not depend on their order (Omniglot's comes from its file names)."""
+    each = sorted(
+        hashlib.sha256(image.tobytes() + int(label).to_bytes(2, "big", signed=True)).digest()
+        for image, label in zip(images, labels, strict=True)
+    )
+    return hashlib.sha256(b"".join(each)).hexdigest()[:32]
+
+
+def _official(file: OfficialFile, path: Path) -> Status:
+    if not path.is_file():
+        return "missing"
+    if file.md5 is None:
+        return "unchecked"
+    return "ok" if _md5(path) == file.md5 else "DAMAGED"
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

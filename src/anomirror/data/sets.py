@@ -1,0 +1,106 @@
+"""Any set of images by name, in the size and channels that a comparison needs: official, generated, or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from anomirror.data.catalogue import DATASETS
+from anomirror.data.conversions import brought_to
+from anomirror.data.downloads import dataset
+from anomirror.data.generated import COUNT, GENERATED
+from anomirror.data.readers import Labelled, Split
+from anomirror.errors import InputError, SettingError
+from anomirror.images import SIZES, open_images
+
+FOLDER_SIZE = 64
+"""Side length that the pictures of a folder are brought to, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split of a set: ``(n, size, size, channels)`` uint8, labels ``(n,)`` (-1: none), and how the pixels came about."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    preparation: tuple[str, ...]
+
+
+def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """``data_dir``, or the environment variable ``ANOMIRROR_DATA``."""
+    chosen = data_dir or os.environ.get("ANOMIRROR_DATA")
+    if not chosen:
+        raise InputError("named data sets need --data-dir, or the environment variable ANOMIRROR_DATA")
+    return Path(chosen)
+
+
+def load_dataset(name: str, split: Split = "test", data_dir: str | os.PathLike[str] | None = None) -> Labelled:
+    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` uint8 as their reader gives them, and labels ``(n,)`` int (-1: none).
+
+    Raises
+    ------
+    SettingError : the name is unknown, or the set has no such split.
+    InputError : its files are not there (the message names the expected one), or are damaged.
+    """
+    found = dataset(name)
+    if split not in found.splits:
+        raise SettingError(f"{name} has no {split} split here (it has {', '.join(found.splits)})")
+    return found.read(data_directory(data_dir), split)
+
+
+def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int]:
+    """Side length and channels in which a set is compared when it is the normal one."""
+    if name in DATASETS:
+        return DATASETS[name].size, DATASETS[name].channels
+    if name in GENERATED:
+        raise SettingError(f"{name} is generated in the form of the normal images; it can only be an anomaly set")
+    if not Path(name).is_dir():
+        raise SettingError(f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
+    return folder_size, open_images(Path(name), image_size=_valid(folder_size)).shape[0]
+
+
+def images_of(name: str, split: Split, form: tuple[int, int], data_dir: Path | None = None) -> Images:
+    """A split of a set in a form ``(size, channels)``.
+
+    A generated set is drawn in that form, and is the same each time. The pictures of a folder are its train split where it has
+    a subfolder ``train``, else four fifths of them by a hash of their names.
+    """
+    size, channels = form
+    if name in GENERATED:
+        drawn = GENERATED[name](COUNT, size, channels)
+        return Images(drawn, np.full(len(drawn), -1), (f"generated {size}x{size}, {channels} channel(s)",))
+    if name in DATASETS:
+        images, labels = load_dataset(name, split, data_dir)
+        steps = (DATASETS[name].preparation,) if DATASETS[name].preparation else ()
+    else:
+        images, labels = _folder(Path(name), split, size)
+        steps = (f"aspect kept, scaled to {size}x{size} (bilinear, anti-aliased), padded with black",)
+    converted = brought_to(images, size, channels)
+    return Images(converted.images, labels, (*steps, *converted.steps))
+
+
+def _folder(folder: Path, split: Split, size: int) -> Labelled:
+    """Every readable picture below a folder at ``size``; an unreadable one is an error that names it."""
+    if not folder.is_dir():
+        raise SettingError(f"{folder}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
+    parts = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
+    opened = open_images(parts.get(split, folder), image_size=_valid(size))
+    chosen = list(range(len(opened)))
+    if split not in parts:
+        tested = [hashlib.sha256(Path(name).name.encode()).digest()[0] < 256 // 5 for name in opened.names]
+        chosen = [index for index in chosen if tested[index] == (split == "test")]
+    if not chosen:
+        raise InputError(f"{folder}: has no picture for its {split} split")
+    batches = [opened.take(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
+    images = np.concatenate([np.asarray(batch) for batch in batches]).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), np.full(len(images), -1)
+
+
+def _valid(size: int) -> int:
+    if size not in SIZES:
+        raise SettingError(f"a folder's pictures cannot be brought to {size} pixels: choose one of {', '.join(map(str, SIZES))}")
+    return size
