@@ -111,7 +111,12 @@ def main(
         return
     split = compare(NORMAL, ANOMALIES, seed=seed, data_dir=data_dir)
     ama, seconds = trained(way, split, seed)
-    cell: dict[str, Any] = {"training": way, "seed": seed, "split": {name: split.hash_of(name) for name in ANOMALIES}, "fit_seconds": seconds}
+    cell: dict[str, Any] = {
+        "training": way,
+        "seed": seed,
+        "split": {name: split.hash_of(name) for name in ANOMALIES},
+        "fit_seconds": seconds,
+    }
     exact = scored(ama, split, "float32")
     cell |= {"parameters": ama.stored_parameters(), "auroc": {"float32": aurocs(ama, exact)}}
     if way is Way.FAST:

@@ -98,7 +98,7 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
 
 
 def _bootstrap(normal: Scores, anomalies: Scores, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """``(resamples, 3)``: AUPR, AUPR of normals, FPR@95 of resampled images. Sorted once: a resample is a count for each image."""
+    """``(resamples, 3)``: AUPR, AUPR of normals, FPR@95. Sorted once: a resample is a count for each image."""
     scores = np.concatenate([normal, anomalies])
     order = np.argsort(scores, kind="stable")
     anomalous = (order >= len(normal)).astype(float)

@@ -106,7 +106,7 @@ def trainings(
                 yield Training(
                     method=method,
                     preset=name,
-                    parameters=preset(method, name) | changes,
+                    parameters={**preset(method, name), **changes},
                     normal=normal,
                     anomalies=tuple(anomalies),
                     seed=seed,

@@ -1,6 +1,7 @@
 """The tables of the documentation, made anew from the measured cells.
 
-A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table.
+A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table, with
+its title and the quoted notes below it.
 
     python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md docs/performance.md
 
@@ -18,9 +19,22 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import stability
-from anomirror.benchmark.tables import markdown, mean_and_spread, read_cells, table
+from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION
+from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
+
+
+def table1(folder: Path, normal: str) -> str:
+    """One normal set of Table 1, with its open columns."""
+    cells = [cell for cell in read_cells(folder) if "box" not in cell["variant"]]
+    return as_markdown(comparison(cells, normal, columns=OUT_OF_DISTRIBUTION.get(normal))).rstrip()
+
+
+def known_table(normal: str, method: str, folders: list[Path]) -> str:
+    """A method with and without known anomalies."""
+    cells = [cell for cell in read_cells(*folders) if cell["method"] == method and not cell["variant"]]
+    return as_markdown(comparison(cells, normal)).rstrip()
 
 
 def demo_table(folder: Path) -> str:
@@ -106,7 +120,10 @@ def scaling_table(folder: Path) -> str:
 
 
 TABLES: dict[str, Callable[..., str]] = {
-    "cells": lambda root, *words: table(read_cells(*words, root=root)),
+    "table1": lambda root, folder, normal: table1(root / folder, normal),
+    "table2": lambda root, folder, dataset: as_markdown(one_class(read_cells(root / folder), dataset)).rstrip(),
+    "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
+    "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
     "demo": lambda root, folder: demo_table(root / folder),
     "by-epoch": lambda root, folder: stability.epochs_table(root / folder),
     "departures": lambda root, folder, normal: stability.departures_table(root / folder, normal),
@@ -121,7 +138,7 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 """Name in a page to the function that makes the table from the repository's root and the marker's words."""
 
-_MARKED = re.compile(r"(<!-- table ([^>]+?) -->)[ \t]*(?:\n|\Z)(?:\|.*(?:\n|\Z))*")
+_MARKED = re.compile(r"(<!-- table ([^>]+?) -->)[ \t]*(?:\n|\Z)(?:\*\*.*\*\*\n\n)?(?:[|>].*(?:\n|\Z))*")
 
 
 def refreshed(text: str, root: Path) -> str:

@@ -4,8 +4,9 @@
 normal training images, are drawn for the choice of an epoch, *before* the test sample is drawn, and are in no test.
 
 Out of distribution, the normal test images are the normal set's test split, and a column's anomalies a random sample of the other
-set's test split, 20 % of the number of normal ones. One class, a class of the train split is normal, and the whole test
-split is tested, the other classes as anomalies (the column ``rest``).
+set's test split, 20 % of the number of normal ones. One class, a class of the train split is normal, and the whole test split is
+tested, the other classes as anomalies (the column ``rest``). What is trained on is in no test, not as another set's copy of the
+same pixels either (one test image of CIFAR-100 is a training image of CIFAR-10).
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Comparison:
     """Known anomalies that are trained on; none as a rule."""
     parts: dict[str, Part]
     """Where all of these lie: train, known, normal, "validation normal", and each column's anomalies and "validation ..."."""
+    copies: dict[str, int]
+    """Images of the normal test set and of each column that were left out, because the same pixels are trained on."""
     preparation: dict[str, tuple[str, ...]]
     """By set, what was done to its official pixels."""
 
@@ -129,18 +132,31 @@ def compare(
         count = min(VALIDATION_MOST, max(1, round(VALIDATION_SHARE * len(train_at))))
         drawn = _shuffled(22, seed, name, len(train_at))
         set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
+    known_images, known_part = _known(known, seed, form, data_dir)
+    trained = {_digest(image) for image in (*pool.images[train_at], *known_images)}
+    copies: dict[str, int] = {}
+
+    def unseen(column: str, images: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        left = np.array([at for at in candidates if _digest(images[at]) not in trained], int)
+        copies[column] = len(candidates) - len(left)
+        return left
+
+    normal_at = unseen("normal", test.images, normal_at)
     parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
+    if known_part is not None:
+        parts["known"] = known_part
     parts["validation normal"] = Part(name, "train", set_aside)
 
     whole: dict[str, np.ndarray] = {}
     validation: dict[str, np.ndarray] = {}
     sampled: dict[str, np.ndarray] = {}
     for column in anomalies:
-        source, images, candidates = name, test, np.setdiff1d(np.arange(len(test.images)), normal_at)
+        source, images, candidates = name, test, np.setdiff1d(np.arange(len(test.images)), _of_class(test, label, normal))
         if label is None:
             source, images = column, images_of(column, "test", form, data_dir)
             preparation[column] = images.preparation
             candidates = np.arange(len(images.images))
+        candidates = unseen(column, images.images, candidates)
         order = candidates[_shuffled(20, seed, source, len(candidates))]
         held = VALIDATION_ANOMALIES if protocol == "paper" else 0
         if len(order) <= held:
@@ -152,17 +168,6 @@ def compare(
         whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
         sampled[column] = np.flatnonzero(np.isin(left, tested))
 
-    known_images = np.empty((0, *pool.images.shape[1:]), np.uint8)
-    if known is not None and known.count:
-        if known.dataset in GENERATED:
-            raise SettingError(f"{known.dataset}: a generated set has no train split for known anomalies")
-        source_pool = images_of(known.dataset, "train", form, data_dir)
-        if known.count > len(source_pool.images):
-            raise InputError(
-                f"{known.dataset} has {len(source_pool.images)} training images, {known.count} known anomalies were asked for"
-            )
-        at = np.sort(_shuffled(21, seed, known.dataset, len(source_pool.images))[: known.count])
-        known_images, parts["known"] = source_pool.images[at], Part(known.dataset, "train", at)
     return Comparison(
         train=pool.images[train_at],
         normal=test.images[normal_at],
@@ -172,6 +177,7 @@ def compare(
         validation=validation,
         known=known_images,
         parts=parts,
+        copies=copies,
         preparation=preparation,
     )
 
@@ -181,6 +187,23 @@ def tested_parts(comparison: Comparison) -> Iterator[tuple[str, Part]]:
     for name, part in comparison.parts.items():
         if name not in ("train", "known"):
             yield name, part
+
+
+def _known(known: Known | None, seed: int, form: tuple[int, int], data_dir: Path | None) -> tuple[np.ndarray, Part | None]:
+    """Known anomalies and where they lie: images of their set's train split."""
+    if known is None or known.count == 0:
+        return np.empty((0, form[0], form[0], form[1]), np.uint8), None
+    if known.dataset in GENERATED:
+        raise SettingError(f"{known.dataset}: a generated set has no train split for known anomalies")
+    pool = images_of(known.dataset, "train", form, data_dir).images
+    if known.count > len(pool):
+        raise InputError(f"{known.dataset} has {len(pool)} training images, {known.count} known anomalies were asked for")
+    at = np.sort(_shuffled(21, seed, known.dataset, len(pool))[: known.count])
+    return pool[at], Part(known.dataset, "train", at)
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _of_class(images: Images, label: int | None, normal: str) -> np.ndarray:
@@ -198,10 +221,15 @@ def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:
     return np.random.default_rng([purpose, seed, zlib.crc32(name.encode())]).permutation(count)
 
 
+def plain_name(name: str) -> str:
+    """A set's name in names of files and arrays: of a folder its last part."""
+    return Path(name).resolve().name if Path(name).name != name else name
+
+
 def stored_indices(comparison: Comparison) -> Mapping[str, np.ndarray]:
     """The drawn indices of a comparison, to be stored with its results."""
-    drawn = {f"sampled_{name}": at.astype(np.int32) for name, at in comparison.sampled.items()}
+    drawn = {f"sampled_{plain_name(name)}": at.astype(np.int32) for name, at in comparison.sampled.items()}
     for name, part in comparison.parts.items():
         if name.startswith("validation") and len(part.indices):
-            drawn[f"indices_{name.replace(' ', '_')}"] = part.indices.astype(np.int32)
+            drawn[f"validation_{plain_name(name.removeprefix('validation '))}"] = part.indices.astype(np.int32)
     return drawn

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anomirror.benchmark.protocols import Comparison, Known, Protocol, compare, stored_indices
+from anomirror.benchmark.protocols import Comparison, Known, Protocol, compare, plain_name, stored_indices
 from anomirror.detectors import Detector, load, make_detector
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.metrics import auroc, evaluate
@@ -67,7 +67,19 @@ class Training:
 
     def folder(self, out: Path) -> Path:
         """Where its files lie."""
-        return out / _plain(self.normal).replace(":", "-")
+        return out / plain_name(self.normal).replace(":", "-")
+
+    def comparison(self, data_dir: Path | None = None) -> Comparison:
+        """Its images."""
+        return compare(
+            self.normal,
+            self.anomalies,
+            seed=self.seed,
+            protocol=self.protocol,
+            known=self.known,
+            data_dir=data_dir,
+            folder_size=self.folder_size,
+        )
 
     def detector(self) -> Detector:
         """Not fitted yet."""
@@ -77,7 +89,7 @@ class Training:
         """The file of each cell, by scoring ("": the method's own), column and side."""
         return {
             (scoring, column, side): self.folder(out)
-            / f"{'-'.join((self.stem, *((scoring,) if scoring else ()), _plain(column), side))}.json"
+            / f"{'-'.join((self.stem, *((scoring,) if scoring else ()), plain_name(column), side))}.json"
             for scoring in ("", *self.scorings)
             for column in self.anomalies
             for side in SIDES
@@ -96,15 +108,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
     files = training.cells(out)
     if training.done(out):
         return list(files.values())
-    comparison = compare(
-        training.normal,
-        training.anomalies,
-        seed=training.seed,
-        protocol=training.protocol,
-        known=training.known,
-        data_dir=data_dir,
-        folder_size=training.folder_size,
-    )
+    comparison = training.comparison(data_dir)
     folder = training.folder(out)
     scratch = folder / f"{training.stem}.partial"
     started = time.perf_counter()
@@ -151,6 +155,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
             "preparation": comparison.preparation,
             "split": comparison.hash_of(column),
             "counts": {"train": len(comparison.train), "normal": len(normal), "anomalies": len(comparison.sampled[column])},
+            "copies_left_out": {name: comparison.copies[name] for name in ("normal", column)},
             "scores_file": file.name,
             "scores": names,
             "metrics": metrics | {"auroc_whole_set": auroc(normal, whole)},
@@ -235,7 +240,7 @@ def _scored(
 ) -> dict[str, str]:
     """Raw scores of the column, and of training and normal images unless they are there; returns their names in ``arrays``."""
     prefix = f"{scoring}_{model.name}" if scoring else model.name
-    names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{_plain(column)}"}
+    names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
     detector = _changed(model.detector, changes)
     if names["train"] not in arrays:
         arrays[names["train"]] = _training_scores(detector, scoring, comparison)
@@ -249,7 +254,8 @@ def _training_scores(detector: Detector, scoring: str, comparison: Comparison) -
     calibration: Scores | None = getattr(detector, "calibration_raw_", None)
     if calibration is None or scoring:
         return detector.raw_scores(comparison.train[_spaced(len(comparison.train))])
-    return calibration[_spaced(len(calibration))]
+    spaced: Scores = calibration[_spaced(len(calibration))]
+    return spaced
 
 
 def _spaced(count: int) -> np.ndarray:
@@ -258,7 +264,8 @@ def _spaced(count: int) -> np.ndarray:
 
 def _changed(detector: Detector, changes: Mapping[str, Any]) -> Detector:
     """The same fitted detector with other parameters of scoring."""
-    return copy.copy(detector).set_params(**changes)
+    changed: Detector = copy.copy(detector).set_params(**changes)
+    return changed
 
 
 def _reconstructions(detector: Detector, comparison: Comparison) -> dict[str, np.ndarray]:
@@ -266,15 +273,20 @@ def _reconstructions(detector: Detector, comparison: Comparison) -> dict[str, np
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = getattr(detector, "reconstruct", None)
     if reconstruct is None:
         return {}
-    shown = {"normal": comparison.normal[:PICTURES]}
-    for column, images in comparison.anomalies.items():
-        shown[_plain(column)] = images[comparison.sampled[column][: PICTURES // 2]]
     size = comparison.normal.shape[1]
     top, left, _, _ = detector.frame_.inner(size, size)
     return {
         f"reconstructed_{name}": np.rint(reconstruct(images)[:, top : top + size, left : left + size] * 255).astype(np.uint8)
-        for name, images in shown.items()
+        for name, images in shown(comparison).items()
     }
+
+
+def shown(comparison: Comparison) -> dict[str, np.ndarray]:
+    """The images whose reconstructions are kept."""
+    columns = {
+        plain_name(column): images[comparison.sampled[column][: PICTURES // 2]] for column, images in comparison.anomalies.items()
+    }
+    return {"normal": comparison.normal[:PICTURES], **columns}
 
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
@@ -283,11 +295,6 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         return {}
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}
-
-
-def _plain(column: str) -> str:
-    """A column's name in file and array names: of a folder its last part."""
-    return Path(column).resolve().name if os.sep in column else column
 
 
 # ---------------------------------------------------------------------- many trainings

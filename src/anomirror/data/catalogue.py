@@ -60,9 +60,7 @@ class DataSet:
 
 def _idx_files(folder: str, base: str, md5s: tuple[str, str, str, str]) -> tuple[OfficialFile, ...]:
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    return tuple(
-        OfficialFile(f"{folder}/{name}.gz", f"{base}/{name}.gz", md5) for name, md5 in zip(names, md5s, strict=True)
-    )
+    return tuple(OfficialFile(f"{folder}/{name}.gz", f"{base}/{name}.gz", md5) for name, md5 in zip(names, md5s, strict=True))
 
 
 _CIFAR10: dict[Split, list[str]] = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
 from anomirror.errors import InputError
-from anomirror.images import Frame
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R 601-2, as Pillow's conversion to "L" has it."""
@@ -55,6 +53,10 @@ def brought_to(images: np.ndarray, size: int, channels: int) -> Converted:
     Larger ones are shrunk with their aspect ratio kept, anti-aliased bilinear; smaller ones keep their pixels; what is left over
     is padded with black.
     """
+    import torch  # only here: the names of the data sets are known without it
+
+    from anomirror.images import Frame
+
     steps = []
     images = images if images.ndim == 4 else images[..., None]
     if images.shape[3] != channels:
@@ -69,7 +71,7 @@ def brought_to(images: np.ndarray, size: int, channels: int) -> Converted:
         if (inner_height, inner_width) != (size, size):
             steps.append(f"padded with black to {size}x{size}")
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        images = torch.cat([frame.put(part) for part in pixels.split(1024)]).numpy().transpose(0, 2, 3, 1)
+        images = torch.cat([frame.put(part) for part in torch.split(pixels, 1024)]).numpy().transpose(0, 2, 3, 1)
     return Converted(np.ascontiguousarray(images), tuple(steps))
 
 

@@ -56,7 +56,7 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
     if target.is_file() and (file.md5 is None or _md5(target) == file.md5):
         return target
     if file.url is None:
-        raise InputError(f"{target}: its publisher has no address that a program can fetch from; get it by hand at {owner.source}")
+        raise InputError(f"{target}: no program can fetch it from its publisher; get it by hand at {owner.source}")
     if target.exists():
         raise InputError(f"{target}: exists, and is not the published file; move it away first")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         kept = f"; what came is kept in {partial.name}, and the same command goes on from there" if partial.exists() else ""
-        raise InputError(f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put the file at {target}") from error
+        raise InputError(f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put it at {target}") from error
     if file.md5 is not None and (found := _md5(partial)) != file.md5:
         partial.unlink()
         raise InputError(f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again")

@@ -36,7 +36,9 @@ def first_existing(places: Sequence[Path]) -> Path:
         if place.exists():
             return place
     expected = " or ".join(map(str, places))
-    raise MissingDataError(f"{expected}: no such file; put the data set's official file there, or fetch it with `anomirror data get`")
+    raise MissingDataError(
+        f"{expected}: no such file; put the data set's official file there, or fetch it with `anomirror data get`"
+    )
 
 
 def _all(place: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

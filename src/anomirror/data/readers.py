@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy.io import loadmat
 
 from anomirror.data.conversions import shrunk
 from anomirror.data.members import first_existing, members
@@ -96,6 +95,8 @@ def cifar_set(folder: str, archive: str, files: dict[Split, list[str]], label_by
 
 def svhn(root: Path, split: Split) -> Labelled:
     """SVHN's cropped digits: MATLAB files with X ``(32, 32, 3, n)`` and y, where 10 stands for the digit 0."""
+    from scipy.io import loadmat  # slow to import, and for this set alone
+
     file = first_existing([root / "svhn" / f"{split}_32x32.mat", root / f"{split}_32x32.mat"])
     try:
         content = loadmat(file, variable_names=["X", "y"])

@@ -1,4 +1,7 @@
-"""Any set of images by name, in the size and channels that a comparison needs: official, generated, or a folder."""
+"""Any set of images by name, in the size and channels that a comparison needs: official, generated, or a folder.
+
+What needs torch is imported where pictures are read: the command line lists the names without it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from anomirror.data.downloads import dataset
 from anomirror.data.generated import COUNT, GENERATED
 from anomirror.data.readers import Labelled, Split
 from anomirror.errors import InputError, SettingError
-from anomirror.images import SIZES, open_images
 
 FOLDER_SIZE = 64
 """Side length that the pictures of a folder are brought to, unless told otherwise."""
@@ -58,6 +60,8 @@ def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int
         return DATASETS[name].size, DATASETS[name].channels
     if name in GENERATED:
         raise SettingError(f"{name} is generated in the form of the normal images; it can only be an anomaly set")
+    from anomirror.images import open_images
+
     if not Path(name).is_dir():
         raise SettingError(f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
     return folder_size, open_images(Path(name), image_size=_valid(folder_size)).shape[0]
@@ -85,6 +89,8 @@ def images_of(name: str, split: Split, form: tuple[int, int], data_dir: Path | N
 
 def _folder(folder: Path, split: Split, size: int) -> Labelled:
     """Every readable picture below a folder at ``size``; an unreadable one is an error that names it."""
+    from anomirror.images import open_images
+
     if not folder.is_dir():
         raise SettingError(f"{folder}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
     parts = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
@@ -101,6 +107,8 @@ def _folder(folder: Path, split: Split, size: int) -> Labelled:
 
 
 def _valid(size: int) -> int:
+    from anomirror.images import SIZES
+
     if size not in SIZES:
         raise SettingError(f"a folder's pictures cannot be brought to {size} pixels: choose one of {', '.join(map(str, SIZES))}")
     return size

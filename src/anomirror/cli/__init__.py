@@ -1,4 +1,7 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print. Here are the commands for models.
+
+What needs torch or scikit-learn is imported by the command that uses it: help comes at once.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomirror.cli.common import DataDir, app, example, say
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
 from anomirror.presets import PRESETS, preset
@@ -31,29 +35,16 @@ if TYPE_CHECKING:
     from anomirror.detectors import AMA, Detector
     from anomirror.images import ImageSet
 
-# what needs torch or scikit-learn is imported by the command that uses it: help comes at once
-app = typer.Typer(
-    name="anomirror",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Find anomalies in images after seeing only normal ones.",
-)
 _DATA_HELP = (
     "a folder (searched recursively), one image, a .txt file of paths (relative to its folder), an .npy/.npz array (n, h, w, c), "
     f"or a data set: {', '.join(DATASETS)}"
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")]
-DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; the GPU if there is one")]
 
 
-def _example(*lines: str) -> str:
-    return "[bold]Example:[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
-
-
-@app.command(epilog=_example("anomirror demo --out demo-out"))
+@app.command(epilog=example("anomirror demo --out demo-out"))
 def demo(
     out: Annotated[Path, typer.Option(help="folder for the results")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
@@ -65,7 +56,7 @@ def demo(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "anomirror fit good-images/ --out model",
         "anomirror fit good-images/ --anomalies defects/ --out model --set epochs=30 --set image_size=64",
     )
@@ -101,7 +92,7 @@ def fit(
     if out.exists():
         read_card(out)  # a folder that is no model is refused before any work
         if resume and not (overwrite and unfinished):
-            _say(f"{out} is complete already; nothing to do")
+            say(f"{out} is complete already; nothing to do")
             return
         if not overwrite:
             raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
@@ -138,10 +129,10 @@ def fit(
     detector.save(out, overwrite=overwrite)
     shutil.rmtree(partial, ignore_errors=True)
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
-    _say(f"{method} fitted on {detector.trained_on_} of {len(images)} images{skipped}; written to {out}")
+    say(f"{method} fitted on {detector.trained_on_} of {len(images)} images{skipped}; written to {out}")
 
 
-@app.command(epilog=_example("anomirror score model new-images/ --out scores.csv --maps maps/"))
+@app.command(epilog=example("anomirror score model new-images/ --out scores.csv --maps maps/"))
 def score(
     model: Model,
     data: Data,
@@ -168,10 +159,10 @@ def score(
     if maps is not None and isinstance(detector, AMA):
         _write_maps(detector, images, maps)
     if unreadable:
-        _say(f"{unreadable} of {len(images)} images could not be read; see the column error")
+        say(f"{unreadable} of {len(images)} images could not be read; see the column error")
 
 
-@app.command(epilog=_example("anomirror evaluate model --normal good/ --anomalies defects/ --json"))
+@app.command(epilog=example("anomirror evaluate model --normal good/ --anomalies defects/ --json"))
 def evaluate(
     model: Model,
     normal: Annotated[str, typer.Option(metavar="DATA", help="images known to be normal")],
@@ -199,7 +190,7 @@ def evaluate(
     Console().print(metrics_table(title, "by", by_score))
 
 
-@app.command(epilog=_example("anomirror info model"))
+@app.command(epilog=example("anomirror info model"))
 def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
     """What a model folder holds: method, parameters, threshold, what it was trained on."""
     from anomirror.storage import read_card
@@ -216,7 +207,7 @@ def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="onl
     Console().print(table)
 
 
-@app.command(epilog=_example("anomirror methods"))
+@app.command(epilog=example("anomirror methods"))
 def methods() -> None:
     """Every method, with its presets."""
     from anomirror.detectors import DETECTORS
@@ -234,11 +225,6 @@ def methods() -> None:
 _OWN_PARAMETERS = {"checkpoint_dir", "verbose", "monitor"}
 _ODD_NAMES = "backslashreplace"
 """How file names that are not valid text are written."""
-
-
-def _say(message: str) -> None:
-    """One line on stderr, as it stands: no markup, no wrapping."""
-    print(message, file=sys.stderr)
 
 
 def _resolve(data: str, split: Split, data_dir: Path | None) -> Any:
@@ -366,6 +352,9 @@ def _keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
 
 
+from anomirror.cli import datasets, results  # noqa: E402, F401  (they add their commands to the application)
+
+
 def main() -> None:
     """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``ANOMIRROR_DEBUG`` is set)."""
     _keep_freed_memory()
@@ -385,7 +374,3 @@ def main() -> None:
         first = (str(error).splitlines() or [""])[0]
         print(f"error: {type(error).__name__}: {first} (ANOMIRROR_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,79 @@
+"""The paper's figures from measured trainings (needs the extra ``report``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from anomirror.benchmark.protocols import plain_name
+from anomirror.benchmark.runner import Training, shown
+from anomirror.report.plots import image_rows, score_densities
+from anomirror.storage import replacing
+
+
+def figure2(trainings: Sequence[Training], folder: Path, data_dir: Path | None) -> list[Path]:
+    """Images, their reconstructions with the ordinary loss and with the mirrored one: normal ones, then some of each column."""
+    files = []
+    first = [training for training in trainings if training.seed == 0]
+    for mirrored in first:
+        ordinary = next(
+            (t for t in first if (t.method, t.normal, t.variant) == (mirrored.method, mirrored.normal, _ORDINARY)), None
+        )
+        if mirrored.variant or ordinary is None:
+            continue
+        images = shown(mirrored.comparison(data_dir))
+        rows = {"images": np.concatenate(list(images.values()))}
+        for label, training in (("ordinary", ordinary), ("mirrored", mirrored)):
+            with np.load(training.folder(folder) / f"{training.stem}.npz") as stored:
+                rows[label] = np.concatenate([stored[f"reconstructed_{name}"] for name in images])
+        files.append(_drawn(f"figure2-{mirrored.method}", mirrored, folder, partial(image_rows, rows)))
+    return files
+
+
+def figure4(trainings: Sequence[Training], folder: Path, data_dir: Path | None) -> list[Path]:
+    """Densities of the raw score of training images, normal test images and every anomaly set, with mean and deviation."""
+    files = []
+    for training in trainings:
+        if training.seed or training.variant:
+            continue
+        for scoring in ("", *training.scorings):
+            groups: dict[str, np.ndarray] = {}
+            for (of, column, side), file in training.cells(folder).items():
+                if of != scoring or side != "one-sided":
+                    continue
+                cell = json.loads(file.read_text(encoding="utf-8"))
+                with np.load(file.parent / cell["scores_file"]) as stored:
+                    scores = {kind: stored[name] for kind, name in cell["scores"].items()}
+                    scores["anomalies"] = scores["anomalies"][stored[f"sampled_{plain_name(column)}"]]
+                groups = {"train": scores["train"], "normal test": scores["normal"], **groups}
+                groups[plain_name(column)] = scores["anomalies"]
+            named = {f"{name}: mean {np.mean(values):.3g}, sd {np.std(values):.3g}": values for name, values in groups.items()}
+            label = f"raw score of {training.method}{f' ({scoring})' if scoring else ''}, {training.normal} is normal"
+            files.append(
+                _drawn(
+                    "-".join(("figure4", training.method, *((scoring,) if scoring else ()))),
+                    training,
+                    folder,
+                    partial(score_densities, named, label=label),
+                )
+            )
+    return files
+
+
+_ORDINARY = "no-mirrored"
+
+
+def _drawn(name: str, training: Training, folder: Path, draw: Callable[[Path], None]) -> Path:
+    protocol = "" if training.protocol == "blind" else f"-protocol-{training.protocol}"
+    target = folder / f"{name}-{plain_name(training.normal).replace(':', '-')}{protocol}.png"
+    with replacing(target) as temporary:
+        draw(temporary)
+    return target
+
+
+FIGURES: dict[str, Callable[[Sequence[Training], Path, Path | None], list[Path]]] = {"figure2": figure2, "figure4": figure4}
+"""Every figure by name."""
