@@ -1,122 +1,124 @@
-"""Splits are disjoint, sized and reproducible; cells hold what a table needs."""
+"""Splits are disjoint, sized and reproducible."""
 
 from __future__ import annotations
 
-import gzip
-import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from anomirror.benchmark.protocols import out_of_distribution
-from anomirror.benchmark.runner import cells
-from anomirror.benchmark.tables import read_cells, table
-from anomirror.data.sample import Sample
-from anomirror.errors import InputError
-from anomirror.metrics import auroc
-from tests.tiny import TINY
+from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION, on_disk
+from anomirror.benchmark.protocols import PROTOCOLS, Comparison, Known, Protocol, compare, never_trained_on, parse_normal
+from anomirror.errors import InputError, SettingError
+
+COLUMNS = ["mnist", "uniform"]
 
 
-def write_idx(file: Path, array: np.ndarray) -> None:
-    head = bytes([0, 0, 8, array.ndim]) + b"".join(side.to_bytes(4, "big") for side in array.shape)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+def digests(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
-    """Small sets in the official format: 500 + 200 clothes, 60 + 100 digits."""
-    root = tmp_path_factory.mktemp("data")
-    parts = {
-        "fashion-mnist/train": sample.train[:500],
-        "fashion-mnist/t10k": sample.normal[:200],
-        "mnist/train": sample.anomalies[:60],
-        "mnist/t10k": sample.anomalies[100:],
-    }
-    for name, images in parts.items():
-        write_idx(root / f"{name}-images-idx3-ubyte.gz", images)
-        write_idx(root / f"{name}-labels-idx1-ubyte.gz", np.zeros(len(images)))
-    return root
+def check_nothing_tested_is_trained_on(comparison: Comparison) -> None:
+    """By place, and by pixels."""
+    trained = comparison.parts["train"].members()
+    if "known" in comparison.parts:
+        trained |= comparison.parts["known"].members()
+    for name, part in never_trained_on(comparison):
+        assert not trained & part.members(), name
+    pixels = digests(comparison.train) | digests(comparison.known)
+    tested = {"normal": comparison.normal, **comparison.anomalies}
+    for name, images in tested.items():
+        assert not pixels & digests(images), name
+    for name, part in comparison.parts.items():
+        if name.startswith("validation ") and name != "validation normal":
+            column = name.removeprefix("validation ")
+            assert not part.members() & comparison.parts[column].members(), name  # validated, so not tested
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("normal", "anomalies", "known"),
+    [("fashion-mnist", COLUMNS, None), ("fashion-mnist", COLUMNS, Known("mnist", 10)), ("fashion-mnist:1", ["rest"], None)],
+)
+def test_no_tested_image_is_trained_on(
+    data_dir: Path, protocol: Protocol, normal: str, anomalies: list[str], known: Known | None
+) -> None:
+    for seed in range(3):
+        comparison = compare(normal, anomalies, seed=seed, protocol=protocol, known=known, data_dir=data_dir)
+        check_nothing_tested_is_trained_on(comparison)
+        assert len(comparison.known) == (10 if known else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("normal", OUT_OF_DISTRIBUTION)
+def test_no_tested_image_is_trained_on_in_the_real_sets(normal: str, protocol: Protocol) -> None:
+    root = Path(os.environ.get("ANOMIRROR_DATA", "nowhere"))
+    there = on_disk(root)
+    columns = [column for column in OUT_OF_DISTRIBUTION[normal] if there(column)]
+    if not there(normal):
+        pytest.skip(f"{normal} is not below ANOMIRROR_DATA")
+    check_nothing_tested_is_trained_on(compare(normal, columns, seed=0, protocol=protocol, data_dir=root))
+
+
+def test_copies_of_trained_images_are_left_out_and_counted(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist", COLUMNS, seed=0, data_dir=data_dir)
+    assert comparison.copies == {"normal": 0, "mnist": 20, "uniform": 0}
+    assert len(comparison.anomalies["mnist"]) == 120
 
 
 def test_the_sample_is_a_fifth_of_the_normal_test_and_random(data_dir: Path) -> None:
-    split = out_of_distribution("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
-    chosen = split.sampled["mnist"]
-    assert (len(split.train), len(split.normal), len(split.anomalies["mnist"])) == (500, 200, 100)
+    comparison = compare("fashion-mnist", COLUMNS, seed=0, data_dir=data_dir)
+    chosen = comparison.sampled["mnist"]
+    assert (len(comparison.train), len(comparison.normal), len(comparison.anomalies["mnist"])) == (500, 200, 120)
     assert len(chosen) == len(set(chosen.tolist())) == 40
     assert chosen.tolist() != list(range(40))
 
 
-def test_splits_are_reproducible_and_differ_by_seed(data_dir: Path) -> None:
-    a, b, c = (out_of_distribution("fashion-mnist", ["mnist"], seed=s, data_dir=data_dir) for s in (0, 0, 1))
-    assert a.split == b.split != c.split
-    assert np.array_equal(a.sampled["mnist"], b.sampled["mnist"])
+def test_splits_are_reproducible_differ_by_seed_and_do_not_depend_on_other_columns(data_dir: Path) -> None:
+    a, b, c = (compare("fashion-mnist", COLUMNS, seed=seed, data_dir=data_dir) for seed in (0, 0, 1))
+    alone = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
+    assert a.hash_of("mnist") == b.hash_of("mnist") != c.hash_of("mnist")
+    assert np.array_equal(a.sampled["mnist"], alone.sampled["mnist"])
+    assert a.hash_of("mnist") != a.hash_of("uniform")
 
 
-def test_known_anomalies_come_from_the_train_split(data_dir: Path, sample: Sample) -> None:
-    split = out_of_distribution("fashion-mnist", ["mnist"], seed=0, known=("mnist", 10), data_dir=data_dir)
-    assert split.known is not None
-    train = {image.tobytes() for image in sample.anomalies[:60]}
-    test = {image.tobytes() for image in split.anomalies["mnist"]}
-    known = {image.tobytes() for image in split.known}
-    assert len(known) == 10
-    assert known <= train
-    assert not known & test
+def test_protocol_paper_sets_fifty_anomalies_aside_before_the_sample(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist", ["mnist"], seed=0, protocol="paper", data_dir=data_dir)
+    assert len(comparison.validation["mnist"]) == 50
+    assert len(comparison.anomalies["mnist"]) == 70  # 140, 20 copies, 50 set aside
+    assert len(comparison.sampled["mnist"]) == 40
+    assert (len(comparison.validation_normal), len(comparison.train)) == (25, 475)
+    blind = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
+    assert blind.validation["mnist"].size == blind.validation_normal.size == 0
+    assert blind.hash_of("mnist") != comparison.hash_of("mnist")
 
 
-def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_path: Path) -> None:
-    arguments = {"normal": "fashion-mnist", "anomalies": ["mnist"], "seed": 0, "preset_name": "cpu", "out": tmp_path}
-    files = cells("pca", {"n_components": 8}, data_dir=data_dir, **arguments)  # type: ignore[arg-type]
-    assert [file.name for file in files] == ["pca-cpu-seed0-mnist-one-sided.json", "pca-cpu-seed0-mnist-two-sided.json"]
-    cell = json.loads(files[0].read_text())
-    assert cell["metrics"]["auroc"] > 0.7
-    assert cell["metrics"]["auroc_ci"][0] <= cell["metrics"]["auroc"] <= cell["metrics"]["auroc_ci"][1]
-    for key in ("method", "variant", "seed", "protocol", "preset", "parameters", "split", "cost", "versions", "command"):
-        assert key in cell
-    with np.load(files[0].parent / cell["scores_file"]) as scores:
-        assert scores["raw_normal"].dtype == np.float32
-        assert scores["raw_mnist"].shape == (100,)
-        assert scores["sampled_mnist"].shape == (40,)
-    before = files[0].stat().st_mtime_ns
-    cells("pca", {"n_components": 8}, data_dir=data_dir, **arguments)  # type: ignore[arg-type]
-    assert files[0].stat().st_mtime_ns == before
+def test_one_class_tests_the_whole_test_split(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist:1", ["rest"], seed=0, data_dir=data_dir)
+    assert (len(comparison.train), len(comparison.normal), len(comparison.anomalies["rest"])) == (250, 100, 100)
+    assert comparison.parts["train"].indices.tolist() == list(range(1, 500, 2))
+    assert len(comparison.sampled["rest"]) == 100
+    assert parse_normal("mnist:3") == ("mnist", 3)
+    assert parse_normal("mnist") == ("mnist", None)
 
 
-def test_cells_name_their_scorer_and_two_sided_is_the_detectors_own(data_dir: Path, tmp_path: Path) -> None:
-    """The published A-scores are those that the detector gives."""
-    folder = tmp_path / "results"
-    files = cells(
-        "ama", TINY["ama"], normal="fashion-mnist", anomalies=["mnist"], seed=0, preset_name="cpu", out=folder, data_dir=data_dir
-    )
-    one, two = (json.loads(file.read_text()) for file in files)
-    assert (one["scorer"], two["scorer"]) == ("negate", "log-gaussian")
-    with np.load(files[0].parent / one["scores_file"]) as scores:
-        sampled = scores["sampled_mnist"]
-        for cell, kind in ((one, "raw"), (two, "normality")):
-            sign = -1 if kind == "raw" else 1
-            expected = auroc(sign * scores[f"{kind}_normal"], sign * scores[f"{kind}_mnist"][sampled])
-            assert cell["metrics"]["auroc"] == pytest.approx(expected, abs=3e-4)
-    mixed = [two, {**two, "seed": 1, "scorer": "gaussian"}]
-    with pytest.raises(InputError, match="cells of scorers log-gaussian and gaussian"):
-        table(mixed)
+def test_known_anomalies_come_from_the_train_split(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist", ["mnist"], seed=0, known=Known("mnist", 10), data_dir=data_dir)
+    part = comparison.parts["known"]
+    assert (part.dataset, part.split, len(part.indices)) == ("mnist", "train", 10)
 
 
-def test_a_table_gives_mean_and_spread_over_seeds(data_dir: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        cells(
-            "pca",
-            {"n_components": 8},
-            normal="fashion-mnist",
-            anomalies=["mnist"],
-            seed=seed,
-            preset_name="cpu",
-            out=tmp_path,
-            data_dir=data_dir,
-        )
-    lines = table(read_cells(str(tmp_path), "method=pca")).splitlines()
-    assert lines[0] == "| method | score | preset | fashion-mnist → mnist | seeds |"
-    assert lines[2].startswith("| pca | one-sided | cpu | 0.")
-    assert "±" in lines[2]
-    assert lines[2].endswith("| 2 |")
-    assert read_cells(str(tmp_path), "method=ama") == []
+def test_what_cannot_be_compared_is_refused(data_dir: Path) -> None:
+    for normal, anomalies, more, message in (
+        ("fashion-mnist", ["fashion-mnist"], {}, "cannot be an anomaly set as well"),
+        ("fashion-mnist:1", ["mnist"], {}, "the only column is 'rest'"),
+        ("fashion-mnist:7", ["rest"], {}, "no image of class 7; the set's classes are 0 to 1"),
+        ("fashion-mnist", ["dessert"], {}, "no folder, nor a data set"),
+        ("fashion-mnist", ["mnist"], {"protocol": "open"}, "choose blind or paper"),
+        ("fashion-mnist", ["mnist"], {"known": Known("uniform", 3)}, "has no train split for known"),
+        ("fashion-mnist", ["mnist"], {"known": Known("mnist", 61)}, "mnist has 60 training images, 61 known"),
+    ):
+        with pytest.raises((SettingError, InputError), match=message):
+            compare(normal, anomalies, seed=0, data_dir=data_dir, **more)  # type: ignore[arg-type]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from anomirror.data import DATASETS, load_dataset
 from anomirror.data.proxies import bold, noises, shapes
 from anomirror.data.readers import read_idx
 from anomirror.data.sample import load_sample
-from anomirror.errors import InputError, SettingError
+from anomirror.errors import InputError, MissingDataError, SettingError
 
 RNG = np.random.default_rng(0)
 
@@ -84,30 +86,149 @@ def test_omniglot_is_inverted_and_antialiased(tmp_path: Path) -> None:
     assert labels.tolist() == [0, 1]
 
 
-def test_gtsrb_is_halved_by_number(tmp_path: Path) -> None:
-    folder = tmp_path / "GTSRB/Final_Test/Images"
-    folder.mkdir(parents=True)
-    for index in range(4):
-        Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(folder / f"{index:05d}.ppm")
-    lines = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
-    lines += [f"{i:05d}.ppm;32;32;0;0;31;31;{i + 10}" for i in range(4)]
-    (folder / "GT-final_test.csv").write_text("\n".join(lines))
-    train, labels = load_dataset("gtsrb", "train", tmp_path)
-    assert (train[:, 0, 0, 0].tolist(), labels.tolist()) == ([0, 2], [10, 12])
-    assert load_dataset("gtsrb", "test", tmp_path)[1].tolist() == [11, 13]
+def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_cifar_is_read_from_its_archive_without_unpacking_it(tmp_path: Path) -> None:
+    pictures = RNG.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    records = [bytes([label]) + picture.tobytes() for label, picture in enumerate(pictures)]
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        for number in (5, 3, 1, 2, 4):  # in another order than that of the batches
+            raw = b"".join(records[2 * number - 2 : 2 * number])
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/data_batch_{number}.bin")
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    images, labels = load_dataset("cifar10", "train", tmp_path)
+    assert np.array_equal(images, pictures.transpose(0, 2, 3, 1))
+    assert labels.tolist() == list(range(10))
+    assert [file.name for file in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
+    with pytest.raises(MissingDataError, match="none of the expected files"):
+        load_dataset("cifar10", "test", tmp_path)
+
+
+def test_svhn_from_matlab_files(tmp_path: Path) -> None:
+    (tmp_path / "svhn").mkdir()
+    pictures = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    content = {"X": pictures.transpose(1, 2, 3, 0), "y": np.array([[1], [10], [9]], np.uint8)}
+    savemat(tmp_path / "svhn" / "test_32x32.mat", content)
+    images, labels = load_dataset("svhn", "test", tmp_path)
+    assert np.array_equal(images, pictures)
+    assert labels.tolist() == [1, 0, 9]
+    savemat(tmp_path / "svhn" / "train_32x32.mat", {"X": content["X"].astype(float), "y": content["y"]})
+    with pytest.raises(InputError, match="X is float64"):
+        load_dataset("svhn", "train", tmp_path)
+    (tmp_path / "svhn" / "train_32x32.mat").write_bytes(b"not MATLAB" * 100)
+    with pytest.raises(InputError, match="not SVHN's format"):
+        load_dataset("svhn", "train", tmp_path)
+
+
+def test_emnist_letters_come_upright_from_the_official_archive(tmp_path: Path) -> None:
+    (tmp_path / "emnist").mkdir()
+    upright = RNG.integers(0, 256, (4, 28, 28))
+    with zipfile.ZipFile(tmp_path / "emnist" / "gzip.zip", "w") as archive:
+        stem = "gzip/emnist-letters-test"
+        archive.writestr(f"{stem}-images-idx3-ubyte.gz", gzip.compress(idx(upright.transpose(0, 2, 1))))
+        archive.writestr(f"{stem}-labels-idx1-ubyte.gz", gzip.compress(idx(np.arange(1, 5))))
+        archive.writestr("gzip/emnist-digits-test-images-idx3-ubyte.gz", gzip.compress(idx(upright)))
+    images, labels = load_dataset("emnist", "test", tmp_path)
+    assert np.array_equal(images, upright)
+    assert labels.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "archive", "member"),
+    [
+        ("imagenet-resize", "Imagenet_resize.tar.gz", "Imagenet_resize/Imagenet_resize/test_{}.png"),
+        ("lsun-resize", "LSUN_resize.tar.gz", "LSUN_resize/LSUN_resize/{}.png"),
+        ("isun", "iSUN.tar.gz", "iSUN/iSUN_patches/{}.jpeg"),
+    ],
+)
+def test_unlabelled_pictures_from_archive_and_folder(tmp_path: Path, name: str, archive: str, member: str) -> None:
+    kind = "JPEG" if member.endswith("jpeg") else "PNG"
+    pictures = [png(np.full((32, 32, 3), 60 * (index + 1), np.uint8), kind) for index in range(3)]
+    with tarfile.open(tmp_path / archive, "w:gz") as tar:
+        for index in (2, 0, 1):
+            head = tarfile.TarInfo(member.format(index))
+            head.size = len(pictures[index])
+            tar.addfile(head, io.BytesIO(pictures[index]))
+    packed, labels = load_dataset(name, "test", tmp_path)
+    assert packed[:, 0, 0, 0].tolist() == pytest.approx([60, 120, 180], abs=2)  # sorted by name
+    assert labels.tolist() == [-1, -1, -1]
+    for index, content in enumerate(pictures):
+        file = tmp_path / member.format(index)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    assert np.array_equal(load_dataset(name, "test", tmp_path)[0], packed)
+    file.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=f"{file.name}: cannot be read as a picture"):
+        load_dataset(name, "test", tmp_path)
+
+
+def test_gtsrb_is_halved_by_a_hash_of_the_names(tmp_path: Path) -> None:
+    names = [f"{index:05d}.ppm" for index in range(40)]
+    with zipfile.ZipFile(tmp_path / "GTSRB_Final_Test_Images.zip", "w") as archive:
+        for index, name in enumerate(names):
+            archive.writestr(f"GTSRB/Final_Test/Images/{name}", png(np.full((40, 50, 3), index, np.uint8), "PPM"))
+    lines = [
+        "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId",
+        *(f"{n};32;32;0;0;31;31;{i}" for i, n in enumerate(names)),
+    ]
+    with zipfile.ZipFile(tmp_path / "GTSRB_Final_Test_GT.zip", "w") as archive:
+        archive.writestr("GT-final_test.csv", "\n".join(lines))
+    halves = [load_dataset("gtsrb", split, tmp_path) for split in ("train", "test")]  # type: ignore[arg-type]
+    for images, labels in halves:
+        assert images.shape[1:] == (32, 32, 3)
+        assert np.array_equal(images[:, 0, 0, 0], labels)  # each with its own label
+        assert 10 < len(images) < 30
+    assert sorted([*halves[0][1], *halves[1][1]]) == list(range(40))
+    (tmp_path / "GTSRB_Final_Test_GT.zip").unlink()  # the labels are an archive of their own
+    assert set(load_dataset("gtsrb", "test", tmp_path)[1]) == {-1}
+
+
+def test_celeba_follows_the_official_partition_and_crop(tmp_path: Path) -> None:
+    (tmp_path / "celeba").mkdir()
+    face = np.zeros((218, 178, 3), np.uint8)
+    face[39:179, 19:159] = 200  # the central 140x140
+    with zipfile.ZipFile(tmp_path / "celeba" / "img_align_celeba.zip", "w") as archive:
+        for number in range(1, 4):
+            archive.writestr(f"img_align_celeba/{number:06d}.jpg", png(face, "JPEG"))
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 1\n000003.jpg 2\n")
+    for split in ("train", "test"):
+        images, _ = load_dataset("celeba", split, tmp_path)  # type: ignore[arg-type]
+        assert images.shape == (1, 32, 32, 3)
+        assert images[:, 1:-1, 1:-1].min() > 190  # nothing of the black border
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("")
+    with pytest.raises(InputError, match="names no image of the train split"):
+        load_dataset("celeba", "train", tmp_path)
+
+
+def test_damaged_archives_are_named(tmp_path: Path) -> None:
+    for name, file in (("cifar10", "cifar-10-binary.tar.gz"), ("omniglot", "omniglot/images_evaluation.zip")):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b"PK no archive")
+        with pytest.raises(InputError, match=f"{Path(file).name}: damaged archive"):
+            load_dataset(name, "test", tmp_path)
 
 
 def test_missing_files_splits_and_names_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte.gz: no such file; put"):
+    with pytest.raises(MissingDataError, match=r"t10k-images-idx3-ubyte.gz: no such file; put"):
         load_dataset("fashion-mnist", "test", tmp_path)
-    with pytest.raises(SettingError, match="no data set named 'svhn'"):
-        load_dataset("svhn", "test", tmp_path)
+    with pytest.raises(SettingError, match="no data set named 'dessert'"):
+        load_dataset("dessert", "test", tmp_path)
     with pytest.raises(SettingError, match="no train split"):
         load_dataset("imagenet-resize", "train", tmp_path)
 
 
 def test_every_data_set_states_terms_and_source() -> None:
-    assert all(d.terms and d.source and d.splits for d in DATASETS.values())
+    for name, dataset in DATASETS.items():
+        assert dataset.terms, name
+        assert dataset.source, name
+        assert dataset.files, name
+        assert set(dataset.contents) <= set(dataset.splits) <= {"train", "test"}
+        assert all(file.md5 is None or len(file.md5) == 32 for file in dataset.files)
 
 
 def test_the_sample_is_what_its_provenance_says() -> None:

@@ -133,7 +133,7 @@ def compare(
         drawn = _shuffled(22, seed, name, len(train_at))
         set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
     known_images, known_part = _known(known, seed, form, data_dir)
-    trained = {_digest(image) for image in (*pool.images[train_at], *known_images)}
+    trained = {_digest(image) for image in (*pool.images[train_at], *pool.images[set_aside], *known_images)}
     copies: dict[str, int] = {}
 
     def unseen(column: str, images: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ def compare(
     )
 
 
-def tested_parts(comparison: Comparison) -> Iterator[tuple[str, Part]]:
+def never_trained_on(comparison: Comparison) -> Iterator[tuple[str, Part]]:
     """Everything that must be in no training: normal test images, validation, anomalies."""
     for name, part in comparison.parts.items():
         if name not in ("train", "known"):

@@ -14,6 +14,7 @@ import platform
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -32,6 +33,7 @@ from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.metrics import auroc, evaluate
 from anomirror.scoring import SIDES, Scores, both_sides, make_scorer, scorer_name
 from anomirror.storage import replacing, write_history
+from anomirror.training import choose_device, use_bf16
 
 TRAIN_SCORES = 5000
 """Raw scores of training images that are kept, at most."""
@@ -119,8 +121,9 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
     for scoring, changes in {"": {}, **training.scorings}.items():
         for column in training.anomalies:
             keys[scoring, column] = _scored(models[column], scoring, changes, column, comparison, arrays)
-    cost = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted, "threads": torch.get_num_threads()}
     last = models[training.anomalies[-1]].detector
+    cost: dict[str, Any] = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted}
+    cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
     pictures = _reconstructions(models[training.anomalies[0]].detector, comparison)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{training.stem}.npz"
@@ -268,6 +271,11 @@ def _changed(detector: Detector, changes: Mapping[str, Any]) -> Detector:
     return changed
 
 
+def _in_bf16(detector: Detector) -> bool:
+    """Whether it was trained in bf16: with precision "auto" the machine decides."""
+    return use_bf16(detector.get_params().get("precision", "float32"), choose_device(detector.device))
+
+
 def _reconstructions(detector: Detector, comparison: Comparison) -> dict[str, np.ndarray]:
     """Of the first normal test images and the first anomalies of each column, uint8, if the method reconstructs."""
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = getattr(detector, "reconstruct", None)
@@ -326,7 +334,7 @@ def run(
             ended(training, _attempt(training, out, data_dir))
         return failed
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(threads,))
     with pool:
         futures: dict[Future[Exception | None], Training] = {
             pool.submit(_attempt, training, out, data_dir): training for training in todo
@@ -339,6 +347,19 @@ def run(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed
+
+
+def _begin_worker(threads: int) -> None:
+    """A worker ends with the process that started it, however that ends: the same command again would train beside it."""
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def unfinished(trainings: Sequence[Training], out: Path) -> list[Training]:

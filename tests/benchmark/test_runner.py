@@ -1,0 +1,196 @@
+"""One training, all cells: written once, resumed, side by side, and the same from every place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anomirror.benchmark import runner
+from anomirror.benchmark.protocols import Known
+from anomirror.benchmark.runner import Training, measure, run, unfinished
+from anomirror.errors import InputError, SettingError
+from anomirror.metrics import auroc
+from anomirror.scoring import SCORERS
+from tests.tiny import TINY
+
+PCA = Training("pca", "cpu", {"n_components": 8}, "fashion-mnist", ("mnist", "constant"), 0)
+AMA = Training("ama", "cpu", TINY["ama"], "fashion-mnist", ("mnist",), 0)
+
+
+def read(file: Path) -> dict[str, Any]:
+    cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return cell
+
+
+def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_path: Path) -> None:
+    files = measure(PCA, tmp_path, data_dir)
+    assert sorted(file.name for file in files) == [
+        f"pca-seed0-{column}-{side}.json" for column in ("constant", "mnist") for side in ("one-sided", "two-sided")
+    ]
+    cell = read(files[0])
+    assert cell["metrics"]["auroc"] > 0.7
+    assert cell["metrics"]["auroc_ci"][0] <= cell["metrics"]["auroc"] <= cell["metrics"]["auroc_ci"][1]
+    told = "method variant side normal anomalies seed protocol preset parameters split preparation metrics cost versions command"
+    assert set(told.split()) <= cell.keys()
+    assert cell["copies_left_out"] == {"normal": 0, "mnist": 20}
+    with np.load(files[0].parent / cell["scores_file"]) as scores:
+        assert scores["raw_normal"].dtype == np.float32
+        assert scores["raw_mnist"].shape == (120,)
+        assert scores["sampled_mnist"].shape == (40,)
+    before = files[0].stat().st_mtime_ns
+    assert run([PCA], tmp_path, data_dir=data_dir) == []
+    assert files[0].stat().st_mtime_ns == before
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp_path: Path) -> None:
+    """And the published A-scores are those that the detector gives; a further scoring has scores of its own."""
+    training = replace(AMA, scorings={"plain-r": {"relative": False, "scorer": "gaussian"}})
+    cells = [read(file) for file in measure(training, tmp_path, data_dir)]
+    assert [(cell["variant"], cell["scorer"]) for cell in cells] == [
+        ("", "negate"),
+        ("", "log-gaussian"),
+        ("plain-r", "negate"),
+        ("plain-r", "gaussian"),
+    ]
+    with np.load(tmp_path / "fashion-mnist" / cells[0]["scores_file"]) as scores:
+        for cell in cells:
+            scorer = SCORERS[cell["scorer"]]().restore(cell["scorer_state"])
+            normal, whole = (scorer.normality(scores[cell["scores"][kind]].astype(float)) for kind in ("normal", "anomalies"))
+            assert cell["metrics"]["auroc"] == pytest.approx(auroc(normal, whole[scores["sampled_mnist"]]), abs=1e-3)
+            assert cell["metrics"]["auroc_whole_set"] == pytest.approx(auroc(normal, whole), abs=1e-3)
+        assert not np.array_equal(scores["raw_normal"], scores["plain-r_raw_normal"])
+        assert scores["reconstructed_normal"].shape == (8, 28, 28, 1)
+        assert scores["reconstructed_normal"].dtype == np.uint8
+    assert (tmp_path / "fashion-mnist" / "ama-seed0-history.csv").is_file()
+    assert not cells[2]["parameters"]["relative"]
+
+
+def test_a_further_column_keeps_what_was_measured(data_dir: Path, tmp_path: Path) -> None:
+    first = measure(replace(PCA, anomalies=("mnist",)), tmp_path, data_dir)
+    before = read(first[0])["metrics"]
+    measure(PCA, tmp_path, data_dir)
+    assert read(first[0])["metrics"] == before
+    with np.load(tmp_path / "fashion-mnist" / "pca-seed0.npz") as scores:
+        assert {"raw_mnist", "raw_constant"} <= set(scores.files)
+
+
+def test_a_killed_training_goes_on_and_gives_the_same(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measure(AMA, tmp_path / "whole", data_dir)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure(AMA, tmp_path / "killed", data_dir)
+    monkeypatch.undo()
+    assert list((tmp_path / "killed").rglob("checkpoint.safetensors"))
+    resumed = measure(AMA, tmp_path / "killed", data_dir)
+    assert [read(file)["metrics"] for file in resumed] == [read(file)["metrics"] for file in whole]
+    assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_protocol_paper_takes_each_columns_best_epoch(data_dir: Path, tmp_path: Path) -> None:
+    training = replace(AMA, protocol="paper", anomalies=("mnist", "constant"), parameters={**TINY["ama"], "epochs": 3})
+    cells = [read(file) for file in measure(training, tmp_path, data_dir)]
+    lines = (tmp_path / "fashion-mnist" / "ama-protocol-paper-seed0-history.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    for cell in cells:
+        validated = [float(row[f"validation {cell['anomalies']}"]) for row in rows]
+        assert cell["epoch"] == 1 + int(np.argmax(validated))
+        assert cell["scores"]["normal"] == f"epoch{cell['epoch']}_raw_normal"
+        assert cell["protocol"] == "paper"
+        assert cell["counts"]["train"] == 475
+
+
+def test_several_at_once_measure_the_same_and_one_failure_does_not_end_the_others(data_dir: Path, tmp_path: Path) -> None:
+    trainings = [replace(PCA, seed=seed) for seed in (0, 1)]
+    broken = replace(PCA, normal="fashion-mnist:5", anomalies=("rest",))
+    told: list[tuple[int, int]] = []
+    failed = run(
+        [*trainings, broken],
+        tmp_path / "two",
+        jobs=2,
+        data_dir=data_dir,
+        report=lambda training, done, total, left, error: told.append((done, total)),
+    )
+    assert [(training, type(error)) for training, error in failed] == [(broken, SettingError)]
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    for training in trainings:
+        one = [read(file)["metrics"] for file in measure(training, tmp_path / "one", data_dir)]
+        assert [read(file)["metrics"] for file in training.cells(tmp_path / "two").values()] == one
+    with pytest.raises(InputError, match="jobs=0"):
+        run(trainings, tmp_path, jobs=0)
+
+
+def test_each_training_is_done_once_with_every_wanted_column(tmp_path: Path) -> None:
+    wanted = unfinished([replace(PCA, anomalies=("mnist",)), PCA, PCA], tmp_path)
+    assert [training.anomalies for training in wanted] == [("mnist", "constant")]
+
+
+def test_cells_of_other_parameters_are_not_taken_for_these(data_dir: Path, tmp_path: Path) -> None:
+    measure(PCA, tmp_path, data_dir)
+    with pytest.raises(SettingError, match="was measured with n_components=8, and now it would be 4"):
+        unfinished([replace(PCA, parameters={"n_components": 4})], tmp_path)
+
+
+def test_names_tell_variants_protocols_and_known_anomalies_apart() -> None:
+    stems = [
+        replace(AMA, **changes).stem  # type: ignore[arg-type]
+        for changes in ({}, {"variant": "box"}, {"protocol": "paper"}, {"known": Known("mnist", 10)}, {"seed": 1})
+    ]
+    assert stems == ["ama-seed0", "ama-box-seed0", "ama-protocol-paper-seed0", "ama-known-mnist-10-seed0", "ama-seed1"]
+    assert replace(AMA, normal="mnist:3").folder(Path("out")) == Path("out/mnist-3")
+
+
+def test_known_anomalies_are_trained_on(data_dir: Path, tmp_path: Path) -> None:
+    cell = read(measure(replace(AMA, known=Known("mnist", 10)), tmp_path, data_dir)[0])
+    assert cell["known_anomalies"] == {"set": "mnist", "count": 10}
+    assert cell["metrics"] != read(measure(AMA, tmp_path, data_dir)[0])["metrics"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_with_the_process_that_started_them(data_dir: Path, tmp_path: Path) -> None:
+    """Killed without a chance to clean up; the same command again must not find them training still."""
+    code = f"""
+from dataclasses import replace
+from pathlib import Path
+from anomirror.benchmark.runner import run
+from tests.benchmark.test_runner import AMA
+
+if __name__ == "__main__":
+    long = replace(AMA, parameters={{**AMA.parameters, "epochs": 1000}})
+    run([long, replace(long, seed=1)], Path({str(tmp_path)!r}), jobs=2, data_dir=Path({str(data_dir)!r}))
+"""
+    (tmp_path / "go.py").write_text(code)
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "go.py")], env={**os.environ, "PYTHONPATH": str(root)})
+
+    try:
+        while len(list(tmp_path.rglob("checkpoint.safetensors"))) < 2:
+            assert parent.poll() is None
+            time.sleep(0.2)
+        children = _children(parent.pid)
+        assert len(children) >= 2
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    finally:
+        parent.kill()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
