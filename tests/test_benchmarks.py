@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from anomirror import AMA
-from anomirror.benchmark.protocols import OutOfDistribution
+from anomirror.benchmark.protocols import Comparison
 from anomirror.data.sample import Sample
 from anomirror.networks.residual import CriticBlock, UpBlock
 from benchmarks.floor import Machine, counting
@@ -42,13 +42,23 @@ def test_the_step_benchmark_is_a_command_whose_json_says_what_its_ratios_came_fr
 
 
 @pytest.fixture(scope="module")
-def split(sample: Sample) -> OutOfDistribution:
-    return OutOfDistribution(
-        sample.train[:300], sample.normal[:60], {"mnist": sample.anomalies[:60]}, {"mnist": np.arange(0, 60, 2)}, None, "test"
+def split(sample: Sample) -> Comparison:
+    nothing = sample.train[:0]
+    return Comparison(
+        train=sample.train[:300],
+        normal=sample.normal[:60],
+        anomalies={"mnist": sample.anomalies[:60]},
+        sampled={"mnist": np.arange(0, 60, 2)},
+        validation_normal=nothing,
+        validation={},
+        known=nothing,
+        parts={},
+        copies={},
+        preparation={},
     )
 
 
-def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split: OutOfDistribution) -> None:
+def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split: Comparison) -> None:
     settings = TINY["ama"] | {"critic_steps": 2, "device": "cpu", "learning_rate": 1e-3}
     models = {way: trained(way, split, 0, **settings)[0] for way in Way}
     for ama in models.values():

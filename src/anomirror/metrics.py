@@ -18,16 +18,16 @@ from anomirror.scoring import Scores
 
 @dataclass(frozen=True)
 class Metrics:
-    """In [0, 1], each with a 95 % interval: ``auroc``, ``aupr`` (anomalies positive), ``aupr_normal`` and ``fpr95``."""
+    """In [0, 1], each with a 95 % interval: ``auroc``, ``aupr`` (anomalies positive), ``fpr95``, ``aupr_normal``."""
 
     auroc: float
     auroc_ci: tuple[float, float]
     aupr: float
     aupr_ci: tuple[float, float]
-    aupr_normal: float
-    aupr_normal_ci: tuple[float, float]
     fpr95: float
     fpr95_ci: tuple[float, float]
+    aupr_normal: float = math.nan
+    aupr_normal_ci: tuple[float, float] = (math.nan, math.nan)
 
     def as_dict(self) -> dict[str, float | list[float]]:
         """For JSON."""
@@ -86,14 +86,14 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     ap, ap_normal, fpr = ((float(a), float(b)) for a, b in zip(low, high, strict=True))
     return Metrics(
-        auroc(normal, anomalies),
-        auroc_interval(normal, anomalies),
-        aupr(normal, anomalies),
-        ap,
-        aupr_normal(normal, anomalies),
-        ap_normal,
-        fpr_at_95(normal, anomalies),
-        fpr,
+        auroc=auroc(normal, anomalies),
+        auroc_ci=auroc_interval(normal, anomalies),
+        aupr=aupr(normal, anomalies),
+        aupr_ci=ap,
+        fpr95=fpr_at_95(normal, anomalies),
+        fpr95_ci=fpr,
+        aupr_normal=aupr_normal(normal, anomalies),
+        aupr_normal_ci=ap_normal,
     )
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import stability
-from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION
 from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
@@ -28,7 +27,7 @@ from anomirror.storage import replacing
 def table1(folder: Path, normal: str) -> str:
     """One normal set of Table 1, with its open columns."""
     cells = [cell for cell in read_cells(folder) if "box" not in cell["variant"]]
-    return as_markdown(comparison(cells, normal, columns=OUT_OF_DISTRIBUTION.get(normal))).rstrip()
+    return as_markdown(comparison(cells, normal)).rstrip()
 
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:

@@ -117,7 +117,8 @@ class _Found:
 
         def order(row: Row) -> tuple[Any, ...]:
             other_side = row.side != own_side(row.method)
-            return row.method in BASELINES, row.method, row.known, bool(row.variant), variants.get(row.variant, 99), other_side
+            known = int(row.known.split()[0]) if row.known else 0
+            return row.method in BASELINES, row.method, known, bool(row.variant), variants.get(row.variant, 99), other_side
 
         return sorted(rows, key=order)
 
@@ -125,12 +126,14 @@ class _Found:
 # ---------------------------------------------------------------------- tables
 
 
-def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc", columns: Sequence[str] | None = None) -> Table:
-    """Every row against every anomaly set of one normal set; ``columns`` keeps open ones, in their order."""
+def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Table:
+    """Every row against every anomaly set of one normal set; columns of the paper that are not measured stay open."""
     of_normal = [cell for cell in cells if cell["normal"] == normal]
     found = _Found(of_normal, metric)
     there = dict.fromkeys(cell["anomalies"] for cell in of_normal)
-    shown = list(dict.fromkeys([*(columns or []), *there]))
+    order = OUT_OF_DISTRIBUTION.get(normal, ())
+    shown = [column for column in order if column in there or _in_paper(normal, column)]
+    shown += [column for column in there if column not in shown]
     rows = []
     for row in found.rows():
         if row.variant and row.side != own_side(row.method) and row.variant != "plain-r":
@@ -198,7 +201,7 @@ def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
         for normal in dict.fromkeys(ordered):
             if normal not in ONE_CLASS or sum(name.startswith(normal.split(":")[0] + ":") for name in normals) == 1:
                 of_table1 = [cell for cell in chosen if "box" not in cell["variant"]]
-                tables.append(comparison(of_table1, normal, metric, OUT_OF_DISTRIBUTION.get(normal)))
+                tables.append(comparison(of_table1, normal, metric))
         tables += [
             one_class(chosen, name, metric)
             for name in ("mnist", "cifar10")
@@ -229,6 +232,10 @@ def _title(cells: Sequence[Cell], metric: str) -> str:
 def _metric_name(metric: str) -> str:
     names = {"aupr_normal": "AUPR, normal positive", "fpr95": "FPR@95", "auroc_whole_set": "AUROC, whole sets"}
     return names.get(metric, metric.upper())
+
+
+def _in_paper(normal: str, column: str) -> bool:
+    return any((normal, column) in row for row in PUBLISHED["table1"].values())
 
 
 def _paper(row: Row, normal: str, column: str) -> float | None:

@@ -1,0 +1,130 @@
+"""Results and data sets from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anomirror.benchmark import experiments
+from tests.tiny import TINY
+
+
+def run(*arguments: object, data_dir: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
+    environment.pop("ANOMIRROR_DATA", None)
+    if data_dir is not None:
+        environment["ANOMIRROR_DATA"] = str(data_dir)
+    command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def failed(done: subprocess.CompletedProcess[str], message: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+
+
+def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(data_dir: Path, tmp_path: Path) -> None:
+    command = ["reproduce", "table1", "--methods", "pca,knn", "--out", tmp_path, "--data-dir", data_dir]
+    first = run(*command)
+    assert first.returncode == 0, first.stderr
+    assert "their cells stay open: cifar10, cifar100, gtsrb, imagenet-resize, omniglot, svhn" in first.stderr
+    assert "2 of 2 trainings to do" in first.stderr
+    assert "2 of 2 done, about 0 s left: knn on fashion-mnist, seed 0" in first.stderr
+    assert "**fashion-mnist is normal: AUROC, protocol blind, preset cpu; one seed, 95 % interval**" in first.stdout
+    assert "| pca, one-sided | " in first.stdout
+    cell = json.loads((tmp_path / "cpu/fashion-mnist/pca-seed0-mnist-one-sided.json").read_text())
+    assert cell["command"].startswith("anomirror reproduce table1 --methods pca,knn --out")
+    again = run(*command)
+    assert "0 of 2 trainings to do" in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_path: Path, sample: object) -> None:
+    import numpy as np
+    from PIL import Image
+
+    for name in ("good", "odd"):
+        (tmp_path / name).mkdir()
+        for index in range(60):
+            value = index * 2 if name == "good" else 255 - index
+            Image.fromarray(np.full((40, 40), value, np.uint8)).save(tmp_path / name / f"{index}.png")
+    done = run(
+        "benchmark", "--normal", tmp_path / "good", "--anomalies", f"{tmp_path / 'odd'},uniform", "--methods", "pca",
+        "--image-size", 32, "--out", tmp_path / "results",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "→ uniform" in done.stdout
+    assert (tmp_path / "results/cpu/good/pca-seed0-odd-one-sided.json").is_file()
+    one = run(
+        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest", "--methods", "pca", "--seeds", 2,
+        "--out", tmp_path / "results", data_dir=data_dir,
+    )  # fmt: skip
+    assert "| AUROC | → rest | seeds |" in one.stdout, one.stderr
+    assert "±" in one.stdout
+    for form, start in (("markdown", "**"), ("latex", r"\begin{table}"), ("html", "<table>")):
+        made = run("tables", tmp_path / "results", "--format", form)
+        assert made.stdout.startswith(start), made.stderr
+        assert "pca, one-sided" in made.stdout
+    assert "FPR@95" in run("tables", tmp_path / "results", "--metric", "fpr95").stdout
+
+
+def test_figures_are_drawn_from_measured_trainings(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from anomirror.cli import results
+
+    monkeypatch.setattr(experiments, "preset", lambda method, name: dict(TINY[method]))
+    for target, expected in (
+        (results.Target.FIGURE2, ["figure2-ama-fashion-mnist.png"]),
+        (results.Target.FIGURE4, ["figure4-ama-fashion-mnist.png", "figure4-ama-plain-r-fashion-mnist.png"]),
+    ):
+        results.reproduce(target, methods="ama", out=tmp_path / target, data_dir=data_dir)
+        files = [Path(line.removeprefix("written: ")) for line in capsys.readouterr().out.splitlines()]
+        assert [file.name for file in files] == expected
+        assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_a_failed_training_is_told_and_the_others_are_written(data_dir: Path, tmp_path: Path) -> None:
+    failed(
+        run("benchmark", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist:99", "--methods", "pca",
+            "--out", tmp_path, data_dir=data_dir),
+        "1 of 1 trainings failed, the others are written",
+    )  # fmt: skip
+
+
+def test_what_cannot_be_measured_is_one_clear_line(data_dir: Path, tmp_path: Path) -> None:
+    failed(run("reproduce", "table1"), "--data-dir, or the environment variable ANOMIRROR_DATA")
+    failed(run("reproduce", "table1", data_dir=tmp_path), "no normal set of table1 is here; `anomirror data list`")
+    failed(run("benchmark", "--normal", "x", "--anomalies", "uniform", data_dir=data_dir), "x: no folder, nor a data set")
+    base = ["benchmark", "--normal", "fashion-mnist", "--out", tmp_path]
+    failed(run(*base, "--anomalies", ",", data_dir=data_dir), "--methods and --anomalies name at least one each")
+    failed(run(*base, "--anomalies", "mnist", "--methods", "dessert", data_dir=data_dir), "no method named 'dessert'")
+    failed(run(*base, "--anomalies", "mnist", "--preset", "dessert", data_dir=data_dir), "ama has no preset 'dessert'")
+    failed(run(*base, "--anomalies", "mnist", "--known", "mnist", data_dir=data_dir), "expected NAME:COUNT")
+    failed(run("tables", tmp_path / "nowhere"), "nowhere: no such folder")
+    failed(run("tables", tmp_path), "no measured cell here")
+
+
+def test_data_lists_verifies_and_fetches(data_dir: Path, tmp_path: Path) -> None:
+    listed = run("data", "list", data_dir=data_dir)
+    rows = {line.split("│")[1].strip(): line for line in listed.stdout.splitlines() if line.startswith("│")}
+    assert "yes" in rows["mnist"]
+    assert "no" in rows["svhn"]
+    assert "MIT" in rows["omniglot"]
+    assert "constant" in rows
+    assert "nothing can be said about what is here" in run("data", "list").stderr
+    checked = run("data", "verify", data_dir=data_dir)
+    assert checked.returncode == 2
+    assert checked.stdout.count("DAMAGED") == 4  # smaller than the official sets
+    assert "expected 60000" in checked.stdout
+    failed(run("data", "verify", "svhn", data_dir=data_dir), "1 of these are damaged or missing")
+    failed(run("data", "verify", data_dir=tmp_path), "no named data set is here")
+    failed(run("data", "get", "dessert", data_dir=tmp_path), "no data set named 'dessert'")
+    failed(run("data", "get", "celeba", data_dir=tmp_path), "get it by hand at mmlab.ie.cuhk.edu.hk")
+    assert "is generated" in run("data", "get", "uniform", data_dir=tmp_path).stderr
