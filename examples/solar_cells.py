@@ -4,7 +4,7 @@ The pictures are the elpv-dataset's (Buerhop-Lutz et al. 2018, CC BY-NC-SA 4.0):
 probability of a defect as experts judged it. Normal is 0, anomalous 1; what lies between is left out. Monocrystalline and
 polycrystalline cells look different and are fitted apart. A hash of each cell's number decides which normal cells are trained on.
 
-    pip install 'anomirror[report]' elpv-dataset
+    pip install 'anomirror[examples]'
     python examples/solar_cells.py --out solar
 """
 

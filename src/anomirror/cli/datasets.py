@@ -16,6 +16,7 @@ from anomirror.data import DATASETS, GENERATED, data_directory
 from anomirror.data.downloads import get as download
 from anomirror.data.downloads import present
 from anomirror.data.downloads import verify as checked
+from anomirror.data.generated import COUNT
 from anomirror.errors import InputError
 
 data = typer.Typer(no_args_is_help=True, help="Named data sets: what there is, fetching it, checking it.")
@@ -36,7 +37,9 @@ def list_(data_dir: DataDir = None) -> None:
         form = f"{dataset.size}x{dataset.size}x{dataset.channels}"
         table.add_row(name, here, images, form, f"{dataset.megabytes:,} MB", escape(dataset.terms), escape(dataset.source))
     for name, make in GENERATED.items():
-        table.add_row(name, "yes", "2,000 test", "any", "-", "-", escape((make.__doc__ or "").split(": ", 1)[-1].split(" (")[0]))
+        table.add_row(
+            name, "yes", f"{COUNT:,} test", "any", "-", "-", escape((make.__doc__ or "").split(": ", 1)[-1].split(" (")[0])
+        )
     Console().print(table)
     if root is None:
         say("without --data-dir or ANOMIRROR_DATA nothing can be said about what is here")
