@@ -82,6 +82,13 @@ def test_delongs_interval_is_that_of_the_pairs_and_holds_the_truth_as_often_as_i
 
 
 def test_intervals_of_groups_that_do_not_overlap_or_are_tiny() -> None:
-    assert auroc_interval(np.ones(9), np.zeros(9)) == (1.0, 1.0)
-    assert auroc_interval(np.zeros(9), np.zeros(9)) == (0.5, 0.5)
-    assert auroc_interval(np.ones(1), np.zeros(9)) == (0.0, 1.0)
+    """No variance is no certainty: they are as wide as their smaller group allows."""
+    for count in (3, 9, 2000):
+        low, high = auroc_interval(np.ones(count), np.zeros(5000))
+        assert (low, high) == (pytest.approx(0.025 ** (1 / count)), 1.0)
+        assert auroc_interval(np.zeros(count), np.ones(5000)) == (0.0, pytest.approx(1 - low))
+    tied = auroc_interval(np.zeros(100), np.zeros(300))
+    assert tied == pytest.approx((0.398, 0.602), abs=1e-3)
+    assert auroc_interval(np.ones(1), np.zeros(9)) == (pytest.approx(0.025), 1.0)
+    with pytest.raises(InputError, match="1 scores of anomalous images are infinite"):
+        auroc(NORMAL, np.array([-np.inf, 1.0]))

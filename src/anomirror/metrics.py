@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import beta, norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomirror.errors import InputError
@@ -43,21 +43,28 @@ def auroc(normal: Scores, anomalies: Scores) -> float:
 def auroc_interval(normal: Scores, anomalies: Scores, level: float = 0.95) -> tuple[float, float]:
     """Interval of the AUROC after DeLong et al. 1988, by ranks (Sun and Xu 2014); exact on ties.
 
-    Normal on the logit of the AUROC, so that it stays within [0, 1]. Where the two groups do not overlap the variance is 0,
-    and so is the interval.
+    Normal on the logit of the AUROC, so that it stays within [0, 1]. Where that says nothing (groups that do not overlap, or are
+    all tied: no variance) it is the exact binomial interval of as many trials as the smaller group has images.
     """
     _check(normal, anomalies)
     value = auroc(normal, anomalies)
-    if len(normal) < 2 or len(anomalies) < 2:
-        return 0.0, 1.0
     together = rankdata(-np.concatenate([normal, anomalies]))
     below = (together[len(normal) :] - rankdata(-anomalies)) / len(normal)  # normal images that each anomaly outranks
     above = 1.0 - (together[: len(normal)] - rankdata(-normal)) / len(anomalies)  # anomalies that outrank each normal image
-    error = math.sqrt(np.var(below, ddof=1) / len(anomalies) + np.var(above, ddof=1) / len(normal))
+    few = min(len(normal), len(anomalies))
+    error = math.sqrt(np.var(below, ddof=1) / len(anomalies) + np.var(above, ddof=1) / len(normal)) if few > 1 else 0.0
     if error == 0.0 or not 0.0 < value < 1.0:
-        return value, value
+        return _binomial(value, few, level)
     centre, width = math.log(value / (1 - value)), float(norm.ppf(0.5 + level / 2)) * error / (value * (1 - value))
     low, high = (1.0 / (1.0 + math.exp(-bound)) for bound in (centre - width, centre + width))
+    return low, high
+
+
+def _binomial(share: float, trials: int, level: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of so many trials."""
+    hits, tail = share * trials, (1.0 - level) / 2.0
+    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits == trials else float(beta.ppf(1.0 - tail, hits + 1, trials - hits))
     return low, high
 
 
@@ -135,3 +142,5 @@ def _check(normal: Scores, anomalies: Scores) -> None:
             raise InputError(f"no scores of {name} images: both kinds are needed")
         if np.isnan(scores).any():
             raise InputError(f"{int(np.isnan(scores).sum())} scores of {name} images are NaN")
+        if np.isinf(scores).any():
+            raise InputError(f"{int(np.isinf(scores).sum())} scores of {name} images are infinite")

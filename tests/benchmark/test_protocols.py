@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION, on_disk
-from anomirror.benchmark.protocols import PROTOCOLS, Comparison, Known, Protocol, compare, never_trained_on, parse_normal
+from anomirror.benchmark.protocols import (
+    PROTOCOLS,
+    Comparison,
+    Known,
+    Protocol,
+    compare,
+    never_trained_on,
+    parse_normal,
+    stored_indices,
+)
 from anomirror.errors import InputError, SettingError
 
-COLUMNS = ["mnist", "uniform"]
+COLUMNS = ["mnist", "constant"]  # of constant grey images many are equal
 
 
 def digests(images: np.ndarray) -> set[bytes]:
@@ -26,10 +35,13 @@ def check_nothing_tested_is_trained_on(comparison: Comparison) -> None:
         trained |= comparison.parts["known"].members()
     for name, part in never_trained_on(comparison):
         assert not trained & part.members(), name
-    pixels = digests(comparison.train) | digests(comparison.known)
+    trained_pixels = digests(comparison.train) | digests(comparison.known)
     tested = {"normal": comparison.normal, **comparison.anomalies}
-    for name, images in tested.items():
-        assert not pixels & digests(images), name
+    validated = {"validation normal": comparison.validation_normal}
+    for name, images in {**tested, **validated, **comparison.validation}.items():
+        assert not trained_pixels & digests(images), name
+    for column, images in comparison.validation.items():
+        assert not digests(images) & digests(comparison.anomalies[column]), column
     for name, part in comparison.parts.items():
         if name.startswith("validation ") and name != "validation normal":
             column = name.removeprefix("validation ")
@@ -64,7 +76,7 @@ def test_no_tested_image_is_trained_on_in_the_real_sets(normal: str, protocol: P
 
 def test_copies_of_trained_images_are_left_out_and_counted(data_dir: Path) -> None:
     comparison = compare("fashion-mnist", COLUMNS, seed=0, data_dir=data_dir)
-    assert comparison.copies == {"normal": 0, "mnist": 20, "uniform": 0}
+    assert comparison.copies == {"normal": 0, "validation normal": 0, "mnist": 20, "constant": 0}
     assert len(comparison.anomalies["mnist"]) == 120
 
 
@@ -81,7 +93,8 @@ def test_splits_are_reproducible_differ_by_seed_and_do_not_depend_on_other_colum
     alone = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
     assert a.hash_of("mnist") == b.hash_of("mnist") != c.hash_of("mnist")
     assert np.array_equal(a.sampled["mnist"], alone.sampled["mnist"])
-    assert a.hash_of("mnist") != a.hash_of("uniform")
+    assert a.hash_of("mnist") == alone.hash_of("mnist")
+    assert a.hash_of("mnist") != a.hash_of("constant")
 
 
 def test_protocol_paper_sets_fifty_anomalies_aside_before_the_sample(data_dir: Path) -> None:
@@ -104,6 +117,15 @@ def test_one_class_tests_the_whole_test_split(data_dir: Path) -> None:
     assert parse_normal("mnist") == ("mnist", None)
 
 
+def test_the_places_of_every_part_are_stored_unless_it_is_a_whole_split(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist:1", ["rest"], seed=0, protocol="paper", data_dir=data_dir)
+    stored = stored_indices(comparison)
+    for name, key in (("train", "indices_train"), ("normal", "indices_normal"), ("rest", "indices_rest")):
+        assert np.array_equal(stored[key], comparison.parts[name].indices)
+    assert len(stored["indices_validation_rest"]) == 50
+    assert set(stored_indices(compare("fashion-mnist", ["constant"], seed=0, data_dir=data_dir))) == {"sampled_constant"}
+
+
 def test_known_anomalies_come_from_the_train_split(data_dir: Path) -> None:
     comparison = compare("fashion-mnist", ["mnist"], seed=0, known=Known("mnist", 10), data_dir=data_dir)
     part = comparison.parts["known"]
@@ -116,6 +138,7 @@ def test_what_cannot_be_compared_is_refused(data_dir: Path) -> None:
         ("fashion-mnist:1", ["mnist"], {}, "the only column is 'rest'"),
         ("fashion-mnist:7", ["rest"], {}, "no image of class 7; the set's classes are 0 to 1"),
         ("fashion-mnist", ["dessert"], {}, "no folder, nor a data set"),
+        ("fashion-mnist", ["mnist", "mnist"], {}, "named twice"),
         ("fashion-mnist", ["mnist"], {"protocol": "open"}, "choose blind or paper"),
         ("fashion-mnist", ["mnist"], {"known": Known("uniform", 3)}, "has no train split for known"),
         ("fashion-mnist", ["mnist"], {"known": Known("mnist", 61)}, "mnist has 60 training images, 61 known"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from anomirror.benchmark import runner
 from anomirror.benchmark.protocols import Known
@@ -55,7 +58,10 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
 def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp_path: Path) -> None:
     """And the published A-scores are those that the detector gives; a further scoring has scores of its own."""
     training = replace(AMA, scorings={"plain-r": {"relative": False, "scorer": "gaussian"}})
-    cells = [read(file) for file in measure(training, tmp_path, data_dir)]
+    files = measure(training, tmp_path, data_dir)
+    cells = [read(file) for file in files]
+    for file, cell in zip(files, cells, strict=True):
+        assert cell["metrics"]["auroc"] == pytest.approx(recomputed(file), abs=1e-3)
     assert [(cell["variant"], cell["scorer"]) for cell in cells] == [
         ("", "negate"),
         ("", "log-gaussian"),
@@ -63,11 +69,6 @@ def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp
         ("plain-r", "gaussian"),
     ]
     with np.load(tmp_path / "fashion-mnist" / cells[0]["scores_file"]) as scores:
-        for cell in cells:
-            scorer = SCORERS[cell["scorer"]]().restore(cell["scorer_state"])
-            normal, whole = (scorer.normality(scores[cell["scores"][kind]].astype(float)) for kind in ("normal", "anomalies"))
-            assert cell["metrics"]["auroc"] == pytest.approx(auroc(normal, whole[scores["sampled_mnist"]]), abs=1e-3)
-            assert cell["metrics"]["auroc_whole_set"] == pytest.approx(auroc(normal, whole), abs=1e-3)
         assert not np.array_equal(scores["raw_normal"], scores["plain-r_raw_normal"])
         assert scores["reconstructed_normal"].shape == (8, 28, 28, 1)
         assert scores["reconstructed_normal"].dtype == np.uint8
@@ -75,13 +76,82 @@ def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp
     assert not cells[2]["parameters"]["relative"]
 
 
-def test_a_further_column_keeps_what_was_measured(data_dir: Path, tmp_path: Path) -> None:
-    first = measure(replace(PCA, anomalies=("mnist",)), tmp_path, data_dir)
-    before = read(first[0])["metrics"]
-    measure(PCA, tmp_path, data_dir)
-    assert read(first[0])["metrics"] == before
-    with np.load(tmp_path / "fashion-mnist" / "pca-seed0.npz") as scores:
-        assert {"raw_mnist", "raw_constant"} <= set(scores.files)
+def recomputed(file: Path) -> float:
+    """A cell's AUROC from the scores that it names."""
+    cell = read(file)
+    with np.load(file.parent / cell["scores_file"]) as scores:
+        scorer = SCORERS[cell["scorer"]]().restore(cell["scorer_state"])
+        normal, whole = (scorer.normality(scores[cell["scores"][kind]].astype(float)) for kind in ("normal", "anomalies"))
+        return auroc(normal, whole[scores[f"sampled_{cell['anomalies']}"]])
+
+
+def test_a_further_column_leaves_what_was_measured_alone(data_dir: Path, tmp_path: Path) -> None:
+    """Each cell goes on naming the scores that it came from, although the training is another one bit by bit."""
+    first = measure(replace(AMA, anomalies=("mnist",)), tmp_path, data_dir)
+    before = [file.read_bytes() for file in first]
+    torch.set_num_threads(threads := torch.get_num_threads() + 1)
+    try:
+        both = measure(replace(AMA, anomalies=("mnist", "constant")), tmp_path, data_dir)
+    finally:
+        torch.set_num_threads(threads - 1)
+    assert [file.read_bytes() for file in first] == before
+    for file in both:
+        assert read(file)["metrics"]["auroc"] == pytest.approx(recomputed(file), abs=2e-3)
+    names = {read(file)["scores_file"] for file in both}
+    assert names == {"ama-seed0.npz", "ama-seed0-2.npz"}
+
+
+def folder(place: Path, values: range) -> str:
+    place.mkdir(parents=True)
+    for value in values:
+        picture = np.full((32, 32), value, np.uint8)
+        picture[value % 32] = 255 - value
+        Image.fromarray(picture).save(place / f"{value}.png")
+    return str(place)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, str]:
+    return {
+        "normal": folder(tmp_path / "a" / "good", range(90)),
+        "other": folder(tmp_path / "b" / "good", range(100, 190)),
+        "odd": folder(tmp_path / "train", range(200, 240)),  # named as a part of a comparison is
+    }
+
+
+def test_folders_of_one_name_are_two_sets_and_no_name_is_taken_for_a_part(folders: dict[str, str], tmp_path: Path) -> None:
+    training = Training(
+        "pca", "cpu", {"n_components": 2}, folders["normal"], (folders["other"], folders["odd"]), 0, folder_size=32
+    )
+    cells = [read(file) for file in measure(training, tmp_path / "out")]
+    assert len({(cell["anomalies"], cell["side"]) for cell in cells}) == len(cells) == 4
+    with np.load(training.folder(tmp_path / "out") / cells[0]["scores_file"]) as scores:
+        assert len(scores["raw_train"]) > 60
+        assert len([name for name in scores.files if name.startswith("raw_good-")]) == 1
+        assert len([name for name in scores.files if name.startswith("raw_train-")]) == 1
+    assert {cell["counts"]["anomalies"] for cell in cells} == {90, 40}  # a folder of anomalies is tested whole
+    turned = replace(training, normal=folders["other"], anomalies=(folders["odd"],))
+    assert unfinished([turned], tmp_path / "out") == [turned]
+
+
+def test_other_sizes_and_other_pictures_are_not_taken_for_these(folders: dict[str, str], tmp_path: Path) -> None:
+    training = Training("pca", "cpu", {"n_components": 2}, folders["normal"], ("uniform",), 0, folder_size=32)
+    measure(training, tmp_path / "out")
+    assert unfinished([training], tmp_path / "out") == []
+    larger = replace(training, folder_size=64)
+    assert unfinished([larger], tmp_path / "out") == [larger]
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(Path(folders["normal"]) / "3.png")
+    with pytest.raises(SettingError, match="was measured with other pictures than lie there now"):
+        unfinished([training], tmp_path / "out")
+
+
+def test_two_commands_at_once_do_not_train_in_one_place(data_dir: Path, tmp_path: Path) -> None:
+    place = PCA.folder(tmp_path)
+    place.mkdir(parents=True)
+    with runner._alone(place / "pca-seed0.lock"), pytest.raises(InputError, match="another process measures this training"):
+        measure(PCA, tmp_path, data_dir)
+    assert measure(PCA, tmp_path, data_dir)
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_a_killed_training_goes_on_and_gives_the_same(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +176,11 @@ def test_protocol_paper_takes_each_columns_best_epoch(data_dir: Path, tmp_path: 
     lines = (tmp_path / "fashion-mnist" / "ama-protocol-paper-seed0-history.csv").read_text().splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
     for cell in cells:
-        validated = [float(row[f"validation {cell['anomalies']}"]) for row in rows]
+        validated = [float(row[f"validation {cell['anomalies']} {cell['side']}"]) for row in rows]
         assert cell["epoch"] == 1 + int(np.argmax(validated))
         assert cell["scores"]["normal"] == f"epoch{cell['epoch']}_raw_normal"
         assert cell["protocol"] == "paper"
+        assert cell["parts"][f"validation {cell['anomalies']}"]["count"] == 50
         assert cell["counts"]["train"] == 475
 
 
@@ -126,6 +197,7 @@ def test_several_at_once_measure_the_same_and_one_failure_does_not_end_the_other
     )
     assert [(training, type(error)) for training, error in failed] == [(broken, SettingError)]
     assert told == [(1, 3), (2, 3), (3, 3)]
+    assert [type(error) for _, error in run([broken], tmp_path / "one", data_dir=data_dir)] == [SettingError]
     for training in trainings:
         one = [read(file)["metrics"] for file in measure(training, tmp_path / "one", data_dir)]
         assert [read(file)["metrics"] for file in training.cells(tmp_path / "two").values()] == one
@@ -142,6 +214,12 @@ def test_cells_of_other_parameters_are_not_taken_for_these(data_dir: Path, tmp_p
     measure(PCA, tmp_path, data_dir)
     with pytest.raises(SettingError, match="was measured with n_components=8, and now it would be 4"):
         unfinished([replace(PCA, parameters={"n_components": 4})], tmp_path)
+    with pytest.raises(SettingError, match="was measured with n_components=8"):  # of a further column as well
+        unfinished([replace(PCA, parameters={"n_components": 4}, anomalies=("uniform",))], tmp_path)
+    with pytest.raises(SettingError, match="was measured with scorer='gaussian', and now it would be 'log-gaussian'"):
+        unfinished([replace(PCA, parameters={"n_components": 8, "scorer": "log-gaussian"})], tmp_path)
+    with pytest.raises(SettingError, match="wanted twice, with different parameters"):
+        unfinished([PCA, replace(PCA, parameters={"n_components": 4})], tmp_path / "elsewhere")
 
 
 def test_names_tell_variants_protocols_and_known_anomalies_apart() -> None:
@@ -160,8 +238,9 @@ def test_known_anomalies_are_trained_on(data_dir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_workers_end_with_the_process_that_started_them(data_dir: Path, tmp_path: Path) -> None:
-    """Killed without a chance to clean up; the same command again must not find them training still."""
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_process_that_started_them(data_dir: Path, tmp_path: Path, end: signal.Signals) -> None:
+    """Killed without a chance to clean up, or interrupted; the same command again must not find them training still."""
     code = f"""
 from dataclasses import replace
 from pathlib import Path
@@ -170,7 +249,7 @@ from tests.benchmark.test_runner import AMA
 
 if __name__ == "__main__":
     long = replace(AMA, parameters={{**AMA.parameters, "epochs": 1000}})
-    run([long, replace(long, seed=1)], Path({str(tmp_path)!r}), jobs=2, data_dir=Path({str(data_dir)!r}))
+    run([replace(long, seed=seed) for seed in range(6)], Path({str(tmp_path)!r}), jobs=2, data_dir=Path({str(data_dir)!r}))
 """
     (tmp_path / "go.py").write_text(code)
     root = Path(__file__).parents[2]
@@ -182,8 +261,8 @@ if __name__ == "__main__":
             time.sleep(0.2)
         children = _children(parent.pid)
         assert len(children) >= 2
-        parent.kill()
-        parent.wait()
+        parent.send_signal(end)
+        parent.wait(30)
         deadline = time.monotonic() + 30
         while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,10 @@ def test_a_folder_with_splits_of_its_own_keeps_them(folder: Path) -> None:
         file.rename(folder / ("test" if index < 5 else "train") / file.name)
     assert len(images_of(str(folder), "train", (32, 1)).images) == 35
     assert len(images_of(str(folder), "test", (32, 1)).images) == 5
+    assert len(images_of(str(folder), None, (32, 1)).images) == 40
+    shutil.rmtree(folder / "train")
+    with pytest.raises(SettingError, match="has a folder test but not its counterpart"):
+        images_of(str(folder), "train", (32, 1))
 
 
 def test_folders_that_cannot_be_used_are_told(folder: Path) -> None:

@@ -44,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         self.wfile.write(CONTENT[start : start + self.server.limit] if self.server.limit else CONTENT[start:])
@@ -104,6 +106,19 @@ def test_other_bytes_than_the_published_ones_get_no_name(
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], files=(replace(offered, md5="0" * 32),)))
     with pytest.raises(InputError, match=f"md5 {MD5}, published 0000"):
         get("mnist", tmp_path)
+    assert list((tmp_path / "mnist").iterdir()) == []
+
+
+def test_without_a_checksum_only_an_archive_is_taken_and_nothing_is_pieced_together(
+    server: Server, offered: OfficialFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unchecked = replace(offered, md5=None, path="mnist/file.tar.gz")
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], files=(unchecked,)))
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "file.tar.gz.part").write_bytes(b"of another day")
+    with pytest.raises(InputError, match=r"what came is no file\.tar\.gz"):
+        get("mnist", tmp_path)
+    assert server.asked == [None]
     assert list((tmp_path / "mnist").iterdir()) == []
 
 
@@ -177,7 +192,18 @@ def test_without_published_contents_nothing_is_claimed(digits: Path, monkeypatch
 
 def test_official_files_are_compared_byte_by_byte(server: Server, offered: OfficialFile, tmp_path: Path) -> None:
     get("mnist", tmp_path)
-    assert [(found.what, found.status) for found in verify("mnist", tmp_path)] == [("mnist/file.gz", "ok")]
+    found = [(checked.what, checked.status) for checked in verify("mnist", tmp_path)]
+    assert found[0] == ("mnist/file.gz", "ok")
+
+
+def test_unpacked_files_beside_the_official_ones_are_what_is_read_and_so_what_is_verified(
+    digits: Path, server: Server, offered: OfficialFile
+) -> None:
+    get("mnist", digits)
+    assert statuses(digits) == ["ok", "contents ok", "contents ok"]
+    images = digits / "mnist" / "t10k-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:16] + bytes(6 * 28 * 28))
+    assert statuses(digits) == ["ok", "contents ok", "DAMAGED"]
 
 
 def test_the_digest_holds_labels_but_no_order() -> None:

@@ -172,6 +172,7 @@ def test_gtsrb_is_halved_by_a_hash_of_the_names(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "GTSRB_Final_Test_Images.zip", "w") as archive:
         for index, name in enumerate(names):
             archive.writestr(f"GTSRB/Final_Test/Images/{name}", png(np.full((40, 50, 3), index, np.uint8), "PPM"))
+        archive.writestr("GTSRB/Final_Test/Images/GT-final_test.test.csv", "Filename;Width\n")  # has no classes
     lines = [
         "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId",
         *(f"{n};32;32;0;0;31;31;{i}" for i, n in enumerate(names)),
@@ -211,6 +212,22 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
         (tmp_path / file).write_bytes(b"PK no archive")
         with pytest.raises(InputError, match=f"{Path(file).name}: damaged archive"):
             load_dataset(name, "test", tmp_path)
+
+
+def test_a_damaged_byte_within_an_archive_is_found(tmp_path: Path) -> None:
+    """By gzip's checksum, which lies behind the last file."""
+    raw = b"".join(bytes([0]) + bytes(RNG.integers(0, 256, 3072, dtype=np.uint8)) for _ in range(40))
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        head = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        head.size = len(raw)
+        tar.addfile(head, io.BytesIO(raw))
+    assert len(load_dataset("cifar10", "test", tmp_path)[0]) == 40
+    whole = bytearray(archive.read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    archive.write_bytes(whole)
+    with pytest.raises(InputError, match="damaged archive"):
+        load_dataset("cifar10", "test", tmp_path)
 
 
 def test_missing_files_splits_and_names_are_told(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
 from anomirror.benchmark.runner import Training
-from anomirror.data import DATASETS, GENERATED
+from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
 from anomirror.errors import SettingError
 from anomirror.presets import PRESETS, preset
@@ -99,6 +99,8 @@ def trainings(
     scorings: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> Iterable[Training]:
     """Every method, variant and seed on one normal set."""
+    normal, anomalies = canonical(normal), [canonical(column) for column in anomalies]
+    known = settings.known and replace(settings.known, dataset=canonical(settings.known.dataset))
     for seed in range(settings.seeds):
         for method in settings.methods:
             name = chosen_preset(method, settings.preset, normal)
@@ -112,10 +114,18 @@ def trainings(
                     seed=seed,
                     variant=variant,
                     protocol=settings.protocol,
-                    known=settings.known,
-                    scorings={} if variant else (scorings or {}).get(method, {}),
+                    known=known,
+                    group=settings.preset,
+                    scorings={} if variant else _departing(preset(method, name), (scorings or {}).get(method, {})),
                     folder_size=settings.folder_size,
                 )
+
+
+def _departing(parameters: Mapping[str, Any], scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Scorings that differ from what the preset does anyway."""
+    return {
+        name: changes for name, changes in scorings.items() if any(parameters.get(key) != value for key, value in changes.items())
+    }
 
 
 def table1(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
@@ -177,9 +187,10 @@ def on_disk(root: Path) -> Callable[[str], bool]:
     return lambda name: name in GENERATED or (name in DATASETS and present(name, root))
 
 
-def missing(there: Callable[[str], bool]) -> list[str]:
-    """Sets of the tables that are not there: their cells stay open."""
-    named = {name for normal, columns in OUT_OF_DISTRIBUTION.items() for name in (normal, *columns)} | {"mnist"}
+def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> list[str]:
+    """Sets of a table or figure that are not there: their cells stay open."""
+    wanted = EXPERIMENTS[target](settings, lambda _: True)
+    named = {name for training in wanted for name in (parse_normal(training.normal)[0], *training.anomalies)} - {REST}
     return sorted(name for name in named if not there(name))
 
 

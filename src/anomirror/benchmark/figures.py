@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark.protocols import plain_name
-from anomirror.benchmark.runner import Training, shown
+from anomirror.benchmark.runner import Training, read_cell, shown
 from anomirror.report.plots import image_rows, score_densities
+from anomirror.scoring import SIDES
 from anomirror.storage import replacing
 
 
@@ -27,9 +27,7 @@ def figure2(trainings: Sequence[Training], folder: Path, data_dir: Path | None) 
             continue
         images = shown(mirrored.comparison(data_dir))
         rows = {"images": np.concatenate(list(images.values()))}
-        for label, training in (("ordinary", ordinary), ("mirrored", mirrored)):
-            with np.load(training.folder(folder) / f"{training.stem}.npz") as stored:
-                rows[label] = np.concatenate([stored[f"reconstructed_{name}"] for name in images])
+        rows |= {label: _reconstructed(training, folder) for label, training in (("ordinary", ordinary), ("mirrored", mirrored))}
         files.append(_drawn(f"figure2-{mirrored.method}", mirrored, folder, partial(image_rows, rows)))
     return files
 
@@ -43,9 +41,9 @@ def figure4(trainings: Sequence[Training], folder: Path, data_dir: Path | None) 
         for scoring in ("", *training.scorings):
             groups: dict[str, np.ndarray] = {}
             for (of, column, side), file in training.cells(folder).items():
-                if of != scoring or side != "one-sided":
+                if of != scoring or side != SIDES[0]:
                     continue
-                cell = json.loads(file.read_text(encoding="utf-8"))
+                cell = read_cell(file)
                 with np.load(file.parent / cell["scores_file"]) as stored:
                     scores = {kind: stored[name] for kind, name in cell["scores"].items()}
                     scores["anomalies"] = scores["anomalies"][stored[f"sampled_{plain_name(column)}"]]
@@ -65,6 +63,17 @@ def figure4(trainings: Sequence[Training], folder: Path, data_dir: Path | None) 
 
 
 _ORDINARY = "no-mirrored"
+
+
+def _reconstructed(training: Training, folder: Path) -> np.ndarray:
+    """What the runner kept of the normal images, and of each column."""
+    parts: dict[str, np.ndarray] = {}
+    for (scoring, column, side), file in training.cells(folder).items():
+        if scoring == "" and side == SIDES[0]:
+            with np.load(file.parent / read_cell(file)["scores_file"]) as stored:
+                parts.setdefault("normal", stored["reconstructed_normal"])
+                parts[column] = stored[f"reconstructed_{plain_name(column)}"]
+    return np.concatenate(list(parts.values()))
 
 
 def _drawn(name: str, training: Training, folder: Path, draw: Callable[[Path], None]) -> Path:

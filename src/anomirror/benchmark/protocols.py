@@ -3,25 +3,24 @@
 ``blind``: no anomaly of the tested sets is seen before the test. ``paper``: 50 anomalies of each tested set, and some of the
 normal training images, are drawn for the choice of an epoch, *before* the test sample is drawn, and are in no test.
 
-Out of distribution, the normal test images are the normal set's test split, and a column's anomalies a random sample of the other
-set's test split, 20 % of the number of normal ones. One class, a class of the train split is normal, and the whole test split is
-tested, the other classes as anomalies (the column ``rest``). What is trained on is in no test, not as another set's copy of the
-same pixels either (one test image of CIFAR-100 is a training image of CIFAR-10).
+Out of distribution, the normal test images are the normal set's test split, and a column's anomalies a random sample of the
+other set's test split, 20 % of the number of normal ones (a folder of anomalies is tested whole). One class, a class of the train
+split is normal, and the whole test split is tested, the other classes as anomalies (the column ``rest``). What is trained on is
+in no test, not as another set's copy of the same pixels either (one test image of CIFAR-100 is a training image of CIFAR-10).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from anomirror.data import GENERATED, Images, Split, images_of, natural_form
+from anomirror.data import GENERATED, Images, Split, canonical, images_of, is_folder, natural_form
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -71,14 +70,17 @@ class Comparison:
     """By set, what was done to its official pixels."""
 
     def hash_of(self, column: str) -> str:
-        """Short hash of every index that decides this column."""
-        chosen = Part(column, "test", self.parts[column].indices[self.sampled[column]])
-        relevant = {name: part for name, part in self.parts.items() if name in ("train", "known", "normal", "validation normal")}
-        relevant |= {"anomalies": chosen, "validation": self.parts[f"validation {column}"]}
+        """Short hash of every index and pixel that decides this column."""
+        decisive = ["train", "known", "normal", "validation normal", f"validation {column}"]
+        parts = {name: self.parts[name] for name in decisive if name in self.parts}
+        parts["anomalies"] = Part(column, self.parts[column].split, self.parts[column].indices[self.sampled[column]])
         digest = hashlib.sha256()
-        for name, part in sorted(relevant.items()):
-            digest.update(f"{name} {part.dataset} {part.split} ".encode() + part.indices.astype("<i8").tobytes())
-        digest.update(json.dumps(self.preparation, sort_keys=True).encode())
+        for name, part in parts.items():
+            digest.update(
+                f"{name.split()[0]} {plain_name(part.dataset)} {part.split} ".encode() + part.indices.astype("<i8").tobytes()
+            )
+        for images in (self.train, self.known, self.normal, self.anomalies[column][self.sampled[column]]):
+            digest.update(np.ascontiguousarray(images).tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -118,6 +120,9 @@ def compare(
     if protocol not in PROTOCOLS:
         raise SettingError(f"protocol={protocol!r}: choose {' or '.join(PROTOCOLS)}")
     name, label = parse_normal(normal)
+    name, anomalies = canonical(name), [canonical(column) for column in anomalies]
+    if len(set(anomalies)) < len(anomalies):
+        raise SettingError(f"an anomaly set is named twice: {', '.join(anomalies)}")
     form = natural_form(name, folder_size=folder_size)
     if label is None and (doubled := [other for other in anomalies if other == name]):
         raise SettingError(f"{doubled[0]} is the normal set, and cannot be an anomaly set as well")
@@ -133,13 +138,16 @@ def compare(
         drawn = _shuffled(22, seed, name, len(train_at))
         set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
     known_images, known_part = _known(known, seed, form, data_dir)
-    trained = {_digest(image) for image in (*pool.images[train_at], *pool.images[set_aside], *known_images)}
+    seen = {_digest(image) for image in (*pool.images[train_at], *known_images)}
     copies: dict[str, int] = {}
 
     def unseen(column: str, images: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        left = np.array([at for at in candidates if _digest(images[at]) not in trained], int)
-        copies[column] = len(candidates) - len(left)
+        left = np.array([at for at in candidates if _digest(images[at]) not in seen], int)
+        copies[column] = copies.get(column, 0) + len(candidates) - len(left)
         return left
+
+    set_aside = unseen("validation normal", pool.images, set_aside)
+    seen |= {_digest(image) for image in pool.images[set_aside]}
 
     normal_at = unseen("normal", test.images, normal_at)
     parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
@@ -153,7 +161,8 @@ def compare(
     for column in anomalies:
         source, images, candidates = name, test, np.setdiff1d(np.arange(len(test.images)), _of_class(test, label, normal))
         if label is None:
-            source, images = column, images_of(column, "test", form, data_dir)
+            # a folder of anomalies is for nothing but the test
+            source, images = column, images_of(column, None if is_folder(column) else "test", form, data_dir)
             preparation[column] = images.preparation
             candidates = np.arange(len(images.images))
         candidates = unseen(column, images.images, candidates)
@@ -161,9 +170,15 @@ def compare(
         held = VALIDATION_ANOMALIES if protocol == "paper" else 0
         if len(order) <= held:
             raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
-        validated, rest = order[:held], order[held:]
+        validated = order[:held]
+        rest = order[held:]
+        if held:
+            shown = {_digest(image) for image in images.images[validated]}
+            rest = np.array([at for at in rest if _digest(images.images[at]) not in shown], int)
+            copies[column] += len(order) - held - len(rest)
         left = np.sort(rest)
-        tested = rest if label is not None else rest[: round(ANOMALY_SHARE * len(normal_at))]
+        whole_set = label is not None or is_folder(column)
+        tested = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
         parts |= {column: Part(source, "test", left), f"validation {column}": Part(source, "test", np.sort(validated))}
         whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
         sampled[column] = np.flatnonzero(np.isin(left, tested))
@@ -217,19 +232,33 @@ def _of_class(images: Images, label: int | None, normal: str) -> np.ndarray:
 
 
 def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:
-    """A random order that depends on the set's name, not on what else is compared."""
-    return np.random.default_rng([purpose, seed, zlib.crc32(name.encode())]).permutation(count)
+    """A random order that depends on the set's name (of a folder its last part), not on what else is compared."""
+    return np.random.default_rng([purpose, seed, zlib.crc32(Path(name).name.encode())]).permutation(count)
 
 
 def plain_name(name: str) -> str:
-    """A set's name in names of files and arrays: of a folder its last part."""
-    return Path(name).resolve().name if Path(name).name != name else name
+    """A set's name in names of files and arrays: of a folder its last part, and a hash of its whole path."""
+    if not is_folder(name):
+        return name
+    path = Path(name).resolve()
+    return f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
-def stored_indices(comparison: Comparison) -> Mapping[str, np.ndarray]:
-    """The drawn indices of a comparison, to be stored with its results."""
-    drawn = {f"sampled_{plain_name(name)}": at.astype(np.int32) for name, at in comparison.sampled.items()}
+def stored_indices(comparison: Comparison) -> dict[str, np.ndarray]:
+    """The places of every part that is not the whole of its split, and which anomalies are the column's sample."""
+    stored = {f"sampled_{plain_name(name)}": at.astype(np.int32) for name, at in comparison.sampled.items()}
     for name, part in comparison.parts.items():
-        if name.startswith("validation") and len(part.indices):
-            drawn[f"validation_{plain_name(name.removeprefix('validation '))}"] = part.indices.astype(np.int32)
-    return drawn
+        if not np.array_equal(part.indices, np.arange(len(part.indices))):
+            label = " ".join(plain_name(word) for word in name.split(" ", 1))
+            stored[f"indices_{label.replace(' ', '_')}"] = part.indices.astype(np.int32)
+    return stored
+
+
+def described_parts(comparison: Comparison, column: str) -> dict[str, dict[str, str | int]]:
+    """For a cell: set, split and number of images of each part that decides a column."""
+    names = ("train", "known", "normal", "validation normal", column, f"validation {column}")
+    return {
+        name: {"set": plain_name(part.dataset), "split": part.split, "count": len(part.indices)}
+        for name in names
+        if (part := comparison.parts.get(name)) is not None and len(part.indices)
+    }

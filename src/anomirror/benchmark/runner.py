@@ -6,17 +6,20 @@ that was interrupted goes on at its last epoch, and several run side by side in 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
 import json
 import multiprocessing
 import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -27,13 +30,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from anomirror.benchmark.protocols import Comparison, Known, Protocol, compare, plain_name, stored_indices
+from anomirror.benchmark.protocols import (
+    Comparison,
+    Known,
+    Protocol,
+    compare,
+    described_parts,
+    parse_normal,
+    plain_name,
+    stored_indices,
+)
+from anomirror.data import is_folder
 from anomirror.detectors import Detector, load, make_detector
-from anomirror.errors import AnomirrorError, InputError, SettingError
+from anomirror.errors import InputError, SettingError
 from anomirror.metrics import auroc, evaluate
-from anomirror.scoring import SIDES, Scores, both_sides, make_scorer, scorer_name
+from anomirror.scoring import SIDES, Scorer, Scores, both_sides, make_scorer, scorer_name
 from anomirror.storage import replacing, write_history
 from anomirror.training import choose_device, use_bf16
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: two commands at once are then the user's own care
+    fcntl = None  # type: ignore[assignment]
 
 TRAIN_SCORES = 5000
 """Raw scores of training images that are kept, at most."""
@@ -43,7 +61,7 @@ PICTURES = 8
 
 @dataclass(frozen=True)
 class Training:
-    """One fit, and everything that is scored with it."""
+    """One fit, and everything that is scored with it. Folders stand by their whole path."""
 
     method: str
     preset: str
@@ -52,6 +70,8 @@ class Training:
     normal: str
     anomalies: tuple[str, ...]
     seed: int
+    group: str = "cpu"
+    """The preset that was asked for: of all methods that stand in one table."""
     variant: str = ""
     """Name of the departures from the method; empty: none."""
     protocol: Protocol = "blind"
@@ -63,9 +83,10 @@ class Training:
     @property
     def stem(self) -> str:
         """Begins the names of its files."""
-        known = (f"known-{self.known.dataset}-{self.known.count}",) if self.known else ()
+        known = (f"known-{plain_name(self.known.dataset)}-{self.known.count}",) if self.known else ()
         protocol = () if self.protocol == "blind" else (f"protocol-{self.protocol}",)
-        return "-".join((self.method, *((self.variant,) if self.variant else ()), *known, *protocol, f"seed{self.seed}"))
+        size = (f"{self.folder_size}px",) if is_folder(self.normal) else ()
+        return "-".join((self.method, *((self.variant,) if self.variant else ()), *known, *protocol, *size, f"seed{self.seed}"))
 
     def folder(self, out: Path) -> Path:
         """Where its files lie."""
@@ -87,12 +108,16 @@ class Training:
         """Not fitted yet."""
         return make_detector(self.method, **self.parameters, random_state=self.seed)
 
+    def all_scorings(self) -> dict[str, Mapping[str, Any]]:
+        """The method's own scoring under the empty name, and the further ones."""
+        return {"": {}, **self.scorings}
+
     def cells(self, out: Path) -> dict[tuple[str, str, str], Path]:
         """The file of each cell, by scoring ("": the method's own), column and side."""
         return {
             (scoring, column, side): self.folder(out)
             / f"{'-'.join((self.stem, *((scoring,) if scoring else ()), plain_name(column), side))}.json"
-            for scoring in ("", *self.scorings)
+            for scoring in self.all_scorings()
             for column in self.anomalies
             for side in SIDES
         }
@@ -106,70 +131,107 @@ class Training:
 
 
 def measure(training: Training, out: Path, data_dir: Path | None = None) -> list[Path]:
-    """Train once, score everything, write the cells; returns their files. Cells that are there are left alone."""
+    """Train once, score what is missing, write its cells; returns the files of all. Cells that are there are left alone.
+
+    Raises
+    ------
+    SettingError : cells of this training that are there were measured otherwise.
+    InputError : another process measures it at this moment; its data are missing or damaged.
+    """
     files = training.cells(out)
-    if training.done(out):
-        return list(files.values())
-    comparison = training.comparison(data_dir)
     folder = training.folder(out)
-    scratch = folder / f"{training.stem}.partial"
-    started = time.perf_counter()
-    models = _fitted(training, comparison, scratch)
-    fitted = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    keys: dict[tuple[str, str], dict[str, str]] = {}
-    for scoring, changes in {"": {}, **training.scorings}.items():
-        for column in training.anomalies:
-            keys[scoring, column] = _scored(models[column], scoring, changes, column, comparison, arrays)
-    last = models[training.anomalies[-1]].detector
-    cost: dict[str, Any] = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted}
-    cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
-    pictures = _reconstructions(models[training.anomalies[0]].detector, comparison)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{training.stem}.npz"
-    kept = _read_arrays(file)
-    with replacing(file) as temporary:
-        stored = {name: values.astype(np.float32) for name, values in arrays.items()}
-        np.savez_compressed(temporary, **{**kept, **stored, **stored_indices(comparison), **pictures})  # type: ignore[arg-type]
-    if last.history_:
-        write_history(folder / f"{training.stem}-history.csv", last.history_)
-    for (scoring, column, side), cell_file in files.items():
-        model = models[column]
-        detector = _changed(model.detector, training.scorings.get(scoring, {}))
-        scorer = both_sides(make_scorer(detector.scorer))[side]
-        names = keys[scoring, column]
-        scorer.fit(arrays[names["train"]])
-        normal, whole = scorer.normality(arrays[names["normal"]]), scorer.normality(arrays[names["anomalies"]])
-        metrics: dict[str, Any] = dict(evaluate(normal, whole[comparison.sampled[column]], resamples=200).as_dict())
-        cell = {
-            "method": training.method,
-            "variant": "-".join(part for part in (training.variant, scoring) if part),
-            "side": side,
-            "scorer": scorer_name(scorer),
-            "scorer_state": scorer.state(),
-            "normal": training.normal,
-            "anomalies": column,
-            "seed": training.seed,
-            "protocol": training.protocol,
-            "epoch": model.epoch,
-            "known_anomalies": {"set": training.known.dataset, "count": training.known.count} if training.known else None,
-            "preset": training.preset,
-            "parameters": detector.stored_parameters(),
-            "preparation": comparison.preparation,
-            "split": comparison.hash_of(column),
-            "counts": {"train": len(comparison.train), "normal": len(normal), "anomalies": len(comparison.sampled[column])},
-            "copies_left_out": {name: comparison.copies[name] for name in ("normal", column)},
-            "scores_file": file.name,
-            "scores": names,
-            "metrics": metrics | {"auroc_whole_set": auroc(normal, whole)},
-            "cost": cost,
-            "versions": versions(),
-            "command": command(),
-        }
-        with replacing(cell_file) as temporary:
-            temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(scratch, ignore_errors=True)
+    with _alone(folder / f"{training.stem}.lock"):
+        missing = {place: file for place, file in files.items() if not file.is_file()}
+        if not missing:
+            return list(files.values())
+        refuse_other_settings(training, out)
+        comparison = training.comparison(data_dir)
+        columns = ",".join(sorted(training.anomalies)) if training.protocol == "paper" else ""  # those that choose its epochs
+        scratch = folder / f"{training.stem}{hashlib.sha256(columns.encode()).hexdigest()[:6] if columns else ''}.partial"
+        started = time.perf_counter()
+        models = _fitted(training, comparison, scratch)
+        fitted = time.perf_counter()
+        arrays: dict[str, np.ndarray] = {}
+        cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
+        last = next(reversed(models.values())).detector
+        cost: dict[str, Any] = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted}
+        cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
+        scores_file = _free_name(folder, training.stem)
+        with replacing(scores_file) as temporary:
+            stored: dict[str, Any] = {name: values.astype(np.float32) for name, values in arrays.items()}
+            stored |= stored_indices(comparison) | _reconstructions(last, comparison)
+            np.savez_compressed(temporary, **stored)
+        if last.history_:
+            write_history(folder / f"{training.stem}-history.csv", last.history_)
+        for place, file in missing.items():
+            cell = cells[place] | {"scores_file": scores_file.name, "cost": cost, "versions": versions(), "command": command()}
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(scratch, ignore_errors=True)
     return list(files.values())
+
+
+def _cell(
+    training: Training, place: tuple[str, str, str], model: _Model, comparison: Comparison, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """One cell without what is known only when all are done; its scores enter ``arrays``."""
+    scoring, column, side = place
+    detector = _changed(model.detector, training.all_scorings()[scoring])
+    names = _scored(detector, f"{scoring}_{model.name}" if scoring else model.name, column, comparison, arrays)
+    scorer = both_sides(make_scorer(detector.scorer))[side].fit(arrays[names["train"]])
+    normal, whole = scorer.normality(arrays[names["normal"]]), scorer.normality(arrays[names["anomalies"]])
+    sampled = comparison.sampled[column]
+    metrics: dict[str, Any] = dict(evaluate(normal, whole[sampled]).as_dict())
+    return {
+        "method": training.method,
+        "variant": "-".join(part for part in (training.variant, scoring) if part),
+        "side": side,
+        "scorer": scorer_name(scorer),
+        "scorer_state": scorer.state(),
+        "normal": training.normal,
+        "anomalies": column,
+        "seed": training.seed,
+        "protocol": training.protocol,
+        "epoch": model.epoch,
+        "known_anomalies": {"set": training.known.dataset, "count": training.known.count} if training.known else None,
+        "group": training.group,
+        "preset": training.preset,
+        "training": training.stem,
+        "parameters": detector.stored_parameters(),
+        "preparation": {name: how for name, how in comparison.preparation.items() if name in (_normal_set(training), column)},
+        "split": comparison.hash_of(column),
+        "parts": described_parts(comparison, column),
+        "counts": {"train": len(comparison.train), "normal": len(normal), "anomalies": len(sampled), "whole_set": len(whole)},
+        "copies_left_out": {name: comparison.copies[name] for name in ("normal", column)},
+        "scores": names,
+        "metrics": metrics | {"auroc_whole_set": auroc(normal, whole)},
+    }
+
+
+def _normal_set(training: Training) -> str:
+    return parse_normal(training.normal)[0]
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Scores of another fit of the same training stay what the cells say that name them."""
+    number = 1
+    while (file := folder / f"{stem}{f'-{number}' if number > 1 else ''}.npz").exists():
+        number += 1
+    return file
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process; another one that holds it is told of."""
+    with file.open("a") as stream:
+        try:
+            if fcntl is not None:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{file.with_suffix('')}: another process measures this training; wait for it, or end it") from error
+        yield
+        file.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------- fitting
@@ -177,7 +239,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
 
 @dataclass(frozen=True)
 class _Model:
-    """What scores a column, and after which epoch it was taken."""
+    """What scores a cell, and after which epoch it was taken."""
 
     detector: Detector
     epoch: int | None
@@ -185,53 +247,65 @@ class _Model:
     """Tells its scores in the ``.npz`` from those of another epoch."""
 
 
-def _fitted(training: Training, comparison: Comparison, scratch: Path) -> dict[str, _Model]:
-    """A fitted detector for each column: the same one, or under protocol ``paper`` that of the column's best epoch."""
+def _fitted(training: Training, comparison: Comparison, scratch: Path) -> dict[tuple[str, str, str], _Model]:
+    """A fitted detector for each cell: the same one, or under protocol ``paper`` that of the cell's best epoch."""
     detector = training.detector()
     arguments = detector.get_params()
     if "checkpoint_dir" in arguments:
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))
+    validation = _Validation(training, comparison, scratch / "epochs")
     choosing = training.protocol == "paper" and "monitor" in arguments
     if choosing:
-        detector.set_params(monitor=_Validation(comparison, scratch / "epochs"))
+        detector.set_params(monitor=validation)
     images, labels = comparison.train, np.ones(len(comparison.train), int)
     if len(comparison.known):
         images = np.concatenate([images, comparison.known])
         labels = np.r_[labels, -np.ones(len(comparison.known), int)]
     detector.fit(images, labels)
+    places = [(scoring, column, side) for scoring in training.all_scorings() for column in training.anomalies for side in SIDES]
     if not choosing:
-        epochs = len(detector.history_) or None
-        return dict.fromkeys(training.anomalies, _Model(detector, epochs, ""))
-    chosen = {}
+        return dict.fromkeys(places, _Model(detector, len(detector.history_) or None, ""))
     taken: dict[int, _Model] = {}
-    for column in training.anomalies:
-        best = int(np.argmax([row[f"validation {column}"] for row in detector.history_]))
+    chosen = {}
+    for place in places:
+        best = int(np.argmax([row[validation.key(*place)] for row in detector.history_]))
         if best not in taken:
-            snapshot = load(scratch / "epochs" / f"{detector.history_[best]['snapshot']:.0f}", device=detector.device)
+            snapshot = load(validation.folder / f"{detector.history_[best]['snapshot']:.0f}", device=detector.device)
             snapshot.history_ = detector.history_
             taken[best] = _Model(snapshot, best + 1, f"epoch{best + 1}_")
-        chosen[column] = taken[best]
+        chosen[place] = taken[best]
     return chosen
 
 
 class _Validation:
-    """After each epoch: keep the model, and tell the AUROC on the anomalies that protocol ``paper`` may look at."""
+    """After each epoch: keep the model, and tell each cell's AUROC on the anomalies that protocol ``paper`` may look at."""
 
-    def __init__(self, comparison: Comparison, folder: Path) -> None:
+    def __init__(self, training: Training, comparison: Comparison, folder: Path) -> None:
+        self.folder = folder
+        self._training = training
         self._comparison = comparison
-        self._folder = folder
+
+    @staticmethod
+    def key(scoring: str, column: str, side: str) -> str:
+        """The cell's column of the history."""
+        return " ".join(part for part in ("validation", scoring, plain_name(column), side) if part)
 
     def __call__(self, detector: Detector) -> dict[str, float]:
-        normal = detector.score_samples(self._comparison.validation_normal)
-        found = {
-            f"validation {column}": auroc(normal, detector.score_samples(images))
-            for column, images in self._comparison.validation.items()
-        }
-        self._folder.mkdir(parents=True, exist_ok=True)
+        found = {}
+        for scoring, changes in self._training.all_scorings().items():
+            scored = _changed(detector, changes)
+            train = scored.raw_scores(self._comparison.train[_spaced(len(self._comparison.train), 500)])
+            normal = scored.raw_scores(self._comparison.validation_normal)
+            for column, images in self._comparison.validation.items():
+                anomalies = scored.raw_scores(images)
+                for side, scorer in both_sides(make_scorer(scored.scorer)).items():
+                    scorer.fit(train)
+                    found[self.key(scoring, column, side)] = auroc(scorer.normality(normal), scorer.normality(anomalies))
+        self.folder.mkdir(parents=True, exist_ok=True)
         # a run that was killed between its model and its checkpoint comes here again: the history tells which one counts
-        number = 1 + max((int(file.name) for file in self._folder.iterdir() if file.name.isdigit()), default=0)
-        detector.save(self._folder / str(number))
+        number = 1 + max((int(file.name) for file in self.folder.iterdir() if file.name.isdigit()), default=0)
+        detector.save(self.folder / str(number))
         return found | {"snapshot": number}
 
 
@@ -239,30 +313,29 @@ class _Validation:
 
 
 def _scored(
-    model: _Model, scoring: str, changes: Mapping[str, Any], column: str, comparison: Comparison, arrays: dict[str, np.ndarray]
+    detector: Detector, prefix: str, column: str, comparison: Comparison, arrays: dict[str, np.ndarray]
 ) -> dict[str, str]:
-    """Raw scores of the column, and of training and normal images unless they are there; returns their names in ``arrays``."""
-    prefix = f"{scoring}_{model.name}" if scoring else model.name
+    """Raw scores of training, normal and anomalous images, unless they are there; returns their names in ``arrays``."""
     names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
-    detector = _changed(model.detector, changes)
     if names["train"] not in arrays:
-        arrays[names["train"]] = _training_scores(detector, scoring, comparison)
+        arrays[names["train"]] = _training_scores(detector, prefix, comparison)
         arrays[names["normal"]] = detector.raw_scores(comparison.normal)
-    arrays[names["anomalies"]] = detector.raw_scores(comparison.anomalies[column])
+    if names["anomalies"] not in arrays:
+        arrays[names["anomalies"]] = detector.raw_scores(comparison.anomalies[column])
     return names
 
 
-def _training_scores(detector: Detector, scoring: str, comparison: Comparison) -> Scores:
+def _training_scores(detector: Detector, prefix: str, comparison: Comparison) -> Scores:
     """Evenly spaced ones of the calibration, if they are at hand and of this scoring, else of the training images."""
     calibration: Scores | None = getattr(detector, "calibration_raw_", None)
-    if calibration is None or scoring:
+    if calibration is None or prefix:
         return detector.raw_scores(comparison.train[_spaced(len(comparison.train))])
     spaced: Scores = calibration[_spaced(len(calibration))]
     return spaced
 
 
-def _spaced(count: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(TRAIN_SCORES, count)).astype(int)
+def _spaced(count: int, most: int = TRAIN_SCORES) -> np.ndarray:
+    return np.linspace(0, count - 1, min(most, count)).astype(int)
 
 
 def _changed(detector: Detector, changes: Mapping[str, Any]) -> Detector:
@@ -297,14 +370,6 @@ def shown(comparison: Comparison) -> dict[str, np.ndarray]:
     return {"normal": comparison.normal[:PICTURES], **columns}
 
 
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """What an earlier run with other columns stored."""
-    if not file.is_file():
-        return {}
-    with np.load(file) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 # ---------------------------------------------------------------------- many trainings
 
 Report = Callable[[Training, int, int, float, Exception | None], None]
@@ -317,41 +382,77 @@ def run(
     """Every training that is not finished, ``jobs`` side by side; returns those that failed, the others are not held up."""
     if jobs < 1:
         raise InputError(f"jobs={jobs}: expected at least 1")
-    todo = unfinished(trainings, out)
+    todo = unfinished(trainings, out, data_dir)
+    jobs = min(jobs, len(todo))
     failed: list[tuple[Training, Exception]] = []
-    started, done = time.perf_counter(), 0
-
-    def ended(training: Training, error: Exception | None) -> None:
-        nonlocal done
-        done += 1
+    started = time.perf_counter()
+    ends = _attempts(todo, out, data_dir) if jobs <= 1 else _side_by_side(todo, out, data_dir, jobs)
+    for done, (training, error) in enumerate(ends, start=1):
         if error is not None:
             failed.append((training, error))
         if report is not None:
             report(training, done, len(todo), (time.perf_counter() - started) / done * (len(todo) - done), error)
-
-    if jobs == 1 or len(todo) < 2:
-        for training in todo:
-            ended(training, _attempt(training, out, data_dir))
-        return failed
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(threads,))
-    with pool:
-        futures: dict[Future[Exception | None], Training] = {
-            pool.submit(_attempt, training, out, data_dir): training for training in todo
-        }
-        try:
-            while futures:
-                for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                    ended(futures.pop(future), _result(future))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return failed
+
+
+_End = tuple[Training, Exception | None]
+
+
+def _attempts(todo: Sequence[Training], out: Path, data_dir: Path | None) -> Iterator[_End]:
+    for training in todo:
+        yield training, _attempt(training, out, data_dir)
+
+
+def _side_by_side(todo: Sequence[Training], out: Path, data_dir: Path | None, jobs: int) -> Iterator[_End]:
+    """As many at once as ``jobs``; whatever ends this, ends them."""
+    waiting = list(todo)
+    while waiting:
+        pool = ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(max(1, _cores() // jobs),)
+        )
+        at_work: dict[Future[Exception | None], Training] = {}
+        broken = False
+        try:
+            while at_work or (waiting and not broken):
+                while waiting and not broken and len(at_work) < jobs:
+                    training = waiting.pop(0)
+                    at_work[pool.submit(_attempt, training, out, data_dir)] = training
+                for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                    training, error = at_work.pop(future), _result(future)
+                    broken = broken or isinstance(error, _KilledError)
+                    yield training, error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+
+
+class _KilledError(InputError):
+    """The process of a training ended without a word."""
+
+
+def _attempt(training: Training, out: Path, data_dir: Path | None) -> Exception | None:
+    """An error as a value: one failed training does not end the others."""
+    try:
+        measure(training, out, data_dir)
+    except Exception as error:
+        return error
+    return None
+
+
+def _result(future: Future[Exception | None]) -> Exception | None:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return _KilledError("a process was killed (out of memory?); the same command goes on where it stopped")
+    except Exception as error:
+        return error
 
 
 def _begin_worker(threads: int) -> None:
     """A worker ends with the process that started it, however that ends: the same command again would train beside it."""
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -362,30 +463,47 @@ def _begin_worker(threads: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def unfinished(trainings: Sequence[Training], out: Path) -> list[Training]:
-    """Each training that lacks a cell, once, with all columns that are wanted of it.
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def unfinished(trainings: Sequence[Training], out: Path, data_dir: Path | None = None) -> list[Training]:
+    """Each training that lacks a cell, once, with all columns and scorings that are wanted of it.
 
     Raises
     ------
-    SettingError : cells that are there were measured with other parameters.
+    SettingError : cells that are there were measured with other parameters or pictures; two trainings of one name differ.
     """
     todo: dict[Path, Training] = {}
     for training in trainings:
         place = training.folder(out) / training.stem
-        _refuse_other_parameters(training, out)
+        refuse_other_settings(training, out)
+        _refuse_other_pictures(training, out, data_dir)
         if place in todo:
-            training = replace(todo[place], anomalies=tuple(dict.fromkeys([*todo[place].anomalies, *training.anomalies])))
+            if dict(todo[place].parameters) != dict(training.parameters):
+                raise SettingError(f"{training}: wanted twice, with different parameters")
+            columns = tuple(dict.fromkeys([*todo[place].anomalies, *training.anomalies]))
+            training = replace(todo[place], anomalies=columns, scorings={**todo[place].scorings, **training.scorings})
         if not training.done(out):
             todo[place] = training
     return list(todo.values())
 
 
-def _refuse_other_parameters(training: Training, out: Path) -> None:
-    wanted = json.loads(json.dumps(training.detector().stored_parameters()))
-    for (scoring, _, _), file in training.cells(out).items():
-        if scoring or not file.is_file():
+def refuse_other_settings(training: Training, out: Path) -> None:
+    """Whether the cells of this training that are there were measured as it would be now."""
+    detector = training.detector()
+    scorings = {
+        "-".join(part for part in (training.variant, scoring) if part): _changed(detector, changes)
+        for scoring, changes in training.all_scorings().items()
+    }
+    for file in training.folder(out).glob(f"{training.stem}-*.json"):
+        cell = read_cell(file)
+        if cell.get("training") != training.stem or cell["variant"] not in scorings:
             continue
-        found = json.loads(file.read_text(encoding="utf-8"))["parameters"]
+        scored = scorings[cell["variant"]]
+        scorer: Scorer = both_sides(make_scorer(scored.scorer))[cell["side"]]
+        wanted = {**json.loads(json.dumps(scored.stored_parameters())), "scorer": scorer_name(scorer), "normal": training.normal}
+        found = {**cell["parameters"], "scorer": cell["scorer"], "normal": cell["normal"]}
         if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
             name = differing[0]
             raise SettingError(
@@ -394,22 +512,24 @@ def _refuse_other_parameters(training: Training, out: Path) -> None:
             )
 
 
-def _attempt(training: Training, out: Path, data_dir: Path | None) -> Exception | None:
-    """An error of ours as a value: one failed training does not end the others."""
-    try:
-        measure(training, out, data_dir)
-    except AnomirrorError as error:
-        return error
-    return None
+def _refuse_other_pictures(training: Training, out: Path, data_dir: Path | None) -> None:
+    """The pictures of a folder may have changed since they were measured; named sets are what they are."""
+    there = {place: file for place, file in training.cells(out).items() if file.is_file()}
+    if not there or not any(map(is_folder, (training.normal, *training.anomalies))):
+        return
+    comparison = training.comparison(data_dir)
+    for (_, column, _), file in there.items():
+        if read_cell(file)["split"] != comparison.hash_of(column):
+            raise SettingError(f"{file}: was measured with other pictures than lie there now; remove it, or choose another --out")
 
 
-def _result(future: Future[Exception | None]) -> Exception | None:
+def read_cell(file: Path) -> dict[str, Any]:
+    """One JSON file of results; a damaged one is named."""
     try:
-        return future.result()
-    except BrokenProcessPool:
-        return InputError("its process was killed; out of memory? The same command goes on where it stopped")
-    except Exception as error:
-        return error
+        cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: no JSON, or damaged ({error})") from error
+    return cell
 
 
 def command(module: str | None = None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, ONE_CLASS, OUT_OF_DISTRIBUTION
 from anomirror.benchmark.protocols import PROTOCOLS, REST
-from anomirror.benchmark.published import CIFAR10_CLASSES, PUBLISHED
+from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
+from anomirror.benchmark.runner import read_cell
 from anomirror.errors import InputError, SettingError
 from anomirror.scoring import SIDES
 
@@ -39,7 +41,7 @@ class Table:
 def read_cells(*folders: Path) -> list[Cell]:
     """Every cell below some folders, in order of known anomalies, file name and seed."""
     files = [file for folder in folders for file in sorted(folder.rglob("*.json"))]
-    cells = [cell for file in files if "scores_file" in (cell := json.loads(file.read_text(encoding="utf-8")))]
+    cells = [cell for file in files if "scores_file" in (cell := read_cell(file))]
     return sorted(cells, key=lambda cell: (cell["known_anomalies"] or {"count": 0})["count"])
 
 
@@ -64,10 +66,10 @@ class Row:
         name = _LABELS.get((self.method, self.variant), f"{self.method}, {self.variant}" if self.variant else self.method)
         return ", ".join(part for part in (name, self.known, self.side) if part)
 
-    def published(self, own: str) -> str:
-        """The row of the paper that it is compared with; a reading of the score that is not the method's own has one of AMA."""
-        name = "/".join(part for part in (self.method, self.variant) if part)
-        return name if self.side == own else f"{name}/{self.side}"
+    def published(self) -> str:
+        """The row of the paper that it is compared with; the reading that is not the method's own is a row of AMA alone."""
+        name = "/".join(part for part in (self.method, self.variant) if part and part != "plain-r")
+        return name if self.side == own_side(self.method) else f"{name}/{self.side}"
 
 
 _LABELS = {
@@ -92,23 +94,48 @@ class _Found:
 
     def __init__(self, cells: Iterable[Cell], metric: str) -> None:
         self.metric = metric
+        self.cells = list(cells)
         self.by_place: dict[tuple[Row, str, str], list[Cell]] = {}
-        for cell in cells:
-            self.by_place.setdefault((Row.of(cell), cell["normal"], cell["anomalies"]), []).append(cell)
+        settings: dict[tuple[Row, str], tuple[str, Any]] = {}
+        for cell in self.cells:
+            row = Row.of(cell)
+            self.by_place.setdefault((row, cell["normal"], cell["anomalies"]), []).append(cell)
+            own = (cell["scorer"], {name: value for name, value in cell["parameters"].items() if name != "random_state"})
+            if settings.setdefault((row, cell["normal"]), own) != own:
+                raise InputError(
+                    f"{row.label} on {cell['normal']}: cells of different settings or scorers "
+                    f"({settings[row, cell['normal']][0]}, {own[0]}); measure the older ones again"
+                )
         for (row, normal, anomalies), found in self.by_place.items():
             if len({cell["seed"] for cell in found}) < len(found):
                 raise InputError(f"{row.label} on {normal} -> {anomalies}: several cells of one seed; give one folder of results")
-            scorers = sorted({cell["scorer"] for cell in found})
-            if len(scorers) > 1:
-                raise InputError(f"{row.label}: cells of scorers {' and '.join(scorers)}; measure the older ones again")
 
     def values(self, row: Row, normal: str, anomalies: str) -> list[float]:
-        return [cell["metrics"][self.metric] for cell in self.by_place.get((row, normal, anomalies), [])]
+        """By seed; a cell that has no such metric has no value."""
+        cells = sorted(self.by_place.get((row, normal, anomalies), []), key=lambda cell: int(cell["seed"]))
+        return [cell["metrics"][self.metric] for cell in cells if self.metric in cell["metrics"]]
 
     def interval(self, row: Row, normal: str, anomalies: str) -> list[float] | None:
         found = self.by_place.get((row, normal, anomalies), [])
         interval: list[float] | None = found[0]["metrics"].get(f"{self.metric}_ci") if len(found) == 1 else None
         return interval
+
+    def values_of_all(self, row: Row, normals: Sequence[str]) -> list[float]:
+        """The average over one-class cells, by seed; none unless every class has the same seeds."""
+        by_class = [self.values(row, normal, REST) for normal in normals]
+        return [float(value) for value in np.mean(by_class, axis=0)] if by_class and len({*map(len, by_class)}) == 1 else []
+
+    def seeds(self, row: Row) -> str:
+        """How many, over the row's cells."""
+        counts = [len(cells) for (of, _, _), cells in self.by_place.items() if of == row]
+        return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+    def is_behind(self, ours: float, other: float) -> bool:
+        """Whether ours does not beat another."""
+        return ours >= other if self.metric == "fpr95" else ours <= other
+
+    def best(self, candidates: Sequence[tuple[float, Row]]) -> tuple[float, Row]:
+        return (min if self.metric == "fpr95" else max)(candidates, key=lambda pair: pair[0])
 
     def rows(self) -> list[Row]:
         """Trained methods first, their own reading before the other; then what a user would pick instead."""
@@ -139,27 +166,28 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
         if row.variant and row.side != own_side(row.method) and row.variant != "plain-r":
             continue  # of an ablation the paper, too, has its own score alone
         against = [_against_paper(found, row, normal, column) for column in shown]
-        rows.append([row.label, *against, str(max(len(found.values(row, normal, column)) for column in shown))])
-    title = f"{normal} is normal: {_title(of_normal, metric)}"
-    heading = [_metric_name(metric), *(f"→ {column}" for column in shown), "seeds"]
+        rows.append([row.label, *against, found.seeds(row)])
+    title = f"{shown_name(normal)} is normal: {_title(found)}"
+    heading = [_metric_name(metric), *(f"→ {shown_name(column)}" for column in shown), "seeds"]
     return Table(title, heading, rows, _beaten(found, normal, shown))
 
 
 def one_class(cells: Sequence[Cell], dataset: str, metric: str = "auroc") -> Table:
-    """Classes of one set as columns, and their average."""
+    """One row for each class of a set, and their average; one column for each method and reading."""
     normals = [normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")]
-    chosen = [cell for cell in cells if cell["normal"] in normals]
-    found = _Found(chosen, metric)
+    found = _Found([cell for cell in cells if cell["normal"] in normals], metric)
     labels = CIFAR10_CLASSES if dataset == "cifar10" else tuple(map(str, range(10)))
-    rows = []
-    for row in found.rows():
-        means = [float(np.mean(values)) if (values := found.values(row, normal, REST)) else None for normal in normals]
-        papers = [_paper(row, normal, REST) for normal in normals]
-        line = [_told(None if mean is None else f"{mean:.3f}", mean, paper) for mean, paper in zip(means, papers, strict=True)]
-        average, published = _mean(means), _mean(papers)
-        rows.append([row.label, *line, _told(None if average is None else f"{average:.3f}", average, published)])
-    title = f"one class of {dataset} is normal: {_title(chosen, metric)}"
-    return Table(title, [_metric_name(metric), *labels, "average"], rows, _beaten_on_average(found, normals))
+    columns = found.rows()
+    rows = [
+        [label, *(_against_paper(found, column, normal, REST) for column in columns)]
+        for label, normal in zip(labels, normals, strict=True)
+    ]
+    averages = {column: found.values_of_all(column, normals) for column in columns}
+    printed = {column: PRINTED_AVERAGES.get((column.published(), dataset)) if metric == "auroc" else None for column in columns}
+    rows.append(["average", *(_told(averages[column], None, printed[column]) for column in columns)])
+    rows.append(["seeds", *(found.seeds(column) for column in columns)])
+    title = f"one class of {dataset} is normal: {_title(found)}"
+    return Table(title, [_metric_name(metric), *(column.label for column in columns)], rows, _beaten_on_average(found, averages))
 
 
 def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
@@ -167,26 +195,17 @@ def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
     found = _Found([cell for cell in cells if cell["normal"] in BOX_COLUMNS], metric)
     variants = ("box-no-interpolation", "no-interpolation", "box", "")
     side = own_side("ama")
-    rows = []
+    baselines = [Row(method, "", reading) for method in BASELINES for reading in SIDES]
+    rows, notes = [], []
     for normal, columns in BOX_COLUMNS.items():
         for column in columns:
-            lines = [_against_paper(found, Row("ama", variant, side), normal, column) for variant in variants]
-            baselines = [
-                f"{np.mean(values):.3f}" if (values := found.values(Row(method, "", side), normal, column)) else "-"
-                for method in BASELINES
-                for side in SIDES
-            ]
-            if any(not line.startswith("-") for line in lines) or any("paper" in line for line in lines):
-                rows.append([f"{normal} → {column}", *lines, *baselines])
-    heading = [
-        _metric_name(metric),
-        "box",
-        "atypical",
-        "box, interpolation",
-        "atypical, interpolation",
-        *(f"{method} {side}" for method in BASELINES for side in SIDES),
-    ]
-    return Table(f"synthetic negatives of AMA: {_title(list(_cells_of(found)), metric)}", heading, rows)
+            told = [*(Row("ama", variant, side) for variant in variants), *baselines]
+            line = [_against_paper(found, row, normal, column) for row in told]
+            if any(cell != "-" for cell in line):
+                rows.append([f"{normal} → {column}", *line])
+                notes += [note.replace("→ ", f"{normal} → ") for note in _beaten(found, normal, [column])]
+    heading = ["box", "atypical", "box, interpolation", "atypical, interpolation", *(row.label for row in baselines)]
+    return Table(f"synthetic negatives of AMA: {_title(found)}", [_metric_name(metric), *heading], rows, notes)
 
 
 def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
@@ -194,19 +213,16 @@ def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
     if metric not in METRICS:
         raise SettingError(f"no metric named {metric!r}: choose one of {', '.join(METRICS)}")
     tables = []
-    for protocol in PROTOCOLS:
-        chosen = [cell for cell in cells if cell["protocol"] == protocol]
+    groups = dict.fromkeys(group_of(cell) for cell in cells)
+    for group, protocol in product(groups, PROTOCOLS):
+        chosen = [cell for cell in cells if (group_of(cell), cell["protocol"]) == (group, protocol)]
         normals = dict.fromkeys(cell["normal"] for cell in chosen)
+        classes = Counter(normal.split(":")[0] for normal in normals if normal in ONE_CLASS)
         ordered = [*(name for name in OUT_OF_DISTRIBUTION if name in normals), *normals]
         for normal in dict.fromkeys(ordered):
-            if normal not in ONE_CLASS or sum(name.startswith(normal.split(":")[0] + ":") for name in normals) == 1:
-                of_table1 = [cell for cell in chosen if "box" not in cell["variant"]]
-                tables.append(comparison(of_table1, normal, metric))
-        tables += [
-            one_class(chosen, name, metric)
-            for name in ("mnist", "cifar10")
-            if sum(normal in ONE_CLASS and normal.startswith(f"{name}:") for normal in normals) > 1
-        ]
+            if normal not in ONE_CLASS or classes[normal.split(":")[0]] == 1:
+                tables.append(comparison([cell for cell in chosen if "box" not in cell["variant"]], normal, metric))
+        tables += [one_class(chosen, name, metric) for name, count in classes.items() if count > 1]
         if any("box" in cell["variant"] for cell in chosen):
             tables.append(negatives(chosen, metric))
     if not tables:
@@ -214,19 +230,26 @@ def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
     return tables
 
 
-def _cells_of(found: _Found) -> Iterable[Cell]:
-    for cells in found.by_place.values():
-        yield from cells
+def group_of(cell: Cell) -> str:
+    """The preset that was asked for, of all methods of one command."""
+    group: str = cell.get("group") or cell["preset"]
+    return group
 
 
-def _title(cells: Sequence[Cell], metric: str) -> str:
-    protocols = " and ".join(sorted({cell["protocol"] for cell in cells}))
-    if " " in protocols:
+def shown_name(name: str) -> str:
+    """A folder by its last part."""
+    return Path(name).name if "/" in name or "\\" in name else name
+
+
+def _title(found: _Found) -> str:
+    protocols = sorted({cell["protocol"] for cell in found.cells})
+    if len(protocols) > 1:
         raise InputError("cells of protocols blind and paper never stand in one table")
-    presets = ", ".join(sorted({cell["preset"] for cell in cells if cell["method"] not in BASELINES})) or "cpu"
-    seeds = max((cell["seed"] for cell in cells), default=0) + 1
-    spread = "mean ± standard deviation over seeds" if seeds > 1 else "one seed, 95 % interval"
-    return f"{_metric_name(metric)}, protocol {protocols}, preset {presets}; {spread}"
+    groups = ", ".join(sorted({group_of(cell) for cell in found.cells}))
+    spread = "one seed, 95 % interval"
+    if any(len(cells) > 1 for cells in found.by_place.values()):
+        spread = "mean ± standard deviation over seeds; of one seed its 95 % interval"
+    return f"{_metric_name(found.metric)}, protocol {''.join(protocols)}, preset {groups}; {spread}"
 
 
 def _metric_name(metric: str) -> str:
@@ -240,38 +263,31 @@ def _in_paper(normal: str, column: str) -> bool:
 
 def _paper(row: Row, normal: str, column: str) -> float | None:
     """The paper's figure; what stands in two of its tables is the same in both."""
-    name = row.published(own_side(row.method))
-    told = [figures[name][normal, column] for figures in PUBLISHED.values() if (normal, column) in figures.get(name, {})]
-    return told[0] if told and not row.known else None
+    told = [rows[row.published()] for rows in PUBLISHED.values() if row.published() in rows and not row.known]
+    return next((figures[normal, column] for figures in told if (normal, column) in figures), None)
 
 
 def _against_paper(found: _Found, row: Row, normal: str, column: str) -> str:
     """Ours, then the paper's and the difference."""
-    values = found.values(row, normal, column)
-    paper = _paper(row, normal, column) if found.metric == "auroc" else None
-    interval = found.interval(row, normal, column)
-    ours = mean_and_spread(values) if values else None
-    if ours is not None and interval is not None:
+    told = found.metric == "auroc" and not row.known
+    paper = _paper(row, normal, column) if told else None
+    open_cell = told and paper is None and _in_paper(normal, column) and row.published() in PUBLISHED["table1"]
+    text = _told(found.values(row, normal, column), found.interval(row, normal, column), paper)
+    return f"{text} (paper -)" if open_cell else text
+
+
+def _told(values: Sequence[float], interval: Sequence[float] | None, paper: float | None) -> str:
+    ours = mean_and_spread(values)
+    if values and interval is not None:
         ours += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return _told(ours, float(np.mean(values)) if values else None, paper)
-
-
-def _told(ours: str | None, value: float | None, paper: float | None) -> str:
     if paper is None:
-        return ours or "-"
-    difference = "" if value is None else f", {value - paper:+.3f}"
-    return f"{ours or '-'} (paper {paper:.3f}{difference})"
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if len(there) == len(values) else None
+        return ours
+    return f"{ours} (paper {paper:.3f}{f', {np.mean(values) - paper:+.3f}' if values else ''})"
 
 
 def _beaten(found: _Found, normal: str, columns: Sequence[str]) -> list[str]:
     """Where a trained method, as it comes, is not ahead of what a user would pick instead."""
     notes = []
-    better = min if found.metric == "fpr95" else max
     for row in found.rows():
         if row.method in BASELINES or row.variant or row.side != own_side(row.method):
             continue
@@ -284,29 +300,24 @@ def _beaten(found: _Found, normal: str, columns: Sequence[str]) -> list[str]:
                 if other.method in BASELINES and (values := found.values(other, normal, column))
             ]
             if ours and others:
-                best, other = better(others, key=lambda pair: pair[0])
-                if better(float(np.mean(ours)), best) == best:
-                    behind.append(f"→ {column} ({other.label} {best:.3f}, {np.mean(ours):.3f})")
+                best, other = found.best(others)
+                if found.is_behind(float(np.mean(ours)), best):
+                    behind.append(f"→ {shown_name(column)} ({other.label} {best:.3f}, {np.mean(ours):.3f})")
         if behind:
             notes.append(f"{row.label} does not beat pca and knn on {', '.join(behind)}.")
     return notes
 
 
-def _beaten_on_average(found: _Found, normals: Sequence[str]) -> list[str]:
-    averages = {
-        row: average
-        for row in found.rows()
-        if (average := _mean([float(np.mean(v)) if (v := found.values(row, normal, REST)) else None for normal in normals]))
-        is not None
-    }
-    others = {row: value for row, value in averages.items() if row.method in BASELINES}
+def _beaten_on_average(found: _Found, averages: Mapping[Row, Sequence[float]]) -> list[str]:
+    means = {row: float(np.mean(values)) for row, values in averages.items() if values}
+    others = [(value, row) for row, value in means.items() if row.method in BASELINES]
     if not others:
         return []
-    best = max(others, key=lambda row: others[row])
+    best, other = found.best(others)
     return [
-        f"{row.label} does not beat {best.label} on average ({value:.3f}, {others[best]:.3f})."
-        for row, value in averages.items()
-        if row.method not in BASELINES and not row.variant and row.side == own_side(row.method) and value <= others[best]
+        f"{row.label} does not beat {other.label} on average ({value:.3f}, {best:.3f})."
+        for row, value in means.items()
+        if row.method not in BASELINES and not row.variant and row.side == own_side(row.method) and found.is_behind(value, best)
     ]
 
 

@@ -83,9 +83,7 @@ def verify(
     for name in wanted:
         for found in checked(name, root):
             table.add_row(name, found.what, found.status, escape(found.detail))
-            wrong += found.status == "DAMAGED"
-        if names and not present(name, root):
-            wrong += 1
+            wrong += found.status == "DAMAGED" or (names is not None and found.status == "missing")
     Console().print(table)
     if wrong:
         raise InputError(f"{wrong} of these are damaged or missing; move them away and fetch them with `anomirror data get`")

@@ -68,24 +68,30 @@ def reproduce(
 ) -> None:
     """Measure a table or figure of the paper on the data that is there, and print ours beside the paper's.
 
-    What is measured already is not measured again; a run that was killed goes on where it stopped.
+    Tables always hold pca and knn as well: what a user would pick instead. What is measured already is not
+    measured again; a run that was killed goes on where it stopped.
     """
-    from anomirror.benchmark.experiments import EXPERIMENTS, Settings, missing, on_disk
+    from anomirror.benchmark.experiments import BASELINES, EXPERIMENTS, Settings, missing, on_disk
 
     root = data_directory(data_dir)
     there = on_disk(root)
-    if absent := missing(there):
+    figure = target.value.startswith("figure")
+    if figure:
+        import anomirror.benchmark.figures  # noqa: F401  (needs the extra `report`: known before anything is trained)
+    chosen = _methods(methods)
+    settings = Settings(tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)])), preset_name, protocol.value, seeds)
+    if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
-    settings = Settings(tuple(words(methods)), preset_name, protocol.value, seeds)
     trainings = EXPERIMENTS[target.value](settings, there)
     if not trainings:
         raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")
     folder = out / preset_name
-    _measure(trainings, folder, jobs, root)
-    if target.value.startswith("figure"):
+    failures = _measure(trainings, folder, jobs, root)
+    if figure and not failures:
         _draw(target, trainings, folder, root)
-    else:
+    elif not figure:
         _print_tables(trainings, folder)
+    _tell(failures)
 
 
 @app.command(epilog=example("anomirror benchmark --normal mnist:3 --anomalies rest --methods ama,pca --seeds 3 --data-dir data/"))
@@ -105,13 +111,14 @@ def benchmark(
     """Measure methods on any normal set against any anomaly sets, and print the AUROC table."""
     from anomirror.benchmark.experiments import Settings, trainings
 
-    settings = Settings(tuple(words(methods)), preset_name, protocol.value, seeds, _known(known), image_size)
+    if not words(anomalies):
+        raise SettingError("--anomalies names no set")
+    settings = Settings(_methods(methods), preset_name, protocol.value, seeds, _known(known), image_size)
     todo = list(trainings(normal, words(anomalies), settings))
-    if not todo or not words(anomalies):
-        raise SettingError("--methods and --anomalies name at least one each")
     folder = out / preset_name
-    _measure(todo, folder, jobs, data_dir)
+    failures = _measure(todo, folder, jobs, data_dir)
     _print_tables(todo, folder)
+    _tell(failures)
 
 
 @app.command(epilog=example("anomirror tables results/cpu --format latex > tables.tex"))
@@ -126,18 +133,15 @@ def tables(
     for folder in results:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    cells = read_cells(*results)
-    made = []
-    for preset_name in dict.fromkeys(_group(cell["preset"]) for cell in cells):
-        made += all_tables([cell for cell in cells if _group(cell["preset"]) == preset_name], metric)
-    if not made:
-        raise InputError(f"{', '.join(map(str, results))}: no measured cell here")
+    made = all_tables(read_cells(*results), metric)
     print("\n".join(map(FORMATS[format_.value], made)), end="")
 
 
-def _group(preset_name: str) -> str:
-    """Presets that stand in one table: those of one command, and the plain methods' only one."""
-    return "paper" if preset_name.startswith("paper") or preset_name == "default" else preset_name.removesuffix("-one-class")
+def _methods(text: str) -> tuple[str, ...]:
+    chosen = tuple(words(text))
+    if not chosen:
+        raise SettingError(f"--methods names none; choose among {', '.join(PRESETS)}")
+    return chosen
 
 
 def _known(text: str | None) -> Known | None:
@@ -151,20 +155,24 @@ def _known(text: str | None) -> Known | None:
     return Known(name, int(count))
 
 
-def _measure(trainings: Sequence[Training], folder: Path, jobs: int, data_dir: Path | None) -> None:
-    """Run what is missing and tell how far it is; a failed training is told, and ends the command when the others are done."""
+def _measure(trainings: Sequence[Training], folder: Path, jobs: int, data_dir: Path | None) -> list[tuple[Training, Exception]]:
+    """Run what is missing and tell how far it is; returns what failed."""
     from anomirror.benchmark.runner import run, unfinished
 
-    todo = len(unfinished(trainings, folder))
-    say(f"{todo} of {len(trainings)} trainings to do; results are in {folder}")
+    say(f"{len(unfinished(trainings, folder, data_dir))} of {len(trainings)} trainings to do; results are in {folder}")
 
     def report(training: Training, done: int, total: int, seconds: float, error: Exception | None) -> None:
         failed = f" failed: {error}" if error else ""
         say(f"{done} of {total} done, about {_duration(seconds)} left: {training}{failed}")
 
-    if failures := run(trainings, folder, jobs=jobs, data_dir=data_dir, report=report):
+    return run(trainings, folder, jobs=jobs, data_dir=data_dir, report=report)
+
+
+def _tell(failures: Sequence[tuple[Training, Exception]]) -> None:
+    """End the command with what failed, when everything else is written and printed."""
+    if failures:
         listed = "\n".join(f"  {training}: {error}" for training, error in failures)
-        raise AnomirrorError(f"{len(failures)} of {todo} trainings failed, the others are written:\n{listed}")
+        raise AnomirrorError(f"{len(failures)} trainings failed, the others are written:\n{listed}")
 
 
 def _duration(seconds: float) -> str:
@@ -174,18 +182,19 @@ def _duration(seconds: float) -> str:
 
 def _print_tables(trainings: Sequence[Training], folder: Path) -> None:
     """The tables of these trainings alone, whatever else lies in the folder."""
-    import json
-
+    from anomirror.benchmark.runner import read_cell
     from anomirror.benchmark.tables import all_tables, as_markdown
 
-    files = dict.fromkeys(file for training in trainings for file in training.cells(folder).values())
-    cells = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    for table in all_tables(cells):
-        print(as_markdown(table))
+    files = dict.fromkeys(file for training in trainings for file in training.cells(folder).values() if file.is_file())
+    if files:
+        print("\n".join(as_markdown(table) for table in all_tables([read_cell(file) for file in files])), end="")
 
 
 def _draw(target: Target, trainings: Sequence[Training], folder: Path, root: Path) -> None:
     from anomirror.benchmark.figures import FIGURES
 
-    for file in FIGURES[target.value](trainings, folder, root):
+    files = FIGURES[target.value](trainings, folder, root)
+    if not files:
+        raise InputError(f"{target.value}: none of these methods has what it shows; ama has")
+    for file in files:
         Console().print(f"written: {file}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@
 from anomirror.data.catalogue import DATASETS, DataSet
 from anomirror.data.generated import GENERATED
 from anomirror.data.readers import Split
-from anomirror.data.sets import Images, data_directory, images_of, load_dataset, natural_form
+from anomirror.data.sets import Images, canonical, data_directory, images_of, is_folder, load_dataset, natural_form
 
 __all__ = [
     "DATASETS",
@@ -15,8 +15,10 @@ __all__ = [
     "DataSet",
     "Images",
     "Split",
+    "canonical",
     "data_directory",
     "images_of",
+    "is_folder",
     "load_dataset",
     "natural_form",
 ]

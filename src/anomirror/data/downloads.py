@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import tarfile
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from anomirror.data.catalogue import DATASETS, DataSet, OfficialFile
+from anomirror.data.readers import Split
 from anomirror.errors import InputError, MissingDataError, SettingError
 
 Progress = Callable[[str, int, int | None], None]
@@ -43,7 +46,8 @@ def dataset(name: str) -> DataSet:
 def get(name: str, root: Path, progress: Progress | None = None) -> list[Path]:
     """Download the official files of a data set below ``root``; what is there and right is left alone.
 
-    An interrupted download goes on where it stopped. A file gets its name when its checksum is right.
+    An interrupted download goes on where it stopped, if there is a checksum to tell whether the parts belong together. A file
+    gets its name when its checksum is right; without one, when it can be opened as what its name says.
 
     Raises
     ------
@@ -61,6 +65,8 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
         raise InputError(f"{target}: exists, and is not the published file; move it away first")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
+    if file.md5 is None:
+        partial.unlink(missing_ok=True)
     try:
         _download(file, partial, progress)
     except urllib.error.HTTPError as error:
@@ -72,8 +78,16 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
     if file.md5 is not None and (found := _md5(partial)) != file.md5:
         partial.unlink()
         raise InputError(f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again")
+    if file.md5 is None and not _opens(partial, target.name):
+        partial.unlink()
+        raise InputError(f"{file.url}: what came is no {target.name}; the download is removed, see {owner.source}")
     partial.replace(target)
     return target
+
+
+def _opens(file: Path, name: str) -> bool:
+    """Whether a file without a published checksum is at least an archive of its kind."""
+    return zipfile.is_zipfile(file) if name.endswith(".zip") else not name.endswith(".tar.gz") or tarfile.is_tarfile(file)
 
 
 def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> None:
@@ -88,7 +102,7 @@ def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> N
             return
         raise
     with answer:
-        if have and answer.status != 206:  # the server starts again
+        if have and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):  # the server starts again
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
@@ -112,22 +126,25 @@ def verify(name: str, root: Path) -> Iterator[Checked]:
     official = {file.path: _official(file, root / file.path) for file in found.files}
     if all(status == "ok" for status in official.values()):
         yield from (Checked(path, "ok", "md5 as published") for path in official)
-        return
-    for split, count in found.counts.items():
-        try:
-            images, labels = found.read(root, split)
-        except InputError as error:
-            yield Checked(split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error))
-            continue
-        expected = found.contents.get(split)
-        if len(images) != count:
-            yield Checked(split, "DAMAGED", f"{len(images)} images, expected {count}")
-        elif expected is None:
-            yield Checked(split, "unchecked", f"{count} images; no checksum to compare with")
-        elif digest(images, np.full(len(images), -1) if found.named_labels else labels) == expected:
-            yield Checked(split, "contents ok", f"{count} images as published, packed otherwise")
-        else:
-            yield Checked(split, "DAMAGED", "other images or labels than the published ones")
+        if not found.contents:
+            return  # and what is unpacked beside them cannot be compared
+    for split, count in found.counts.items():  # what the reader takes, which may lie unpacked beside the official files
+        yield _contents(found, split, count, root)
+
+
+def _contents(found: DataSet, split: Split, count: int, root: Path) -> Checked:
+    """One split as it is read."""
+    try:
+        images, labels = found.read(root, split)
+    except InputError as error:
+        return Checked(split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error))
+    if len(images) != count:
+        return Checked(split, "DAMAGED", f"{len(images)} images, expected {count}")
+    if split not in found.contents:
+        return Checked(split, "unchecked", f"{count} images; no checksum to compare with")
+    if digest(images, np.full(len(images), -1) if found.named_labels else labels) == found.contents[split]:
+        return Checked(split, "contents ok", f"{count} images as published")
+    return Checked(split, "DAMAGED", "other images or labels than the published ones")
 
 
 def present(name: str, root: Path) -> bool:

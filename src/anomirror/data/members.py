@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +26,14 @@ def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[t
         for name, content in _all(place, wanted):
             found = True
             yield name, content
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:  # encrypted: RuntimeError
         raise InputError(f"{place}: damaged archive, or a file in it that cannot be read ({error})") from error
     if not found:
         raise MissingDataError(f"{place}: holds none of the expected files")
@@ -52,12 +61,14 @@ def _all(place: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byte
                 if wanted(_last(name)) and not name.startswith("__MACOSX"):
                     yield name, archive.read(name)
     else:
-        with tarfile.open(place) as tar:
+        with gzip.open(place) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as tar:
             for member in tar:
                 if member.isfile() and wanted(_last(member.name)):
                     stream = tar.extractfile(member)
                     assert stream is not None
                     yield member.name, stream.read()
+            while unzipped.read(1 << 20):  # to the end, where gzip's checksum is
+                pass
 
 
 def _last(name: str) -> str:

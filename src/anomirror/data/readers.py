@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from anomirror.data.conversions import shrunk
+from anomirror.data.conversions import inverted, shrunk
 from anomirror.data.members import first_existing, members
 from anomirror.errors import InputError, MissingDataError
 
@@ -101,7 +101,7 @@ def svhn(root: Path, split: Split) -> Labelled:
     try:
         content = loadmat(file, variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1).astype(int) % 10
-    except (KeyError, ValueError, TypeError, OSError, EOFError, zlib.error, NotImplementedError) as error:
+    except Exception as error:  # scipy tells damage by many types
         raise InputError(f"{file}: not SVHN's format, or damaged ({error})") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
         raise InputError(f"{file}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, n)")
@@ -117,7 +117,7 @@ def omniglot(root: Path, split: Split) -> Labelled:
     places = [root / "omniglot" / f"images_{half}.zip", root / "omniglot" / f"images_{half}"]
 
     def drawing(picture: Image.Image) -> Image.Image:
-        return ImageOps.invert(picture.convert("L")).resize((28, 28), Image.Resampling.BOX)
+        return Image.fromarray(inverted(np.asarray(picture.convert("L")))).resize((28, 28), Image.Resampling.BOX)
 
     names, images = _pictures(places, (".png",), drawing)
     characters: dict[str, int] = {}
@@ -150,12 +150,17 @@ def in_test_half(name: str) -> bool:
 
 
 def _gtsrb_labels(places: Sequence[Path], names: Sequence[str]) -> np.ndarray:
-    try:
-        found = dict(members(places, lambda name: name.startswith("GT-final_test") and name.endswith(".csv")))
-    except InputError:  # the labels are an archive of their own, and no protocol needs them
-        return np.full(len(names), -1)
-    rows = [csv.DictReader(io.StringIO(text.decode()), delimiter=";") for text in found.values()]
-    classes = {row["Filename"]: int(row["ClassId"]) for table in rows for row in table if "ClassId" in row}
+    classes: dict[str, int] = {}
+    for place in places:
+        if not place.exists():  # the labels are an archive of their own, and no protocol needs them
+            continue
+        try:
+            tables = [content for _, content in members([place], lambda name: name.startswith("GT-final_test"))]
+        except MissingDataError:
+            continue
+        for table in tables:  # beside the pictures lies one without classes
+            rows = csv.DictReader(io.StringIO(table.decode()), delimiter=";")
+            classes |= {row["Filename"]: int(row["ClassId"]) for row in rows if "ClassId" in row}
     return np.array([classes.get(name, -1) for name in names])
 
 

@@ -67,18 +67,29 @@ def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int
     return folder_size, open_images(Path(name), image_size=_valid(folder_size)).shape[0]
 
 
-def images_of(name: str, split: Split, form: tuple[int, int], data_dir: Path | None = None) -> Images:
+def canonical(name: str) -> str:
+    """One spelling for each set: a named one as it is, a folder by its whole path."""
+    return name if name in DATASETS or name in GENERATED or not Path(name).is_dir() else str(Path(name).resolve())
+
+
+def is_folder(name: str) -> bool:
+    """Whether a set is a folder of pictures."""
+    return name not in DATASETS and name not in GENERATED and Path(name).is_dir()
+
+
+def images_of(name: str, split: Split | None, form: tuple[int, int], data_dir: Path | None = None) -> Images:
     """A split of a set in a form ``(size, channels)``.
 
-    A generated set is drawn in that form, and is the same each time. The pictures of a folder are its train split where it has
-    a subfolder ``train``, else four fifths of them by a hash of their names.
+    A generated set is drawn in that form, and is the same each time. The pictures of a folder are split as its subfolders
+    ``train`` and ``test`` say, if it has both, else four fifths are its train split by a hash of their names; ``split`` None is
+    all of them (of a named set, its test split).
     """
     size, channels = form
     if name in GENERATED:
         drawn = GENERATED[name](COUNT, size, channels)
         return Images(drawn, np.full(len(drawn), -1), (f"generated {size}x{size}, {channels} channel(s)",))
     if name in DATASETS:
-        images, labels = load_dataset(name, split, data_dir)
+        images, labels = load_dataset(name, split or "test", data_dir)
         steps = (DATASETS[name].preparation,) if DATASETS[name].preparation else ()
     else:
         images, labels = _folder(Path(name), split, size)
@@ -87,23 +98,31 @@ def images_of(name: str, split: Split, form: tuple[int, int], data_dir: Path | N
     return Images(converted.images, labels, (*steps, *converted.steps))
 
 
-def _folder(folder: Path, split: Split, size: int) -> Labelled:
-    """Every readable picture below a folder at ``size``; an unreadable one is an error that names it."""
+def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
+    """The readable pictures below a folder at ``size``; an unreadable one is an error that names it."""
     from anomirror.images import open_images
 
     if not folder.is_dir():
         raise SettingError(f"{folder}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
-    parts = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
-    opened = open_images(parts.get(split, folder), image_size=_valid(size))
-    chosen = list(range(len(opened)))
-    if split not in parts:
-        tested = [hashlib.sha256(Path(name).name.encode()).digest()[0] < 256 // 5 for name in opened.names]
-        chosen = [index for index in chosen if tested[index] == (split == "test")]
+    parts = [name for name in ("train", "test") if (folder / name).is_dir()]
+    if split is not None and len(parts) == 1:
+        raise SettingError(
+            f"{folder}: has a folder {parts[0]} but not its counterpart, so it is unclear what may be trained on; "
+            f"give {folder / parts[0]} itself, or make both"
+        )
+    whole = split is None or bool(parts)
+    opened = open_images(folder / split if split is not None and parts else folder, image_size=_valid(size))
+    chosen = [index for index, name in enumerate(opened.names) if whole or _in_test(name) == (split == "test")]
     if not chosen:
         raise InputError(f"{folder}: has no picture for its {split} split")
     batches = [opened.take(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
     images = np.concatenate([np.asarray(batch) for batch in batches]).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.full(len(images), -1)
+
+
+def _in_test(name: str) -> bool:
+    """A fixed one in five of file names."""
+    return hashlib.sha256(Path(name).name.encode()).digest()[0] < 256 // 5
 
 
 def _valid(size: int) -> int:
