@@ -102,7 +102,14 @@ def test_a_failed_training_is_told_and_the_others_are_written(data_dir: Path, tm
 def test_what_cannot_be_measured_is_one_clear_line(data_dir: Path, tmp_path: Path) -> None:
     failed(run("reproduce", "table1"), "--data-dir, or the environment variable ANOMIRROR_DATA")
     failed(run("reproduce", "table1", data_dir=tmp_path), "no normal set of table1 is here; `anomirror data list`")
-    failed(run("benchmark", "--normal", "x", "--anomalies", "uniform", data_dir=data_dir), "x: no folder, nor a data set")
+    failed(
+        run("benchmark", "--normal", "x", "--anomalies", "uniform", "--out", tmp_path, data_dir=data_dir),
+        "x: no folder, nor a data set",
+    )
+    failed(
+        run("benchmark", "--normal", "mnist:7", "--anomalies", "rest", "--out", tmp_path / "none", data_dir=data_dir), "no image"
+    )
+    assert not (tmp_path / "none").exists()
     base = ["benchmark", "--normal", "fashion-mnist", "--out", tmp_path]
     failed(run(*base, "--anomalies", ",", data_dir=data_dir), "--anomalies names no set")
     failed(run("reproduce", "table1", "--methods", ",", data_dir=data_dir), "--methods names none")

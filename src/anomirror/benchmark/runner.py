@@ -139,14 +139,14 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
     InputError : another process measures it at this moment; its data are missing or damaged.
     """
     files = training.cells(out)
+    if training.done(out):
+        return list(files.values())
+    comparison = training.comparison(data_dir)  # what cannot be read leaves no trace
     folder = training.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / f"{training.stem}.lock"):
-        missing = {place: file for place, file in files.items() if not file.is_file()}
-        if not missing:
-            return list(files.values())
         refuse_other_settings(training, out)
-        comparison = training.comparison(data_dir)
+        missing = {place: file for place, file in files.items() if not file.is_file()}
         columns = ",".join(sorted(training.anomalies)) if training.protocol == "paper" else ""  # those that choose its epochs
         scratch = folder / f"{training.stem}{hashlib.sha256(columns.encode()).hexdigest()[:6] if columns else ''}.partial"
         started = time.perf_counter()
@@ -230,8 +230,10 @@ def _alone(file: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"{file.with_suffix('')}: another process measures this training; wait for it, or end it") from error
-        yield
-        file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------- fitting
