@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +22,7 @@ import numpy as np
 import typer
 
 from anomirror import AMA, KNN, PCA, Detector
+from anomirror.benchmark.runner import versions
 from anomirror.metrics import evaluate
 from anomirror.report.plots import image_rows
 from anomirror.scoring import both_sides, scorer_name
@@ -77,9 +80,10 @@ def measured(detector: Detector, cells: Cells) -> dict[str, Any]:
 def draw_worst(ama: AMA, cells: Cells, file: Path) -> None:
     """The ten cells that look least normal to AMA, with their reconstructions and maps."""
     tested = np.concatenate([cells.normal, cells.defective])
-    worst = tested[np.argsort(ama.score_samples(tested))[:WORST]]
+    order = np.argsort(ama.score_samples(tested))[:WORST]
+    worst, right = tested[order], int((order >= len(cells.normal)).sum())
     maps = np.clip(ama.explain(worst), 0, 1)
-    image_rows({"cell": worst, "reconstruction": ama.reconstruct(worst)[..., 0], "map": maps}, file)
+    image_rows({f"{right} of {WORST} defective": worst, "reconstruction": ama.reconstruct(worst)[..., 0], "map": maps}, file)
 
 
 def main(
@@ -101,6 +105,7 @@ def main(
             detector.fit(cells.train)
             result = {"kind": kind, "size": size, "seed": seed, "method": detector.method, "counts": counts}
             result |= {"parameters": detector.stored_parameters(), "metrics": measured(detector, cells)}
+            result |= {"data": detector.data_fingerprint_, "versions": versions(), "command": shlex.join(["python", *sys.argv])}
             told = ", ".join(f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items())
             print(f"  {detector.method}: AUROC {told}")
             with replacing(out / f"{kind}-{size}-{detector.method}-seed{seed}.json") as temporary:

@@ -11,15 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomirror import AMA, preset
 from anomirror.benchmark.pages import refreshed
+from anomirror.cli.common import app
 from anomirror.data.sample import Sample
 from anomirror.errors import InputError
 from benchmarks.reference_ama import written_out
@@ -67,6 +70,20 @@ def test_every_readme_command_runs(place: Path) -> None:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_every_command_of_the_pages_is_one_that_the_command_line_takes(page: str) -> None:
+    """Names, options and their types, also of what needs data or a network."""
+    fences = re.findall(r"```\w*\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line.strip() for fence in fences for line in fence.splitlines() if line.strip().startswith("anomirror ")]
+    assert len(lines) >= 4
+    for line in lines:
+        words = shlex.split(line.split("&&")[0].replace("$seed", "0"), comments=True)[1:]
+        command = typer.main.get_command(app)
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words)
 
 
 def test_the_readme_python_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
