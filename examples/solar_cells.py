@@ -103,7 +103,7 @@ def main(
         )
         for detector in detectors(size, seed, epochs, steps):
             detector.fit(cells.train)
-            result = {"kind": kind, "size": size, "seed": seed, "method": detector.method, "counts": counts}
+            result: dict[str, Any] = {"kind": kind, "size": size, "seed": seed, "method": detector.method, "counts": counts}
             result |= {"parameters": detector.stored_parameters(), "metrics": measured(detector, cells)}
             result |= {"data": detector.data_fingerprint_, "versions": versions(), "command": shlex.join(["python", *sys.argv])}
             told = ", ".join(f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items())
