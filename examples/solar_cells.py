@@ -43,7 +43,7 @@ class Cells:
 
 def load_cells(kind: str) -> Cells:
     """Cells of one kind: two thirds of the normal ones for training."""
-    from elpv_dataset.utils import load_dataset  # type: ignore[import-untyped]
+    from elpv_dataset.utils import load_dataset
 
     images, probability, kinds = load_dataset()
     numbers = np.flatnonzero((kinds == kind) & (probability == 0))
