@@ -222,7 +222,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "R-score": {"scorer": "negate"},
     "Eq. (6)": {"scorer": "gaussian"},
     "plain R": {"relative": False},
-    "float32": {"precision": "float32"},
+    "the other precision": {"precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"},
 }
 
 
