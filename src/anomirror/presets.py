@@ -62,8 +62,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "paper-svhn": _PAPER | {"latent_dim": 128, "negatives": "outward"},  # latent_dim: O
         # Fashion-MNIST and MNIST: weights, latent_dim and delta are O
         "paper-grey": _PAPER | {"latent_dim": 64, "negatives": "outward"},
-        "cpu-one-class": {"epochs": 6},  # 90 s on two cores
-        # every training image 30 times: of CIFAR-10, an hour and a half on two cores
+        "cpu-one-class": {"epochs": 6},  # three quarters of the minibatches of cpu
+        # every training image 30 times
         "cpu-long": {"epochs": 30, "epoch_steps": None},
     },
     "pca": {"cpu": {}, "default": {}},

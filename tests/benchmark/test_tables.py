@@ -18,8 +18,10 @@ from anomirror.benchmark.experiments import (
     table2,
     table3,
 )
+from anomirror.benchmark.protocols import PROTOCOLS
 from anomirror.benchmark.published import PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.tables import (
+    FORMATS,
     Row,
     Table,
     all_tables,
@@ -31,6 +33,7 @@ from anomirror.benchmark.tables import (
     one_class,
     read_cells,
 )
+from anomirror.cli import results
 from anomirror.detectors import make_detector
 from anomirror.errors import InputError, SettingError
 
@@ -216,6 +219,12 @@ def test_what_is_not_on_disk_is_left_open(tmp_path: Path) -> None:
     everything = {"fashion-mnist", "mnist", "omniglot", "svhn", "imagenet-resize", "cifar100", "gtsrb"}
     assert missing("table1", Settings(("pca",)), there) == sorted(everything)
     assert missing("table2", Settings(("pca",)), there) == ["mnist"]
+
+
+def test_the_command_line_offers_what_there_is_without_importing_it() -> None:
+    assert {target.value for target in results.Target} == set(EXPERIMENTS)
+    assert {protocol.value for protocol in results.Protocol} == set(PROTOCOLS)
+    assert {form.value for form in results.Format} == set(FORMATS)
 
 
 def test_presets_are_chosen_by_data_set() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +41,10 @@ def figure4(trainings: Sequence[Training], folder: Path, data_dir: Path | None) 
             continue
         for scoring in ("", *training.scorings):
             groups: dict[str, np.ndarray] = {}
-            for (of, column, side), file in training.cells(folder).items():
-                if of != scoring or side != SIDES[0]:
-                    continue
-                cell = read_cell(file)
-                with np.load(file.parent / cell["scores_file"]) as stored:
-                    scores = {kind: stored[name] for kind, name in cell["scores"].items()}
-                    scores["anomalies"] = scores["anomalies"][stored[f"sampled_{plain_name(column)}"]]
+            for column, cell, stored in _columns(training, folder, scoring):
+                scores = {kind: stored[name] for kind, name in cell["scores"].items()}
                 groups = {"train": scores["train"], "normal test": scores["normal"], **groups}
-                groups[plain_name(column)] = scores["anomalies"]
+                groups[plain_name(column)] = scores["anomalies"][stored[f"sampled_{plain_name(column)}"]]
             named = {f"{name}: mean {np.mean(values):.3g}, sd {np.std(values):.3g}": values for name, values in groups.items()}
             label = f"raw score of {training.method}{f' ({scoring})' if scoring else ''}, {training.normal} is normal"
             files.append(
@@ -68,12 +64,19 @@ _ORDINARY = "no-mirrored"
 def _reconstructed(training: Training, folder: Path) -> np.ndarray:
     """What the runner kept of the normal images, and of each column."""
     parts: dict[str, np.ndarray] = {}
-    for (scoring, column, side), file in training.cells(folder).items():
-        if scoring == "" and side == SIDES[0]:
-            with np.load(file.parent / read_cell(file)["scores_file"]) as stored:
-                parts.setdefault("normal", stored["reconstructed_normal"])
-                parts[column] = stored[f"reconstructed_{plain_name(column)}"]
+    for column, _, stored in _columns(training, folder, ""):
+        parts.setdefault("normal", stored["reconstructed_normal"])
+        parts[column] = stored[f"reconstructed_{plain_name(column)}"]
     return np.concatenate(list(parts.values()))
+
+
+def _columns(training: Training, folder: Path, scoring: str) -> Iterator[tuple[str, dict[str, Any], Mapping[str, np.ndarray]]]:
+    """Each column with a cell of it and what is stored beside: the same for both sides."""
+    for (of, column, side), file in training.cells(folder).items():
+        if of == scoring and side == SIDES[0]:
+            cell = read_cell(file)
+            with np.load(file.parent / cell["scores_file"]) as stored:
+                yield column, cell, stored
 
 
 def _drawn(name: str, training: Training, folder: Path, draw: Callable[[Path], None]) -> Path:

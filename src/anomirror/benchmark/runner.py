@@ -83,10 +83,10 @@ class Training:
     @property
     def stem(self) -> str:
         """Begins the names of its files."""
-        known = (f"known-{plain_name(self.known.dataset)}-{self.known.count}",) if self.known else ()
-        protocol = () if self.protocol == "blind" else (f"protocol-{self.protocol}",)
-        size = (f"{self.folder_size}px",) if is_folder(self.normal) else ()
-        return "-".join((self.method, *((self.variant,) if self.variant else ()), *known, *protocol, *size, f"seed{self.seed}"))
+        known = f"known-{plain_name(self.known.dataset)}-{self.known.count}" if self.known else ""
+        protocol = "" if self.protocol == "blind" else f"protocol-{self.protocol}"
+        size = f"{self.folder_size}px" if is_folder(self.normal) else ""
+        return _joined(self.method, self.variant, known, protocol, size, f"seed{self.seed}")
 
     def folder(self, out: Path) -> Path:
         """Where its files lie."""
@@ -112,11 +112,14 @@ class Training:
         """The method's own scoring under the empty name, and the further ones."""
         return {"": {}, **self.scorings}
 
+    def row(self, scoring: str) -> str:
+        """What a cell of this scoring calls its variant."""
+        return _joined(self.variant, scoring)
+
     def cells(self, out: Path) -> dict[tuple[str, str, str], Path]:
         """The file of each cell, by scoring ("": the method's own), column and side."""
         return {
-            (scoring, column, side): self.folder(out)
-            / f"{'-'.join((self.stem, *((scoring,) if scoring else ()), plain_name(column), side))}.json"
+            (scoring, column, side): self.folder(out) / f"{_joined(self.stem, scoring, plain_name(column), side)}.json"
             for scoring in self.all_scorings()
             for column in self.anomalies
             for side in SIDES
@@ -128,6 +131,11 @@ class Training:
 
     def __str__(self) -> str:
         return f"{self.method}{f' ({self.variant})' if self.variant else ''} on {self.normal}, seed {self.seed}"
+
+
+def _joined(*parts: str) -> str:
+    """Those that are not empty, with hyphens between."""
+    return "-".join(part for part in parts if part)
 
 
 def measure(training: Training, out: Path, data_dir: Path | None = None) -> list[Path]:
@@ -153,6 +161,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
         models = _fitted(training, comparison, scratch)
         fitted = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
+        splits = {column: comparison.hash_of(column) for _, column, _ in missing}
         cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
         last = next(reversed(models.values())).detector
         cost: dict[str, Any] = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted}
@@ -165,7 +174,8 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
         if last.history_:
             write_history(folder / f"{training.stem}-history.csv", last.history_)
         for place, file in missing.items():
-            cell = cells[place] | {"scores_file": scores_file.name, "cost": cost, "versions": versions(), "command": command()}
+            cell = cells[place] | {"split": splits[place[1]], "scores_file": scores_file.name, "cost": cost}
+            cell |= {"versions": versions(), "command": command()}
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -181,11 +191,11 @@ def _cell(
     names = _scored(detector, f"{scoring}_{model.name}" if scoring else model.name, column, comparison, arrays)
     scorer = both_sides(make_scorer(detector.scorer))[side].fit(arrays[names["train"]])
     normal, whole = scorer.normality(arrays[names["normal"]]), scorer.normality(arrays[names["anomalies"]])
-    sampled = comparison.sampled[column]
+    sampled, compared = comparison.sampled[column], (parse_normal(training.normal)[0], column)
     metrics: dict[str, Any] = dict(evaluate(normal, whole[sampled]).as_dict())
     return {
         "method": training.method,
-        "variant": "-".join(part for part in (training.variant, scoring) if part),
+        "variant": training.row(scoring),
         "side": side,
         "scorer": scorer_name(scorer),
         "scorer_state": scorer.state(),
@@ -199,18 +209,13 @@ def _cell(
         "preset": training.preset,
         "training": training.stem,
         "parameters": detector.stored_parameters(),
-        "preparation": {name: how for name, how in comparison.preparation.items() if name in (_normal_set(training), column)},
-        "split": comparison.hash_of(column),
+        "preparation": {name: how for name, how in comparison.preparation.items() if name in compared},
         "parts": described_parts(comparison, column),
         "counts": {"train": len(comparison.train), "normal": len(normal), "anomalies": len(sampled), "whole_set": len(whole)},
         "copies_left_out": {name: comparison.copies[name] for name in ("normal", column)},
         "scores": names,
         "metrics": metrics | {"auroc_whole_set": auroc(normal, whole)},
     }
-
-
-def _normal_set(training: Training) -> str:
-    return parse_normal(training.normal)[0]
 
 
 def _free_name(folder: Path, stem: str) -> Path:
@@ -379,12 +384,11 @@ Report = Callable[[Training, int, int, float, Exception | None], None]
 
 
 def run(
-    trainings: Sequence[Training], out: Path, *, jobs: int = 1, data_dir: Path | None = None, report: Report | None = None
+    todo: Sequence[Training], out: Path, *, jobs: int = 1, data_dir: Path | None = None, report: Report | None = None
 ) -> list[tuple[Training, Exception]]:
-    """Every training that is not finished, ``jobs`` side by side; returns those that failed, the others are not held up."""
+    """What :func:`unfinished` tells, ``jobs`` side by side; returns those that failed, the others are not held up."""
     if jobs < 1:
         raise InputError(f"jobs={jobs}: expected at least 1")
-    todo = unfinished(trainings, out, data_dir)
     jobs = min(jobs, len(todo))
     failed: list[tuple[Training, Exception]] = []
     started = time.perf_counter()
@@ -494,10 +498,7 @@ def unfinished(trainings: Sequence[Training], out: Path, data_dir: Path | None =
 def refuse_other_settings(training: Training, out: Path) -> None:
     """Whether the cells of this training that are there were measured as it would be now."""
     detector = training.detector()
-    scorings = {
-        "-".join(part for part in (training.variant, scoring) if part): _changed(detector, changes)
-        for scoring, changes in training.all_scorings().items()
-    }
+    scorings = {training.row(scoring): _changed(detector, changes) for scoring, changes in training.all_scorings().items()}
     for file in training.folder(out).glob(f"{training.stem}-*.json"):
         cell = read_cell(file)
         if cell.get("training") != training.stem or cell["variant"] not in scorings:
@@ -520,8 +521,9 @@ def _refuse_other_pictures(training: Training, out: Path, data_dir: Path | None)
     if not there or not any(map(is_folder, (training.normal, *training.anomalies))):
         return
     comparison = training.comparison(data_dir)
+    splits = {column: comparison.hash_of(column) for _, column, _ in there}
     for (_, column, _), file in there.items():
-        if read_cell(file)["split"] != comparison.hash_of(column):
+        if read_cell(file)["split"] != splits[column]:
             raise SettingError(f"{file}: was measured with other pictures than lie there now; remove it, or choose another --out")
 
 

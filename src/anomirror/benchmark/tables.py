@@ -16,6 +16,7 @@ from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, ONE_CLASS, O
 from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.runner import read_cell
+from anomirror.detectors import DETECTORS
 from anomirror.errors import InputError, SettingError
 from anomirror.scoring import SIDES
 
@@ -84,8 +85,6 @@ _LABELS = {
 
 def own_side(method: str) -> str:
     """How a method reads its raw score by default."""
-    from anomirror.detectors import DETECTORS
-
     return "one-sided" if method in DETECTORS and DETECTORS[method]().scorer == "negate" else "two-sided"
 
 
@@ -154,8 +153,11 @@ class _Found:
 
 
 def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Table:
-    """Every row against every anomaly set of one normal set; columns of the paper that are not measured stay open."""
-    of_normal = [cell for cell in cells if cell["normal"] == normal]
+    """Every row against every anomaly set of one normal set; columns of the paper that are not measured stay open.
+
+    Box negatives have a table of their own, :func:`negatives`.
+    """
+    of_normal = [cell for cell in cells if cell["normal"] == normal and not _with_box(cell)]
     found = _Found(of_normal, metric)
     there = dict.fromkeys(cell["anomalies"] for cell in of_normal)
     order = OUT_OF_DISTRIBUTION.get(normal, ())
@@ -221,13 +223,17 @@ def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
         ordered = [*(name for name in OUT_OF_DISTRIBUTION if name in normals), *normals]
         for normal in dict.fromkeys(ordered):
             if normal not in ONE_CLASS or classes[normal.split(":")[0]] == 1:
-                tables.append(comparison([cell for cell in chosen if "box" not in cell["variant"]], normal, metric))
+                tables.append(comparison(chosen, normal, metric))
         tables += [one_class(chosen, name, metric) for name, count in classes.items() if count > 1]
-        if any("box" in cell["variant"] for cell in chosen):
+        if any(map(_with_box, chosen)):
             tables.append(negatives(chosen, metric))
     if not tables:
         raise InputError("no measured cell here: give a folder that `anomirror reproduce` or `anomirror benchmark` wrote")
     return tables
+
+
+def _with_box(cell: Cell) -> bool:
+    return "box" in cell["variant"]
 
 
 def group_of(cell: Cell) -> str:

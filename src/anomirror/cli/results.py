@@ -159,13 +159,14 @@ def _measure(trainings: Sequence[Training], folder: Path, jobs: int, data_dir: P
     """Run what is missing and tell how far it is; returns what failed."""
     from anomirror.benchmark.runner import run, unfinished
 
-    say(f"{len(unfinished(trainings, folder, data_dir))} of {len(trainings)} trainings to do; results are in {folder}")
+    todo = unfinished(trainings, folder, data_dir)
+    say(f"{len(todo)} of {len(trainings)} trainings to do; results are in {folder}")
 
     def report(training: Training, done: int, total: int, seconds: float, error: Exception | None) -> None:
         failed = f" failed: {error}" if error else ""
         say(f"{done} of {total} done, about {_duration(seconds)} left: {training}{failed}")
 
-    return run(trainings, folder, jobs=jobs, data_dir=data_dir, report=report)
+    return run(todo, folder, jobs=jobs, data_dir=data_dir, report=report)
 
 
 def _tell(failures: Sequence[tuple[Training, Exception]]) -> None:

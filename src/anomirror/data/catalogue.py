@@ -17,6 +17,7 @@ from anomirror.data.readers import (
     picture_set,
     svhn,
 )
+from anomirror.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class OfficialFile:
     """As published; None where nobody publishes one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """A data set by name: its images, where it comes from, on which terms, and how it is read."""
 
@@ -72,14 +73,14 @@ _SHRUNK = "shrunk to 32x32 where larger (bilinear, anti-aliased)"
 
 DATASETS: dict[str, DataSet] = {
     "fashion-mnist": DataSet(
-        28,
-        1,
-        {"train": 60_000, "test": 10_000},
-        31,
-        "MIT",
-        "github.com/zalandoresearch/fashion-mnist",
-        idx_set("fashion-mnist"),
-        _idx_files(
+        size=28,
+        channels=1,
+        counts={"train": 60_000, "test": 10_000},
+        megabytes=31,
+        terms="MIT",
+        source="github.com/zalandoresearch/fashion-mnist",
+        read=idx_set("fashion-mnist"),
+        files=_idx_files(
             "fashion-mnist",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
             (
@@ -93,14 +94,14 @@ DATASETS: dict[str, DataSet] = {
         contents={"train": "f78f9d4adab7f24922e8f1c820cbea43", "test": "2eb003ed2dda73348b79fad35737cf48"},
     ),
     "mnist": DataSet(
-        28,
-        1,
-        {"train": 60_000, "test": 10_000},
-        12,
-        "usually stated as CC BY-SA 3.0",
-        "yann.lecun.com/exdb/mnist",
-        idx_set("mnist"),
-        _idx_files(
+        size=28,
+        channels=1,
+        counts={"train": 60_000, "test": 10_000},
+        megabytes=12,
+        terms="usually stated as CC BY-SA 3.0",
+        source="yann.lecun.com/exdb/mnist",
+        read=idx_set("mnist"),
+        files=_idx_files(
             "mnist",
             "https://ossci-datasets.s3.amazonaws.com/mnist",
             (
@@ -114,14 +115,14 @@ DATASETS: dict[str, DataSet] = {
         contents={"train": "5dba0d5119f8443f361b11039e35c523", "test": "5746198b7bf28efb5c7c63e91f036b0c"},
     ),
     "emnist": DataSet(
-        28,
-        1,
-        {"train": 124_800, "test": 20_800},
-        562,
-        "public domain (NIST)",
-        "nist.gov/itl/products-and-services/emnist-dataset",
-        emnist,
-        (
+        size=28,
+        channels=1,
+        counts={"train": 124_800, "test": 20_800},
+        megabytes=562,
+        terms="public domain (NIST)",
+        source="nist.gov/itl/products-and-services/emnist-dataset",
+        read=emnist,
+        files=(
             OfficialFile(
                 "emnist/gzip.zip", "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"
             ),
@@ -130,14 +131,14 @@ DATASETS: dict[str, DataSet] = {
         preparation="letters; turned upright (they are stored transposed)",
     ),
     "omniglot": DataSet(
-        28,
-        1,
-        {"train": 19_280, "test": 13_180},
-        16,
-        "MIT",
-        "github.com/brendenlake/omniglot",
-        omniglot,
-        (
+        size=28,
+        channels=1,
+        counts={"train": 19_280, "test": 13_180},
+        megabytes=16,
+        terms="MIT",
+        source="github.com/brendenlake/omniglot",
+        read=omniglot,
+        files=(
             OfficialFile(
                 "omniglot/images_background.zip", f"{_OMNIGLOT}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"
             ),
@@ -151,52 +152,52 @@ DATASETS: dict[str, DataSet] = {
         preparation="inverted to light on dark, 105x105 shrunk to 28x28 (box, anti-aliased)",
     ),
     "cifar10": DataSet(
-        32,
-        3,
-        {"train": 50_000, "test": 10_000},
-        170,
-        "none stated; cite Krizhevsky 2009",
-        "cs.toronto.edu/~kriz/cifar.html",
-        cifar_set("cifar-10-batches-bin", "cifar-10-binary.tar.gz", _CIFAR10, 1),
-        (OfficialFile("cifar-10-binary.tar.gz", f"{_KRIZ}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        size=32,
+        channels=3,
+        counts={"train": 50_000, "test": 10_000},
+        megabytes=170,
+        terms="none stated; cite Krizhevsky 2009",
+        source="cs.toronto.edu/~kriz/cifar.html",
+        read=cifar_set("cifar-10-batches-bin", "cifar-10-binary.tar.gz", _CIFAR10, 1),
+        files=(OfficialFile("cifar-10-binary.tar.gz", f"{_KRIZ}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
         folder="cifar-10-batches-bin",
         contents={"train": "4406d29fd6201604c12ef288baf4be58", "test": "a75400d949291e4895cd7bf0fa4c27ea"},
     ),
     "cifar100": DataSet(
-        32,
-        3,
-        {"train": 50_000, "test": 10_000},
-        169,
-        "none stated; cite Krizhevsky 2009",
-        "cs.toronto.edu/~kriz/cifar.html",
-        cifar_set("cifar-100-binary", "cifar-100-binary.tar.gz", _CIFAR100, 2),
-        (OfficialFile("cifar-100-binary.tar.gz", f"{_KRIZ}/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        size=32,
+        channels=3,
+        counts={"train": 50_000, "test": 10_000},
+        megabytes=169,
+        terms="none stated; cite Krizhevsky 2009",
+        source="cs.toronto.edu/~kriz/cifar.html",
+        read=cifar_set("cifar-100-binary", "cifar-100-binary.tar.gz", _CIFAR100, 2),
+        files=(OfficialFile("cifar-100-binary.tar.gz", f"{_KRIZ}/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
         folder="cifar-100-binary",
         contents={"test": "56986e7aa50bb64fe6040af22a898c9e"},
     ),
     "svhn": DataSet(
-        32,
-        3,
-        {"train": 73_257, "test": 26_032},
-        246,
-        "non-commercial use",
-        "ufldl.stanford.edu/housenumbers",
-        svhn,
-        (
+        size=32,
+        channels=3,
+        counts={"train": 73_257, "test": 26_032},
+        megabytes=246,
+        terms="non-commercial use",
+        source="ufldl.stanford.edu/housenumbers",
+        read=svhn,
+        files=(
             OfficialFile("svhn/train_32x32.mat", f"{_SVHN}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
             OfficialFile("svhn/test_32x32.mat", f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
         ),
         folder="svhn",
     ),
     "imagenet-resize": DataSet(
-        32,
-        3,
-        {"test": 10_000},
-        22,
-        "ImageNet's: non-commercial research",
-        "github.com/facebookresearch/odin",
-        picture_set("Imagenet_resize", "Imagenet_resize.tar.gz", (".png", ".jpeg", ".jpg")),
-        (
+        size=32,
+        channels=3,
+        counts={"test": 10_000},
+        megabytes=22,
+        terms="ImageNet's: non-commercial research",
+        source="github.com/facebookresearch/odin",
+        read=picture_set("Imagenet_resize", "Imagenet_resize.tar.gz", (".png", ".jpeg", ".jpg")),
+        files=(
             OfficialFile(
                 "Imagenet_resize.tar.gz",
                 f"{_ODIN}/kp3my3412u5k9rl/Imagenet_resize.tar.gz?dl=1",
@@ -207,14 +208,14 @@ DATASETS: dict[str, DataSet] = {
         preparation=_SHRUNK,
     ),
     "lsun-resize": DataSet(
-        32,
-        3,
-        {"test": 10_000},
-        22,
-        "LSUN's: research",
-        "github.com/facebookresearch/odin",
-        picture_set("LSUN_resize", "LSUN_resize.tar.gz", (".png", ".jpeg", ".jpg")),
-        (
+        size=32,
+        channels=3,
+        counts={"test": 10_000},
+        megabytes=22,
+        terms="LSUN's: research",
+        source="github.com/facebookresearch/odin",
+        read=picture_set("LSUN_resize", "LSUN_resize.tar.gz", (".png", ".jpeg", ".jpg")),
+        files=(
             OfficialFile(
                 "LSUN_resize.tar.gz",
                 f"{_ODIN}/moqh2wh8696c3yl/LSUN_resize.tar.gz?dl=1",
@@ -225,26 +226,26 @@ DATASETS: dict[str, DataSet] = {
         preparation=_SHRUNK,
     ),
     "isun": DataSet(
-        32,
-        3,
-        {"test": 8_925},
-        10,
-        "research",
-        "github.com/facebookresearch/odin",
-        picture_set("iSUN", "iSUN.tar.gz", (".png", ".jpeg", ".jpg")),
-        (OfficialFile("iSUN.tar.gz", f"{_ODIN}/ssz7qxfqae0cca5/iSUN.tar.gz?dl=1", None),),
+        size=32,
+        channels=3,
+        counts={"test": 8_925},
+        megabytes=10,
+        terms="research",
+        source="github.com/facebookresearch/odin",
+        read=picture_set("iSUN", "iSUN.tar.gz", (".png", ".jpeg", ".jpg")),
+        files=(OfficialFile("iSUN.tar.gz", f"{_ODIN}/ssz7qxfqae0cca5/iSUN.tar.gz?dl=1", None),),
         folder="iSUN",
         preparation=_SHRUNK,
     ),
     "gtsrb": DataSet(
-        32,
-        3,
-        {"train": 6_402, "test": 6_228},
-        85,
-        "research",
-        "benchmark.ini.rub.de/gtsrb_news.html",
-        gtsrb,
-        (
+        size=32,
+        channels=3,
+        counts={"train": 6_402, "test": 6_228},
+        megabytes=85,
+        terms="research",
+        source="benchmark.ini.rub.de/gtsrb_news.html",
+        read=gtsrb,
+        files=(
             OfficialFile(
                 "GTSRB_Final_Test_Images.zip", f"{_ERDA}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185"
             ),
@@ -254,14 +255,14 @@ DATASETS: dict[str, DataSet] = {
         preparation=f"the final test's signs, halved into train and test by a hash of their names; {_SHRUNK}",
     ),
     "celeba": DataSet(
-        32,
-        3,
-        {"train": 162_770, "test": 19_962},
-        1_446,
-        "non-commercial research",
-        "mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-        celeba,
-        (
+        size=32,
+        channels=3,
+        counts={"train": 162_770, "test": 19_962},
+        megabytes=1_446,
+        terms="non-commercial research",
+        source="mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        read=celeba,
+        files=(
             OfficialFile("celeba/img_align_celeba.zip", None, "00d2c5bc6d35e252742224ab0c1e8fcb"),
             OfficialFile("celeba/list_eval_partition.txt", None, "d32c9cbf5e040fd4025c592c306e6668"),
         ),
@@ -270,3 +271,10 @@ DATASETS: dict[str, DataSet] = {
     ),
 }
 """Every named data set that is read from files."""
+
+
+def dataset(name: str) -> DataSet:
+    """A data set of the catalogue; an unknown name is refused with the known ones."""
+    if name not in DATASETS:
+        raise SettingError(f"no data set named {name!r}: choose one of {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]

@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.data.catalogue import DATASETS, DataSet, OfficialFile
+from anomirror.data.catalogue import DataSet, OfficialFile, dataset
 from anomirror.data.readers import Split
-from anomirror.errors import InputError, MissingDataError, SettingError
+from anomirror.errors import InputError, MissingDataError
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file, the bytes that are there, and how many it has, if the server says."""
@@ -34,13 +34,6 @@ class Checked:
     what: str
     status: Status
     detail: str
-
-
-def dataset(name: str) -> DataSet:
-    """A data set of the catalogue; an unknown name is refused with the known ones."""
-    if name not in DATASETS:
-        raise SettingError(f"no data set named {name!r}: choose one of {', '.join(sorted(DATASETS))}")
-    return DATASETS[name]
 
 
 def get(name: str, root: Path, progress: Progress | None = None) -> list[Path]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from anomirror.errors import InputError, MissingDataError
 
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
+"""What reading a damaged archive raises; zipfile tells an encrypted one by a RuntimeError."""
+
 
 def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every wanted file of the first place that exists, in the order in which they are stored.
@@ -26,14 +29,7 @@ def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[t
         for name, content in _all(place, wanted):
             found = True
             yield name, content
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as error:  # encrypted: RuntimeError
+    except _DAMAGE as error:
         raise InputError(f"{place}: damaged archive, or a file in it that cannot be read ({error})") from error
     if not found:
         raise MissingDataError(f"{place}: holds none of the expected files")

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from anomirror.data.catalogue import DATASETS
+from anomirror.data.catalogue import DATASETS, dataset
 from anomirror.data.conversions import brought_to
-from anomirror.data.downloads import dataset
 from anomirror.data.generated import COUNT, GENERATED
 from anomirror.data.readers import Labelled, Split
 from anomirror.errors import InputError, SettingError
@@ -62,14 +61,13 @@ def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int
         raise SettingError(f"{name} is generated in the form of the normal images; it can only be an anomaly set")
     from anomirror.images import open_images
 
-    if not Path(name).is_dir():
-        raise SettingError(f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
+    _refuse_unless_folder(name)
     return folder_size, open_images(Path(name), image_size=_valid(folder_size)).shape[0]
 
 
 def canonical(name: str) -> str:
     """One spelling for each set: a named one as it is, a folder by its whole path."""
-    return name if name in DATASETS or name in GENERATED or not Path(name).is_dir() else str(Path(name).resolve())
+    return str(Path(name).resolve()) if is_folder(name) else name
 
 
 def is_folder(name: str) -> bool:
@@ -102,8 +100,7 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
     """The readable pictures below a folder at ``size``; an unreadable one is an error that names it."""
     from anomirror.images import open_images
 
-    if not folder.is_dir():
-        raise SettingError(f"{folder}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
+    _refuse_unless_folder(str(folder))
     parts = [name for name in ("train", "test") if (folder / name).is_dir()]
     if split is not None and len(parts) == 1:
         raise SettingError(
@@ -118,6 +115,11 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
     batches = [opened.take(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
     images = np.concatenate([np.asarray(batch) for batch in batches]).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.full(len(images), -1)
+
+
+def _refuse_unless_folder(name: str) -> None:
+    if not is_folder(name):
+        raise SettingError(f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
 
 
 def _in_test(name: str) -> bool:
