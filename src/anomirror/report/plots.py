@@ -43,7 +43,7 @@ def score_densities(groups: Mapping[str, np.ndarray], file: Path, *, label: str,
     margin = 0.1 * (high - low)
     low, high = low - margin, high + margin
     bins = np.linspace(low, high, 60)
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     axis = figure.subplots()
     for name, scores in groups.items():
         axis.hist(np.clip(scores, low, high), bins=bins.tolist(), density=True, alpha=0.5, label=f"{name} (n={len(scores)})")
@@ -51,7 +51,8 @@ def score_densities(groups: Mapping[str, np.ndarray], file: Path, *, label: str,
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label="decision threshold")
     axis.set_xlabel(label)
     axis.set_ylabel("density")
-    axis.legend()
+    # below the axes: it hides nothing, and no best place within them is searched for, which takes long on a busy machine
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     figure.savefig(file, dpi=110)
 
 
