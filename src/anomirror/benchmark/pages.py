@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomirror.benchmark import stability
+from anomirror.benchmark import controls, stability
 from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
@@ -117,12 +117,31 @@ def scaling_table(folder: Path) -> str:
     return markdown(["training", "images/s", "times one process of one thread"], rows)
 
 
+def solar_table(folder: Path) -> str:
+    """What ``examples/solar_cells.py`` wrote: each detector and reading on each kind of cell."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    kinds, metrics = sorted({run["kind"] for run in runs}), ("auroc", "fpr95")
+    rows = []
+    for size, method, side in sorted({(run["size"], run["method"], side) for run in runs for side in run["metrics"]}):
+        row, counts = [f"{method}, {side}", str(size)], set()
+        for kind in kinds:
+            found = [run["metrics"][side] for run in runs if (run["size"], run["method"], run["kind"]) == (size, method, kind)]
+            row += [mean_and_spread([one[metric] for one in found]) for metric in metrics]
+            counts.add(str(len(found)))
+        rows.append([*row, " or ".join(sorted(counts))])
+    heading = [f"{kind}, {name}" for kind in kinds for name in ("AUROC", "FPR@95")]
+    return markdown(["solar cells", "pixels", *heading, "seeds"], rows)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "table1": lambda root, folder, normal: table1(root / folder, normal),
     "table2": lambda root, folder, dataset: as_markdown(one_class(read_cells(root / folder), dataset)).rstrip(),
     "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
     "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
     "demo": lambda root, folder: demo_table(root / folder),
+    "solar": lambda root, folder: solar_table(root / folder),
+    "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),
+    "correlations": lambda root, folder: controls.correlations_table(root / folder),
     "by-epoch": lambda root, folder: stability.epochs_table(root / folder),
     "departures": lambda root, folder, normal: stability.departures_table(root / folder, normal),
     "negatives": lambda root, folder: stability.negatives_table(root / folder),

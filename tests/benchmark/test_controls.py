@@ -1,0 +1,48 @@
+"""Brightness, contrast and sharpness as controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from anomirror.benchmark.controls import NUMBERS, brightness, contrast, found_by_numbers, rank_correlations, sharpness
+from anomirror.benchmark.protocols import compare
+from anomirror.errors import InputError
+from anomirror.metrics import auroc
+
+
+def test_numbers_of_pictures_that_can_be_counted() -> None:
+    stripes = np.zeros((2, 4, 4, 3), np.uint8)
+    stripes[0, :, ::2] = 200  # columns of 200 and 0; every step along a row is 200, none along a column
+    assert brightness(stripes).tolist() == [100, 0]
+    assert contrast(stripes).tolist() == [100, 0]
+    assert sharpness(stripes).tolist() == [100, 0]
+
+
+def test_each_column_is_read_as_a_raw_score_is(data_dir: Path) -> None:
+    comparison = compare("fashion-mnist", ["mnist", "constant"], seed=0, data_dir=data_dir)
+    found = found_by_numbers(comparison)
+    assert found.keys() == NUMBERS.keys()
+    normal = comparison.normal.mean((1, 2, 3))
+    digits = comparison.anomalies["mnist"][comparison.sampled["mnist"]].mean((1, 2, 3))
+    assert found["brightness"]["one-sided"]["mnist"] == pytest.approx(auroc(-normal, -digits))
+    train = comparison.train.mean((1, 2, 3))
+    distance = [np.abs(values - train.mean()) for values in (normal, digits)]  # a Gaussian's density falls with it
+    assert found["brightness"]["two-sided"]["mnist"] == pytest.approx(auroc(-distance[0], -distance[1]))
+    assert found["sharpness"]["one-sided"]["constant"] == 0  # nothing is less sharp
+
+
+def test_scores_rank_beside_a_number(data_dir: Path, tmp_path: Path) -> None:
+    comparison = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
+    bright = brightness(comparison.normal)
+    np.savez(tmp_path / "some.npz", raw_normal=rankdata(bright) ** 3, **{"plain-r_raw_normal": -bright}, raw_mnist=bright[:5])
+    found = rank_correlations(comparison, tmp_path / "some.npz")
+    assert found.keys() == {"", "plain-r"}
+    assert found[""]["brightness"] == pytest.approx(1)
+    assert found["plain-r"]["brightness"] == pytest.approx(-1)
+    np.savez(tmp_path / "others.npz", raw_normal=bright[1:])
+    with pytest.raises(InputError, match=f"{len(bright) - 1} scores"):
+        rank_correlations(comparison, tmp_path / "others.npz")
