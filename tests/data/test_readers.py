@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from anomirror.data import DATASETS, load_dataset
-from anomirror.data.proxies import bold, noises, shapes
+from anomirror.data.proxies import bold, defects, noises, shapes
 from anomirror.data.readers import read_idx
 from anomirror.data.sample import load_sample
 from anomirror.errors import InputError, MissingDataError, SettingError
@@ -281,3 +281,20 @@ def test_bold_drawings_have_strokes_one_pixel_wider_and_stay_apart() -> None:
     assert np.count_nonzero(wider[0]) == 8
     assert np.array_equal(np.argwhere(wider[1]), [[4, 4], [4, 5], [5, 4], [5, 5]])  # nothing of the other drawing
     assert wider.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (32, 32, 3), (64, 64, 1)])
+def test_defects_are_local_reproducible_and_of_every_kind(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (90, *shape)).astype(np.uint8)
+    before = images.copy()
+    found = defects(images, seed=3)
+    assert np.array_equal(found, defects(images, seed=3))
+    assert not np.array_equal(found, defects(images, seed=4))
+    assert found.shape == images.shape
+    assert found.dtype == np.uint8
+    assert np.array_equal(images, before)
+    changed = (found != images).reshape(90, shape[0] * shape[1], -1).any(2).mean(1)  # the share of an image's pixels
+    assert changed.min() > 0
+    assert changed.max() < 0.35
+    for kind in range(3):
+        assert changed[kind::3].mean() > 0.01

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -138,18 +139,10 @@ def compare(
         drawn = _shuffled(22, seed, name, len(train_at))
         set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
     known_images, known_part = _known(known, seed, form, data_dir)
-    seen = {_digest(image) for image in (*pool.images[train_at], *known_images)}
-    copies: dict[str, int] = {}
-
-    def unseen(column: str, images: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        left = np.array([at for at in candidates if _digest(images[at]) not in seen], int)
-        copies[column] = copies.get(column, 0) + len(candidates) - len(left)
-        return left
-
-    set_aside = unseen("validation normal", pool.images, set_aside)
-    seen |= {_digest(image) for image in pool.images[set_aside]}
-
-    normal_at = unseen("normal", test.images, normal_at)
+    seen = _Seen((*pool.images[train_at], *known_images))
+    set_aside = seen.without_copies("validation normal", pool.images, set_aside)
+    seen.add(pool.images[set_aside])
+    normal_at = seen.without_copies("normal", test.images, normal_at)
     parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
     if known_part is not None:
         parts["known"] = known_part
@@ -165,17 +158,13 @@ def compare(
             source, images = column, images_of(column, None if is_folder(column) else "test", form, data_dir)
             preparation[column] = images.preparation
             candidates = np.arange(len(images.images))
-        candidates = unseen(column, images.images, candidates)
+        candidates = seen.without_copies(column, images.images, candidates)
         order = candidates[_shuffled(20, seed, source, len(candidates))]
         held = VALIDATION_ANOMALIES if protocol == "paper" else 0
         if len(order) <= held:
             raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
-        validated = order[:held]
-        rest = order[held:]
-        if held:
-            shown = {_digest(image) for image in images.images[validated]}
-            rest = np.array([at for at in rest if _digest(images.images[at]) not in shown], int)
-            copies[column] += len(order) - held - len(rest)
+        validated, rest = order[:held], order[held:]
+        rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
         left = np.sort(rest)
         whole_set = label is not None or is_folder(column)
         tested = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
@@ -192,7 +181,7 @@ def compare(
         validation=validation,
         known=known_images,
         parts=parts,
-        copies=copies,
+        copies=dict(seen.copies),
         preparation=preparation,
     )
 
@@ -215,6 +204,24 @@ def _known(known: Known | None, seed: int, form: tuple[int, int], data_dir: Path
         raise InputError(f"{known.dataset} has {len(pool)} training images, {known.count} known anomalies were asked for")
     at = np.sort(_shuffled(21, seed, known.dataset, len(pool))[: known.count])
     return pool[at], Part(known.dataset, "train", at)
+
+
+class _Seen:
+    """Images that were shown to a method, and how many copies of them were left out of what it is tested on."""
+
+    def __init__(self, images: Iterable[np.ndarray]) -> None:
+        self._digests = set(map(_digest, images))
+        self.copies: Counter[str] = Counter()
+
+    def add(self, images: Iterable[np.ndarray]) -> None:
+        self._digests.update(map(_digest, images))
+
+    def without_copies(self, part: str, images: np.ndarray, at: np.ndarray, also: Iterable[np.ndarray] = ()) -> np.ndarray:
+        """Those places of which nothing that was shown, or ``also``, is a copy; the others are counted under ``part``."""
+        shown = self._digests.union(map(_digest, also))
+        left = np.array([place for place in at if _digest(images[place]) not in shown], int)
+        self.copies[part] += len(at) - len(left)
+        return left
 
 
 def _digest(image: np.ndarray) -> bytes:

@@ -53,3 +53,53 @@ def noises(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.n
 def bold(drawings: np.ndarray) -> np.ndarray:
     """Light drawings ``(n, h, w)`` uint8 with every stroke a pixel wider."""
     return np.asarray(grey_dilation(drawings, size=(1, 2, 2)))
+
+
+def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Pictures ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a spot, or a patch of another."""
+    rng = np.random.default_rng(seed)
+    height, width = images.shape[1:3]
+    out = images.reshape(len(images), height, width, -1).astype(np.float64)
+    others = rng.permutation(len(images))
+    for index, picture in enumerate(out):
+        match index % 3:
+            case 0:
+                _mix(picture, rng.uniform(0, 255), _scratch(height, width, rng))
+            case 1:
+                _mix(picture, rng.uniform(0, 255), _spot(height, width, rng))
+            case _:
+                _paste(picture, images[others[index]].reshape(picture.shape), rng)
+    return np.rint(out).astype(np.uint8).reshape(images.shape)
+
+
+def _mix(picture: np.ndarray, tone: float, mask: np.ndarray) -> None:
+    picture += (tone - picture) * mask[..., None]
+
+
+def _scratch(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A thin line of two parts, a third to two thirds of the side long, anti-aliased."""
+    scale = 4
+    canvas = Image.new("L", (width * scale, height * scale))
+    start, angle = rng.uniform(0.2, 0.8, 2), rng.uniform(0, 2 * np.pi)
+    points = [start]
+    for bend in (0.0, rng.normal(0, 0.5)):
+        points.append(points[-1] + rng.uniform(0.15, 0.35) * np.array([np.cos(angle + bend), np.sin(angle + bend)]))
+    corners = [(float(x * width * scale), float(y * height * scale)) for x, y in points]
+    ImageDraw.Draw(canvas).line(corners, fill=255, width=round(rng.uniform(1, 2) * scale))
+    return np.asarray(canvas.resize((width, height), Image.Resampling.BOX), float) / 255
+
+
+def _spot(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A soft ellipse of a tenth to a third of the side, up to opaque."""
+    y, x = (np.arange(side)[:, None] / side - rng.uniform(0.2, 0.8) for side in (height, width))
+    across, along = rng.uniform(0.05, 0.17, 2)
+    return np.asarray(rng.uniform(0.5, 1) * np.exp(-(((y / across) ** 2 + (x.T / along) ** 2) ** 2)))
+
+
+def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> None:
+    """A rectangle of an eighth to a third of each side, from anywhere in another picture."""
+    sides = [max(2, int(side * rng.uniform(0.125, 0.34))) for side in picture.shape[:2]]
+    (y, x), (from_y, from_x) = (
+        [int(rng.integers(0, whole - side + 1)) for whole, side in zip(picture.shape[:2], sides, strict=True)] for _ in range(2)
+    )
+    picture[y : y + sides[0], x : x + sides[1]] = other[from_y : from_y + sides[0], from_x : from_x + sides[1]]
