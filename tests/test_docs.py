@@ -112,7 +112,9 @@ def test_make_has_the_two_commands_of_the_readme() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/stability.md", "docs/performance.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/results.md", "docs/references.md", "docs/stability.md", "docs/performance.md"]
+)
 def test_tables_are_those_of_the_measured_cells(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert len(re.findall(r"<!-- table [^>]+ -->\n(?:\*\*.*\*\*\n\n)?[|]", text)) == text.count("<!--") >= 1

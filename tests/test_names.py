@@ -45,3 +45,11 @@ def test_the_lazy_error_is_one_class_and_can_be_pickled() -> None:
 def test_a_model_of_before_has_known_anomalies_weigh_as_much_as_negatives() -> None:
     assert AMA.brought_up_to_date({"negatives_weight": 5.0})["anomalies_weight"] == 5.0
     assert AMA.brought_up_to_date({"negatives_weight": 5.0, "anomalies_weight": 1.0})["anomalies_weight"] == 1.0
+
+
+def test_a_score_that_was_relative_or_not_stays_what_it_was() -> None:
+    for before, power in ((True, 1.0), (False, 0.0)):
+        upgraded = AMA.brought_up_to_date({"relative": before})
+        assert (upgraded["relative"], upgraded["blank"]) == (power, "median")
+    today = {"relative": 0.5, "blank": "mean"}
+    assert today.items() <= AMA.brought_up_to_date(today).items()

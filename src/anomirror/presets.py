@@ -31,7 +31,7 @@ _PAPER: dict[str, Any] = {
     "learning_rate": 3e-4,
     "betas": (0.0, 0.9),
     "encoder_betas": (0.5, 0.9),
-    "relative": False,
+    "relative": 0.0,
     "scorer": "gaussian",
     "recompute_statistics": False,
     "average": None,

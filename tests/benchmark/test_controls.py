@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,16 @@ def test_each_column_is_read_as_a_raw_score_is(data_dir: Path) -> None:
 def test_scores_rank_beside_a_number(data_dir: Path, tmp_path: Path) -> None:
     comparison = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir)
     bright = brightness(comparison.normal)
-    np.savez(tmp_path / "some.npz", raw_normal=rankdata(bright) ** 3, **{"plain-r_raw_normal": -bright}, raw_mnist=bright[:5])
-    found = rank_correlations(comparison, tmp_path / "some.npz")
-    assert found.keys() == {"", "plain-r"}
-    assert found[""]["brightness"] == pytest.approx(1)
-    assert found["plain-r"]["brightness"] == pytest.approx(-1)
-    np.savez(tmp_path / "others.npz", raw_normal=bright[1:])
-    with pytest.raises(InputError, match=f"{len(bright) - 1} scores"):
-        rank_correlations(comparison, tmp_path / "others.npz")
+    np.savez(tmp_path / "some.npz", raw_normal=rankdata(bright) ** 3, **{"plain-r_raw_normal": -bright})
+    cells = []
+    for variant, raw in (("", "raw_normal"), ("plain-r", "plain-r_raw_normal")):
+        cell = {"method": "ama", "variant": variant, "anomalies": "mnist", "split": comparison.hash_of("mnist"), "parameters": {}}
+        cells.append(tmp_path / f"{raw}.json")
+        cells[-1].write_text(json.dumps(cell | {"scores_file": "some.npz", "scores": {"normal": raw}}))
+    found = rank_correlations(comparison, cells)
+    assert found.keys() == {"ama", "ama, plain-r"}
+    assert found["ama"]["brightness"] == pytest.approx(1)
+    assert found["ama, plain-r"]["brightness"] == pytest.approx(-1)
+    cells[0].write_text(cells[0].read_text().replace(comparison.hash_of("mnist"), "another"))
+    with pytest.raises(InputError, match="measured on other images"):
+        rank_correlations(comparison, cells)

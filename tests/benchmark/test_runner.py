@@ -20,6 +20,8 @@ from PIL import Image
 from anomirror.benchmark import runner
 from anomirror.benchmark.protocols import Known
 from anomirror.benchmark.runner import Training, measure, run, unfinished
+from anomirror.benchmark.tables import all_tables, read_cells
+from anomirror.detectors import load
 from anomirror.errors import InputError, SettingError
 from anomirror.metrics import auroc
 from anomirror.scoring import SCORERS
@@ -57,7 +59,7 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
 
 def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp_path: Path) -> None:
     """And the published A-scores are those that the detector gives; a further scoring has scores of its own."""
-    training = replace(AMA, scorings={"plain-r": {"relative": False, "scorer": "gaussian"}})
+    training = replace(AMA, scorings={"plain-r": {"relative": 0.0, "scorer": "gaussian"}})
     files = measure(training, tmp_path, data_dir)
     cells = [read(file) for file in files]
     for file, cell in zip(files, cells, strict=True):
@@ -168,6 +170,35 @@ def test_a_killed_training_goes_on_and_gives_the_same(data_dir: Path, tmp_path: 
     resumed = measure(AMA, tmp_path / "killed", data_dir)
     assert [read(file)["metrics"] for file in resumed] == [read(file)["metrics"] for file in whole]
     assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = measure(AMA, tmp_path, data_dir, keep_model=True)
+    place = tmp_path / "fashion-mnist"
+    model = load(place / f"{AMA.stem}.model", device="cpu")
+    with np.load(place / f"{AMA.stem}.npz") as scores:
+        assert np.allclose(model.raw_scores(AMA.comparison(data_dir).normal), scores["raw_normal"], rtol=1e-6)
+    before = [read(file) for file in first]
+
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(type(model), "fit", trained)
+    for file in first:
+        file.unlink()
+    wider = replace(AMA, anomalies=("mnist", "constant"))
+    cells = [read(file) for file in measure(wider, tmp_path, data_dir, keep_model=True)]
+    assert [cell["metrics"] for cell in cells if cell["anomalies"] == "mnist"] == [cell["metrics"] for cell in before]
+    assert all_tables(read_cells(tmp_path))  # a model's own JSON is no cell
+    for file in place.glob("*.json"):
+        file.unlink()
+    plain = replace(AMA, parameters={**TINY["ama"], "relative": 0.0})
+    assert {read(file)["parameters"]["relative"] for file in measure(plain, tmp_path, data_dir, keep_model=True)} == {0.0}
+    for file in place.glob("*.json"):
+        file.unlink()
+    other = replace(AMA, parameters={**TINY["ama"], "negatives": None})
+    with pytest.raises(SettingError, match="has negatives='inward', and now it would be None; remove it to train again"):
+        measure(other, tmp_path, data_dir, keep_model=True)
 
 
 def test_protocol_paper_takes_each_columns_best_epoch(data_dir: Path, tmp_path: Path) -> None:

@@ -198,11 +198,40 @@ def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
         x_hat = ama._reconstruction(batch.normal)
         expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
         assert torch.allclose(ama._watched(batch.normal), expected, rtol=1e-4)
-        ama.relative = False
+        ama.relative = 0.0
         assert torch.equal(ama._raw_score(batch.normal), ama._watched(batch.normal))
-        ama.relative, ama.blank_, ama.sensitivity_floor_ = True, torch.full((1, 1, 1), -1.0), 1e-3
-        relative = expected / (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
-        assert torch.allclose(ama._raw_score(batch.normal), relative, rtol=1e-4)
+        ama.blank, ama.blank_, ama.sensitivity_floor_ = "median", torch.full((1, 1, 1), -1.0), 1e-3
+        from_black = (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
+        for ama.relative in (0.5, 1.0):
+            assert torch.allclose(ama._raw_score(batch.normal), expected / from_black**ama.relative, rtol=1e-4)
+
+
+def test_the_blank_is_flat_in_an_images_own_mean() -> None:
+    class Corner(nn.Module):
+        def features(self, pair: Tensor) -> Tensor:
+            return pair[:, :, 0, 0]
+
+    ama, _, _ = prepared()
+    ama.networks_["critic"] = Corner()
+    x = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        from_mean = (x[:, 0, 0, 0] - x.mean((1, 2, 3))).abs()
+        assert torch.allclose(ama._sensitivity(x, ama._features(x, x)), from_mean, atol=1e-6)
+        flat = torch.full_like(x, 0.25)
+        ama.relative, ama.sensitivity_floor_ = 0.5, 0.25  # nothing to reconstruct: the floor stands in, and R counts double
+        assert torch.allclose(ama._raw_score(flat), ama._watched(flat) * 2, rtol=1e-5)
+
+
+def test_padding_is_no_structure() -> None:
+    """A flat picture of any shape and brightness has none: its blank is the picture itself, in the same black frame."""
+    ama, _, _ = prepared()
+    picture = torch.rand(3, 1, 12, 20, generator=torch.Generator().manual_seed(0))
+    for inside in (picture, torch.full_like(picture, 0.7), torch.full_like(picture, -0.9)):
+        x = nn.functional.pad(inside, (6, 6, 10, 10), value=-1.0)
+        expected = nn.functional.pad(inside.mean((2, 3), keepdim=True).expand_as(inside), (6, 6, 10, 10), value=-1.0)
+        assert torch.allclose(ama._blank(x), expected, atol=1e-5)
+    black = torch.full((1, 1, 32, 32), -1.0)
+    assert torch.equal(ama._blank(black), black)
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -221,7 +250,9 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "nothing held out": {"heldout": 0.0},
     "R-score": {"scorer": "negate"},
     "Eq. (6)": {"scorer": "gaussian"},
-    "plain R": {"relative": False},
+    "plain R": {"relative": 0.0},
+    "R over the whole of S": {"relative": 1.0},
+    "the median pixel as blank": {"blank": "median"},
     "the other precision": {"precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"},
 }
 

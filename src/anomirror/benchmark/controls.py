@@ -10,7 +10,7 @@ on the normal test images rank beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION, on_disk
 from anomirror.benchmark.protocols import Comparison, compare
-from anomirror.benchmark.runner import command, versions
+from anomirror.benchmark.runner import command, read_cell, versions
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory
 from anomirror.errors import InputError
@@ -67,23 +67,25 @@ def found_by_numbers(comparison: Comparison) -> dict[str, dict[str, dict[str, fl
     return found
 
 
-def rank_correlations(comparison: Comparison, scores: Path) -> dict[str, dict[str, float]]:
-    """Spearman's, of each raw score of the normal test images that a file holds, with each number.
+def rank_correlations(comparison: Comparison, cells: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Spearman's, of the raw scores of the normal test images of some cells, with each number; each raw score once.
 
     Raises
     ------
-    InputError : the file is of other images.
+    InputError : a cell is of other images than these.
     """
-    found: dict[str, dict[str, float]] = {}
-    with np.load(scores, allow_pickle=False) as stored:
-        for name in (name for name in stored.files if name.endswith("raw_normal")):
-            raw = stored[name]
-            if len(raw) != len(comparison.normal):
-                raise InputError(
-                    f"{scores}: {name} has {len(raw)} scores, and there are {len(comparison.normal)} normal test images"
-                )
-            scoring = name.removesuffix("raw_normal").strip("_")
-            found[scoring] = {of: float(spearmanr(raw, number(comparison.normal)).statistic) for of, number in NUMBERS.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for file in cells:
+        cell = read_cell(file)
+        row = ", ".join(part for part in (cell["method"], cell["variant"]) if part)
+        if row in found:
+            continue
+        if cell["split"] != comparison.hash_of(cell["anomalies"]):
+            raise InputError(f"{file}: was measured on other images than these")
+        with np.load(file.parent / cell["scores_file"], allow_pickle=False) as stored:
+            raw = stored[cell["scores"]["normal"]]
+        numbers = {name: float(spearmanr(raw, number(comparison.normal)).statistic) for name, number in NUMBERS.items()}
+        found[row] = {"parameters": cell["parameters"], "scores_file": cell["scores_file"], **numbers}
     return found
 
 
@@ -124,10 +126,12 @@ def main(
         raise typer.BadParameter(f"{normal}: choose one of {', '.join(OUT_OF_DISTRIBUTION)}")
     columns = [column for column in OUT_OF_DISTRIBUTION[normal] if on_disk(root)(column)]
     comparison = compare(normal, columns, seed=seed, data_dir=root)
-    correlations: dict[str, dict[str, float]] = {}
-    for method in methods.split(","):
-        for scoring, by_number in rank_correlations(comparison, results / normal / f"{method}-seed{seed}.npz").items():
-            correlations[f"{method}, {scoring}" if scoring else method] = by_number
+    cells = [
+        file for method in methods.split(",") for file in sorted((results / normal).glob(f"{method}-seed{seed}-*-one-sided.json"))
+    ]
+    if not cells:
+        raise InputError(f"{results / normal}: no cell of {methods}, seed {seed}; `anomirror reproduce table1` makes them")
+    correlations = rank_correlations(comparison, cells)
     cell: dict[str, Any] = {"normal": normal, "seed": seed, "auroc": found_by_numbers(comparison)}
     cell |= {"rank_correlation": correlations, "splits": {column: comparison.hash_of(column) for column in columns}}
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.controls")}

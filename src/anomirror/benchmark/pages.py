@@ -3,7 +3,7 @@
 A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table, with
 its title and the quoted notes below it.
 
-    python -m anomirror.benchmark.pages README.md docs/results.md docs/stability.md docs/performance.md
+    python -m anomirror.benchmark.pages README.md docs/results.md docs/references.md docs/stability.md docs/performance.md
 
 The figure of the stability page is drawn anew as well.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomirror.benchmark import controls, stability
+from anomirror.benchmark import controls, references, stability
 from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
@@ -123,12 +123,12 @@ def solar_table(folder: Path) -> str:
     kinds, metrics = sorted({run["kind"] for run in runs}), ("auroc", "fpr95")
     rows = []
     for size, method, side in sorted({(run["size"], run["method"], side) for run in runs for side in run["metrics"]}):
-        row, counts = [f"{method}, {side}", str(size)], set()
+        row, counts = [f"{method}, {side}", str(size)], set[int]()
         for kind in kinds:
             found = [run["metrics"][side] for run in runs if (run["size"], run["method"], run["kind"]) == (size, method, kind)]
             row += [mean_and_spread([one[metric] for one in found]) for metric in metrics]
-            counts.add(str(len(found)))
-        rows.append([*row, " or ".join(sorted(counts))])
+            counts.add(len(found))
+        rows.append([*row, " or ".join(map(str, sorted(counts)))])
     heading = [f"{kind}, {name}" for kind in kinds for name in ("AUROC", "FPR@95")]
     return markdown(["solar cells", "pixels", *heading, "seeds"], rows)
 
@@ -141,6 +141,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),
+    "references": lambda root, folder, normal: references.proxies_table(root / folder, normal),
+    "reference-means": lambda root, folder: references.means_table(root / folder),
+    "slopes": lambda root, folder: references.slopes_table(root / folder),
     "correlations": lambda root, folder: controls.correlations_table(root / folder),
     "by-epoch": lambda root, folder: stability.epochs_table(root / folder),
     "departures": lambda root, folder, normal: stability.departures_table(root / folder, normal),

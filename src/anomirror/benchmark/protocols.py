@@ -164,7 +164,8 @@ def compare(
         if len(order) <= held:
             raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
         validated, rest = order[:held], order[held:]
-        rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
+        if held:
+            rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
         left = np.sort(rest)
         whole_set = label is not None or is_folder(column)
         tested = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ from anomirror.benchmark.protocols import (
 from anomirror.data import is_folder
 from anomirror.detectors import Detector, load, make_detector
 from anomirror.errors import InputError, SettingError
+from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
-from anomirror.scoring import SIDES, Scorer, Scores, both_sides, make_scorer, scorer_name
+from anomirror.scoring import SIDES, Scorer, both_sides, make_scorer, scorer_name
 from anomirror.storage import replacing, write_history
 from anomirror.training import choose_device, use_bf16
 
@@ -138,8 +140,12 @@ def _joined(*parts: str) -> str:
     return "-".join(part for part in parts if part)
 
 
-def measure(training: Training, out: Path, data_dir: Path | None = None) -> list[Path]:
+def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep_model: bool = False) -> list[Path]:
     """Train once, score what is missing, write its cells; returns the files of all. Cells that are there are left alone.
+
+    With ``keep_model`` a trained detector lies beside them as ``STEM.model``, to be loaded as any other; and one that lies
+    there is scored, not trained again, if a column or a scoring was added. Under protocol ``paper``, where columns choose
+    epochs, none is kept.
 
     Raises
     ------
@@ -158,7 +164,8 @@ def measure(training: Training, out: Path, data_dir: Path | None = None) -> list
         columns = ",".join(sorted(training.anomalies)) if training.protocol == "paper" else ""  # those that choose its epochs
         scratch = folder / f"{training.stem}{hashlib.sha256(columns.encode()).hexdigest()[:6] if columns else ''}.partial"
         started = time.perf_counter()
-        models = _fitted(training, comparison, scratch)
+        kept = folder / f"{training.stem}.model" if keep_model else None
+        models = _fitted(training, comparison, scratch, kept)
         fitted = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
         splits = {column: comparison.hash_of(column) for _, column, _ in missing}
@@ -254,10 +261,16 @@ class _Model:
     """Tells its scores in the ``.npz`` from those of another epoch."""
 
 
-def _fitted(training: Training, comparison: Comparison, scratch: Path) -> dict[tuple[str, str, str], _Model]:
+def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Path | None) -> dict[tuple[str, str, str], _Model]:
     """A fitted detector for each cell: the same one, or under protocol ``paper`` that of the cell's best epoch."""
     detector = training.detector()
     arguments = detector.get_params()
+    places = [(scoring, column, side) for scoring in training.all_scorings() for column in training.anomalies for side in SIDES]
+    if training.protocol == "paper" or "checkpoint_dir" not in arguments:
+        kept = None
+    if kept is not None and kept.exists():
+        detector = _kept(training, comparison, kept)
+        return dict.fromkeys(places, _Model(detector, len(detector.history_), ""))
     if "checkpoint_dir" in arguments:
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))
@@ -270,7 +283,8 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path) -> dict[t
         images = np.concatenate([images, comparison.known])
         labels = np.r_[labels, -np.ones(len(comparison.known), int)]
     detector.fit(images, labels)
-    places = [(scoring, column, side) for scoring in training.all_scorings() for column in training.anomalies for side in SIDES]
+    if kept is not None:
+        detector.save(kept)
     if not choosing:
         return dict.fromkeys(places, _Model(detector, len(detector.history_) or None, ""))
     taken: dict[int, _Model] = {}
@@ -283,6 +297,20 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path) -> dict[t
             taken[best] = _Model(snapshot, best + 1, f"epoch{best + 1}_")
         chosen[place] = taken[best]
     return chosen
+
+
+def _kept(training: Training, comparison: Comparison, file: Path) -> Detector:
+    """The model of an earlier run of this training, to be scored as one would be now; it must not have been trained otherwise."""
+    detector = load(file, device=training.detector().device)
+    now = training.detector()
+    detector.set_params(**{name: getattr(now, name) for name in now._scoring_only})
+    wanted, found = now.stored_parameters(), detector.stored_parameters()
+    if differing := sorted(name for name in wanted if wanted[name] != found[name]):
+        name = differing[0]
+        raise SettingError(f"{file}: has {name}={found[name]!r}, and now it would be {wanted[name]!r}; remove it to train again")
+    if detector.data_fingerprint_ != fingerprint(open_images(comparison.train)):
+        raise InputError(f"{file}: was trained on other images than these; remove it to train again")
+    return detector
 
 
 class _Validation:
@@ -325,20 +353,11 @@ def _scored(
     """Raw scores of training, normal and anomalous images, unless they are there; returns their names in ``arrays``."""
     names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
     if names["train"] not in arrays:
-        arrays[names["train"]] = _training_scores(detector, prefix, comparison)
+        arrays[names["train"]] = detector.raw_scores(comparison.train[_spaced(len(comparison.train))])
         arrays[names["normal"]] = detector.raw_scores(comparison.normal)
     if names["anomalies"] not in arrays:
         arrays[names["anomalies"]] = detector.raw_scores(comparison.anomalies[column])
     return names
-
-
-def _training_scores(detector: Detector, prefix: str, comparison: Comparison) -> Scores:
-    """Evenly spaced ones of the calibration, if they are at hand and of this scoring, else of the training images."""
-    calibration: Scores | None = getattr(detector, "calibration_raw_", None)
-    if calibration is None or prefix:
-        return detector.raw_scores(comparison.train[_spaced(len(comparison.train))])
-    spaced: Scores = calibration[_spaced(len(calibration))]
-    return spaced
 
 
 def _spaced(count: int, most: int = TRAIN_SCORES) -> np.ndarray:
@@ -384,7 +403,13 @@ Report = Callable[[Training, int, int, float, Exception | None], None]
 
 
 def run(
-    todo: Sequence[Training], out: Path, *, jobs: int = 1, data_dir: Path | None = None, report: Report | None = None
+    todo: Sequence[Training],
+    out: Path,
+    *,
+    jobs: int = 1,
+    data_dir: Path | None = None,
+    keep_models: bool = False,
+    report: Report | None = None,
 ) -> list[tuple[Training, Exception]]:
     """What :func:`unfinished` tells, ``jobs`` side by side; returns those that failed, the others are not held up."""
     if jobs < 1:
@@ -392,7 +417,8 @@ def run(
     jobs = min(jobs, len(todo))
     failed: list[tuple[Training, Exception]] = []
     started = time.perf_counter()
-    ends = _attempts(todo, out, data_dir) if jobs <= 1 else _side_by_side(todo, out, data_dir, jobs)
+    attempt = partial(_attempt, out=out, data_dir=data_dir, keep_model=keep_models)
+    ends = _one_by_one(todo, attempt) if jobs <= 1 else _side_by_side(todo, attempt, jobs)
     for done, (training, error) in enumerate(ends, start=1):
         if error is not None:
             failed.append((training, error))
@@ -404,12 +430,12 @@ def run(
 _End = tuple[Training, Exception | None]
 
 
-def _attempts(todo: Sequence[Training], out: Path, data_dir: Path | None) -> Iterator[_End]:
+def _one_by_one(todo: Sequence[Training], attempt: Callable[[Training], Exception | None]) -> Iterator[_End]:
     for training in todo:
-        yield training, _attempt(training, out, data_dir)
+        yield training, attempt(training)
 
 
-def _side_by_side(todo: Sequence[Training], out: Path, data_dir: Path | None, jobs: int) -> Iterator[_End]:
+def _side_by_side(todo: Sequence[Training], attempt: Callable[[Training], Exception | None], jobs: int) -> Iterator[_End]:
     """As many at once as ``jobs``; whatever ends this, ends them."""
     waiting = list(todo)
     while waiting:
@@ -422,7 +448,7 @@ def _side_by_side(todo: Sequence[Training], out: Path, data_dir: Path | None, jo
             while at_work or (waiting and not broken):
                 while waiting and not broken and len(at_work) < jobs:
                     training = waiting.pop(0)
-                    at_work[pool.submit(_attempt, training, out, data_dir)] = training
+                    at_work[pool.submit(attempt, training)] = training
                 for future in wait(at_work, return_when=FIRST_COMPLETED).done:
                     training, error = at_work.pop(future), _result(future)
                     broken = broken or isinstance(error, _KilledError)
@@ -437,10 +463,10 @@ class _KilledError(InputError):
     """The process of a training ended without a word."""
 
 
-def _attempt(training: Training, out: Path, data_dir: Path | None) -> Exception | None:
+def _attempt(training: Training, out: Path, data_dir: Path | None, keep_model: bool) -> Exception | None:
     """An error as a value: one failed training does not end the others."""
     try:
-        measure(training, out, data_dir)
+        measure(training, out, data_dir, keep_model=keep_model)
     except Exception as error:
         return error
     return None
@@ -506,7 +532,8 @@ def refuse_other_settings(training: Training, out: Path) -> None:
         scored = scorings[cell["variant"]]
         scorer: Scorer = both_sides(make_scorer(scored.scorer))[cell["side"]]
         wanted = {**json.loads(json.dumps(scored.stored_parameters())), "scorer": scorer_name(scorer), "normal": training.normal}
-        found = {**cell["parameters"], "scorer": cell["scorer"], "normal": cell["normal"]}
+        parameters = detector.brought_up_to_date(cell["parameters"])
+        found = {**parameters, "scorer": cell["scorer"], "normal": cell["normal"]}
         if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
             name = differing[0]
             raise SettingError(

@@ -68,13 +68,12 @@ class Rule:
 PAPER = Rule(averaged=False, recomputed=False, relative=False, scorer="gaussian")
 
 
-def own_rule() -> Rule:
-    """The rule that AMA's defaults follow."""
-    ama = AMA()
-    return Rule(ama.average is not None, ama.recompute_statistics, ama.relative, str(ama.scorer))
+CHOSEN = Rule(averaged=True, recomputed=True, relative=True, scorer="log-gaussian")
+"""The rule that the study chose. What R is relative to has changed since (docs/references.md): here it is the median pixel."""
+STUDIED: dict[str, Any] = {"relative": 1.0, "blank": "median"}
+"""AMA's arguments for a relative R of the study."""
 
-
-R_SCORE = replace(own_rule(), scorer="negate")
+R_SCORE = replace(CHOSEN, scorer="negate")
 """What the cells of every release hold."""
 
 
@@ -140,7 +139,7 @@ def study(
     images = load_dataset(normal, "train", data_dir)[0]
     images = images[np.random.default_rng(seed).permutation(len(images))]
     train, unseen = images[:TRAIN], images[TRAIN : TRAIN + 2000]
-    ama = _Studied(random_state=seed, scoring_precision="float32", **parameters)
+    ama = _Studied(random_state=seed, scoring_precision="float32", **STUDIED, **parameters)
     ama.calibrate, ama.normal, ama.sets = train[:CALIBRATE], unseen[:NORMAL], _sets(normal, data_dir)
     ama.scored = () if crossed else (ama.epochs,) if last_only else range(ama.epochs + 1)
     ama.kept = dict.fromkeys((EARLY, ama.epochs), nn.ModuleDict()) if crossed else {}
@@ -154,20 +153,27 @@ def study(
 
 def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
     """The proxies, in colour beside CIFAR-10; the tested sets beside Fashion-MNIST alone."""
-    rng = np.random.default_rng(0)
     colour = normal == "cifar10"
+    rng = np.random.default_rng(0)
+    sets = proxy_sets(colour, rng, data_dir)
+    tested: list[tuple[str, str, Split]] = [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
+    return sets | {name: _drawn(source, split, rng, data_dir) for name, source, split in tested}
+
+
+def proxy_sets(colour: bool, rng: np.random.Generator, data_dir: Path | None) -> dict[str, np.ndarray]:
+    """:data:`PROXIES`, 300 of each: light on dark at 28 pixels, or in colour at 32."""
     size, channels = (32, 3) if colour else (28, 1)
-    sets = {"shapes": shapes(EACH, size, channels), "noises": noises(EACH, size, channels)}
-    drawn: list[tuple[str, str, Split]] = [("omniglot-background", "omniglot", "train")]
-    drawn += [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
-    for name, source, split in drawn:
-        images = load_dataset(source, split, data_dir)[0]
-        sets[name] = images[rng.permutation(len(images))[:EACH]]
-    sets["bold"] = bold(sets["omniglot-background"])
+    background = _drawn("omniglot", "train", rng, data_dir)
+    drawings = {"omniglot-background": background, "bold": bold(background)}
     if colour:
-        for name in ("omniglot-background", "bold"):
-            sets[name] = np.repeat(np.pad(sets[name], ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3)
-    return {name: sets[name] for name in SETS if name in sets}
+        for name, images in drawings.items():
+            drawings[name] = np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3)
+    return {**drawings, "shapes": shapes(EACH, size, channels), "noises": noises(EACH, size, channels)}
+
+
+def _drawn(source: str, split: Split, rng: np.random.Generator, data_dir: Path | None) -> np.ndarray:
+    images = load_dataset(source, split, data_dir)[0]
+    return images[rng.permutation(len(images))[:EACH]]
 
 
 def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, dict[str, float]]:
@@ -211,7 +217,7 @@ def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dic
     """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
     # apart, not of the training, told by their weight, and not in use: no anomaly is known here
     # (all cells are scored in float32, most before there was a choice)
-    told = {"random_state", "scorer", "scoring_precision", "negatives", "anomalies_weight"}
+    told = {"random_state", "scorer", "scoring_precision", "negatives", "anomalies_weight", *STUDIED}
     expected = {name: value for name, value in AMA().stored_parameters().items() if name not in told} | wanted
     chosen = [
         cell
@@ -231,7 +237,7 @@ def _by_epoch(cell: dict[str, Any], rule: Rule, name: str) -> list[float]:
 
 def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]]]]:
     """The rule of each variant, and its trainings that were scored after every epoch."""
-    variants: dict[str, tuple[Rule, dict[str, Any]]] = {"before": (PAPER, FIRST), "after": (own_rule(), {})}
+    variants: dict[str, tuple[Rule, dict[str, Any]]] = {"before": (PAPER, FIRST), "after": (CHOSEN, {})}
     return {
         variant: (
             rule,
@@ -259,10 +265,10 @@ def epochs_table(folder: Path) -> str:
 
 
 def departures_table(folder: Path, normal: str) -> str:
-    """After the last epoch: the defaults, each departure undone alone, and some of them together."""
-    own, heavy = own_rule(), {"interpolation_weight": 2.0}
+    """After the last epoch: what was chosen, each departure undone alone, and some of them together."""
+    own, heavy = CHOSEN, {"interpolation_weight": 2.0}
     variants: dict[str, tuple[Rule, dict[str, Any]]] = {
-        "defaults": (own, {}),
+        "as chosen": (own, {}),
         "last weights": (replace(own, averaged=False), {}),
         "running statistics": (replace(own, recomputed=False), {}),
         "plain R": (replace(own, relative=False), {}),
@@ -272,7 +278,7 @@ def departures_table(folder: Path, normal: str) -> str:
         "interpolation weight 2, plain R": (replace(own, relative=False), heavy),
         "64 latents": (own, {"latent_dim": 64}),
         "negatives' weight 0.5": (own, {"negatives_weight": 0.5}),
-        "defaults, one-sided (R-score)": (R_SCORE, {}),
+        "as chosen, one-sided (R-score)": (R_SCORE, {}),
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, **wanted) for label, (_, wanted) in variants.items()}
@@ -296,7 +302,7 @@ def negatives_table(folder: Path) -> str:
 def calibration_table(folder: Path) -> str:
     """False alarms among unseen normals where 5 % are meant, by what the threshold was fitted on."""
     rows = []
-    for calibration, (name, label) in product(("train", "heldout"), (("negate", "R"), (own_rule().scorer, "A"))):
+    for calibration, (name, label) in product(("train", "heldout"), (("negate", "R"), (CHOSEN.scorer, "A"))):
         found = [cell["calibration"][calibration] for cell in read(folder)]
         alarms = mean_and_spread([values[f"false alarms {LABELS[name]}"] for values in found])
         rows.append([calibration, str(found[0]["images"]), label, alarms])

@@ -52,6 +52,9 @@ ProtocolOption = Annotated[
 Preset = Annotated[str, typer.Option("--preset", help="cpu, cpu-long, or paper, which picks by data set; or any preset by name")]
 Seeds = Annotated[int, typer.Option(min=1, help="how many: 0, 1, ...")]
 Jobs = Annotated[int, typer.Option(min=1, help="trainings side by side; the processor's cores are shared among them")]
+KeepModels = Annotated[
+    bool, typer.Option("--keep-models", help="keep trained models beside their cells, and score kept ones anew, not train them")
+]
 Out = Annotated[Path, typer.Option(help="folder of results; a folder for each preset is made in it")]
 
 
@@ -64,6 +67,7 @@ def reproduce(
     seeds: Seeds = 1,
     jobs: Jobs = 1,
     out: Out = Path("results"),
+    keep_models: KeepModels = False,
     data_dir: DataDir = None,
 ) -> None:
     """Measure a table or figure of the paper on the data that is there, and print ours beside the paper's.
@@ -86,7 +90,7 @@ def reproduce(
     if not trainings:
         raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")
     folder = out / preset_name
-    failures = _measure(trainings, folder, jobs, root)
+    failures = _measure(trainings, folder, jobs, root, keep_models)
     if figure and not failures:
         _draw(target, trainings, folder, root)
     elif not figure:
@@ -106,6 +110,7 @@ def benchmark(
     jobs: Jobs = 1,
     image_size: Annotated[int, typer.Option(help="of a folder's pictures: 32, 64, 128 or 256")] = 64,
     out: Out = Path("results"),
+    keep_models: KeepModels = False,
     data_dir: DataDir = None,
 ) -> None:
     """Measure methods on any normal set against any anomaly sets, and print the AUROC table."""
@@ -116,7 +121,7 @@ def benchmark(
     settings = Settings(_methods(methods), preset_name, protocol.value, seeds, _known(known), image_size)
     todo = list(trainings(normal, words(anomalies), settings))
     folder = out / preset_name
-    failures = _measure(todo, folder, jobs, data_dir)
+    failures = _measure(todo, folder, jobs, data_dir, keep_models)
     _print_tables(todo, folder)
     _tell(failures)
 
@@ -155,7 +160,9 @@ def _known(text: str | None) -> Known | None:
     return Known(name, int(count))
 
 
-def _measure(trainings: Sequence[Training], folder: Path, jobs: int, data_dir: Path | None) -> list[tuple[Training, Exception]]:
+def _measure(
+    trainings: Sequence[Training], folder: Path, jobs: int, data_dir: Path | None, keep_models: bool
+) -> list[tuple[Training, Exception]]:
     """Run what is missing and tell how far it is; returns what failed."""
     from anomirror.benchmark.runner import run, unfinished
 
@@ -166,7 +173,7 @@ def _measure(trainings: Sequence[Training], folder: Path, jobs: int, data_dir: P
         failed = f" failed: {error}" if error else ""
         say(f"{done} of {total} done, about {_duration(seconds)} left: {training}{failed}")
 
-    return run(todo, folder, jobs=jobs, data_dir=data_dir, report=report)
+    return run(todo, folder, jobs=jobs, data_dir=data_dir, keep_models=keep_models, report=report)
 
 
 def _tell(failures: Sequence[tuple[Training, Exception]]) -> None:

@@ -11,6 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, grey_dilation
 
+VISIBLE, ATTEMPTS = 32, 50
+"""A defect changes some pixel by as many grey levels; and how often that is tried."""
+
 
 def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.ndarray:
     """``(count, size, size, channels)`` uint8: one to three filled or outlined polygons, ellipses and lines on black."""
@@ -60,15 +63,20 @@ def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     height, width = images.shape[1:3]
     out = images.reshape(len(images), height, width, -1).astype(np.float64)
-    others = rng.permutation(len(images))
     for index, picture in enumerate(out):
-        match index % 3:
-            case 0:
-                _mix(picture, rng.uniform(0, 255), _scratch(height, width, rng))
-            case 1:
-                _mix(picture, rng.uniform(0, 255), _spot(height, width, rng))
-            case _:
-                _paste(picture, images[others[index]].reshape(picture.shape), rng)
+        whole = picture.copy()
+        for _ in range(ATTEMPTS):
+            picture[:] = whole
+            match index % 3:
+                case 0:
+                    _mix(picture, rng.uniform(0, 255), _scratch(height, width, rng))
+                case 1:
+                    _mix(picture, rng.uniform(0, 255), _spot(height, width, rng))
+                case _:
+                    other = images[(index + rng.integers(1, len(images))) % len(images)]
+                    _paste(picture, other.reshape(picture.shape), rng)
+            if np.abs(picture - whole).max() >= VISIBLE:
+                break  # black on black is no defect
     return np.rint(out).astype(np.uint8).reshape(images.shape)
 
 

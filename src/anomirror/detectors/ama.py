@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer
 from anomirror import latent, losses
 from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.errors import SettingError
-from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape, Subset
+from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape, Subset, within_border
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
@@ -49,7 +49,9 @@ class AMA(NetworkDetector):
     gradient_penalty : weight of the per-sample penalty; 0 leaves it out.
     critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
     learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
-    relative : divide R(x) by how far the critic puts x from a blank image (see Notes); False is Eq. (5) as it stands.
+    relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes);
+        0 is Eq. (5) as it stands.
+    blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
     epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
     batch_size : normal images in a minibatch.
@@ -81,11 +83,11 @@ class AMA(NetworkDetector):
     Notes
     -----
     Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``average=None``)
-    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=False``):
-    R(x) / || f(x, x) - f(x, blank) ||_1, where blank has the median training pixel everywhere. As reconstructions become
-    good, the critic looks at ever finer detail, and R comes to measure how much detail x has, not how wrong its reconstruction
-    is; the denominator is what the critic would say if nothing of x were reconstructed (docs/stability.md). The A-score as a
-    density of log R around its median (``scorer="gaussian"``): R has a long tail.
+    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=0``):
+    R(x) / S(x)^p with S(x) = || f(x, x) - f(x, blank) ||_1, where blank is flat in the mean colour of x. As reconstructions
+    become good, the critic looks at ever finer detail, and R comes to measure how much structure x has, not how wrong its
+    reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed (docs/references.md). The
+    A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
     the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
@@ -97,6 +99,7 @@ class AMA(NetworkDetector):
     """
 
     method = "ama"
+    _scoring_only = NetworkDetector._scoring_only | {"relative"}
 
     def __init__(
         self,
@@ -122,7 +125,8 @@ class AMA(NetworkDetector):
         learning_rate: float = 3e-4,
         betas: Sequence[float] = (0.0, 0.9),
         encoder_betas: Sequence[float] = (0.5, 0.9),
-        relative: bool = True,
+        relative: float = 0.5,
+        blank: Literal["mean", "median"] = "mean",
         recompute_statistics: bool = True,
         epochs: int = 8,
         epoch_steps: int | None = 64,
@@ -168,6 +172,7 @@ class AMA(NetworkDetector):
         self.betas = betas
         self.encoder_betas = encoder_betas
         self.relative = relative
+        self.blank = blank
         self.recompute_statistics = recompute_statistics
         self.epochs = epochs
         self.epoch_steps = epoch_steps
@@ -192,10 +197,12 @@ class AMA(NetworkDetector):
 
     @classmethod
     def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Known anomalies weighed as much as synthetic ones before they had a weight of their own."""
+        """Known anomalies weighed as much as synthetic ones before they had a weight of their own; R was relative or not."""
         upgraded = super().brought_up_to_date(parameters)
         if "negatives_weight" in upgraded:
             upgraded.setdefault("anomalies_weight", upgraded["negatives_weight"])
+        if "relative" in upgraded and "blank" not in upgraded:
+            upgraded |= {"relative": 1.0 if upgraded["relative"] else 0.0, "blank": "median"}
         return upgraded
 
     def reconstruct(self, X: ImageInput) -> np.ndarray:
@@ -355,15 +362,23 @@ class AMA(NetworkDetector):
         return losses.feature_distance(f_same, self._features(x, self._reconstruction(x)))
 
     def _sensitivity(self, x: Tensor, f_same: Tensor) -> Tensor:
-        """|| f(x, x) - f(x, blank) ||_1: what R(x) would be if nothing of x were reconstructed."""
-        return losses.feature_distance(f_same, self._features(x, self.blank_.to(x.device).expand_as(x)))
+        """S(x) = || f(x, x) - f(x, blank) ||_1: what R(x) would be if no structure of x were reconstructed."""
+        return losses.feature_distance(f_same, self._features(x, self._blank(x)))
+
+    def _blank(self, x: Tensor) -> Tensor:
+        """Flat in the mean colour of x within its black border, which padding is; or in the median training pixel everywhere."""
+        if self.blank == "median":
+            return self.blank_.to(x.device).expand_as(x)
+        inside = within_border(x).to(x.dtype)
+        mean = ((x + 1) * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)
+        return mean * inside - 1
 
     def _relative(self, r: Tensor, x: Tensor, f_same: Tensor) -> Tensor:
-        """R(x) in units of the critic's sensitivity at x."""
-        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_)
+        """R(x) over a power of the critic's sensitivity at x."""
+        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) ** self.relative
 
     def _raw_score(self, x: Tensor) -> Tensor:
-        """R(x), or the relative one."""
+        """R(x), relative or not."""
         f_same = self._features(x, x)
         r = self._r_score(x, f_same)
         return self._relative(r, x, f_same) if self.relative else r
@@ -429,6 +444,10 @@ class AMA(NetworkDetector):
         return 1e9
 
     def _validate(self) -> None:
+        if isinstance(self.relative, bool):
+            raise SettingError(
+                f"relative={self.relative}: a power, 0.0 for the paper's R; what True was is relative=1.0, blank='median'"
+            )
         super()._validate()
         if self.negatives not in ("inward", "outward", "box", None):
             raise SettingError(f"negatives={self.negatives!r}: choose inward, outward, box or None")
@@ -447,6 +466,8 @@ class AMA(NetworkDetector):
         for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
+        if not 0 <= self.relative <= 1:
+            raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1]")
         if not 0 <= self.negatives_start <= 1:
             raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
         for name in ("betas", "encoder_betas"):

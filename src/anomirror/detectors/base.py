@@ -101,6 +101,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     history_: History
 
     _not_stored: ClassVar[frozenset[str]] = frozenset({"device", "skip_bad", "scorer"})
+    _scoring_only: ClassVar[frozenset[str]] = frozenset({"scorer"})
+    """Parameters that may change after a fit: no training depends on them."""
 
     # ------------------------------------------------------------------ what a method writes
 
@@ -218,6 +220,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted detector as a model folder (see :mod:`anomirror.storage`)."""
         self._check_fitted()
+        self._validate()  # set_params may have changed how it scores
         card = {
             "library": version("anomirror"),
             "method": self.method,
@@ -322,7 +325,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         for name in ("scorer_", "offset_"):
             self.__dict__.pop(name, None)
 
-    def _split(self, images: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
+    def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their order."""
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self._seed())).tolist()
         count = max(1, math.floor(len(images) * share))
@@ -365,6 +368,7 @@ class NetworkDetector(Detector):
     networks_: nn.ModuleDict
 
     _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
+    _scoring_only = Detector._scoring_only | {"scoring_precision"}
     _monitored = 256  # images of each kind whose raw score enters the history
 
     @abstractmethod
@@ -468,7 +472,7 @@ class NetworkDetector(Detector):
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
         """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
-        parameters = {name: value for name, value in self.stored_parameters().items() if name != "scoring_precision"}
+        parameters = {name: value for name, value in self.stored_parameters().items() if name not in self._scoring_only}
         known = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
 

@@ -6,7 +6,7 @@ datasets are read image by image, so a set may be larger than memory.
 """
 
 from anomirror.images.decoding import decode, find_files
-from anomirror.images.frame import SIZES, Frame, ImageShape, to_network
+from anomirror.images.frame import SIZES, Frame, ImageShape, to_network, within_border
 from anomirror.images.sets import (
     ArrayImages,
     FileImages,
@@ -41,4 +41,5 @@ __all__ = [
     "iterate",
     "open_images",
     "to_network",
+    "within_border",
 ]

@@ -23,6 +23,23 @@ def to_network(images: Tensor) -> Tensor:
     return images.to(torch.float32) * 2.0 - 1.0
 
 
+def within_border(x: Tensor) -> Tensor:
+    """The smallest rectangle that holds all of a picture that is not black; padding is.
+
+    ``(b, c, h, w)`` as the networks see it, to bool ``(b, 1, h, w)``.
+
+    >>> within_border(to_network(torch.tensor([[[[0, 0, 0], [0, 9, 0], [0, 0, 7]]]], dtype=torch.uint8))).int()[0, 0].tolist()
+    [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
+    """
+    lit = (x > -1).any(1, keepdim=True)
+    return _span(lit.any(3, keepdim=True), 2) & _span(lit.any(2, keepdim=True), 3)
+
+
+def _span(line: Tensor, along: int) -> Tensor:
+    """From the first to the last that is true."""
+    return (line.cumsum(along) > 0) & (line.flip(along).cumsum(along).flip(along) > 0)
+
+
 @dataclass(frozen=True)
 class Frame:
     """How an image of any height and width comes into the ``size`` x ``size`` square of the networks.

@@ -289,19 +289,19 @@ class Subset:
 
     def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
         self._images = images
-        self._indices = np.asarray(indices, dtype=np.int64)
-        self.names: Sequence[str] = _Picked(images.names, self._indices)
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.names: Sequence[str] = _Picked(images.names, self.indices)
         self.shape = images.shape
         self.in_memory = images.in_memory
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self._images.take(self._indices[np.asarray(indices, dtype=np.int64)].tolist())
+        return self._images.take(self.indices[np.asarray(indices, dtype=np.int64)].tolist())
 
     def native_size(self, index: int) -> tuple[int, int]:
-        return self._images.native_size(int(self._indices[index]))
+        return self._images.native_size(int(self.indices[index]))
 
 
 class Joined:
