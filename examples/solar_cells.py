@@ -11,7 +11,6 @@ polycrystalline cells look different and are fitted apart. A hash of each cell's
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ import numpy as np
 import typer
 
 from anomirror import AMA, KNN, PCA, Detector
-from anomirror.benchmark.runner import versions
+from anomirror.benchmark.runner import versions, write_cell
 from anomirror.metrics import evaluate
 from anomirror.report.plots import image_rows
 from anomirror.scoring import both_sides, scorer_name
-from anomirror.storage import replacing
 
 KINDS = ("mono", "poly")
 WORST = 10
@@ -108,8 +106,7 @@ def main(
             result |= {"data": detector.data_fingerprint_, "versions": versions(), "command": shlex.join(["python", *sys.argv])}
             told = ", ".join(f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items())
             print(f"  {detector.method}: AUROC {told}")
-            with replacing(out / f"{kind}-{size}-{detector.method}-seed{seed}.json") as temporary:
-                temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            write_cell(out / f"{kind}-{size}-{detector.method}-seed{seed}.json", result)
             if isinstance(detector, AMA):
                 draw_worst(detector, cells, out / f"{kind}-{size}-worst-seed{seed}.png")
 

@@ -11,6 +11,7 @@ import pytest
 from anomirror import AMA
 from anomirror.benchmark import references
 from anomirror.benchmark.references import BLANKS, PLAIN, POWERS, SETS, _relative, _statistics, label, study
+from anomirror.benchmark.runner import changed
 from anomirror.data import load_dataset
 from anomirror.errors import InputError
 from tests.tiny import TINY
@@ -26,9 +27,8 @@ def test_every_reference_gives_the_detectors_raw_score(ama: AMA, digits: np.ndar
     statistics, _ = _statistics(ama, digits)
     for blank in BLANKS:
         for power in (0.0, *POWERS):
-            changed = AMA(**ama.get_params()).set_params(blank=blank, relative=power)
-            changed.__dict__ |= {name: value for name, value in vars(ama).items() if name.endswith("_")}
-            assert np.allclose(_relative(floors, blank, power, statistics), changed.raw_scores(digits), rtol=1e-5)
+            other = changed(ama, {"blank": blank, "relative": power})
+            assert np.allclose(_relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5)
     assert ama.blank == "mean"
 
 

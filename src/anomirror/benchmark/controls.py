@@ -9,7 +9,6 @@ on the normal test images rank beside it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +19,12 @@ from scipy.stats import spearmanr
 
 from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION, on_disk
 from anomirror.benchmark.protocols import Comparison, compare
-from anomirror.benchmark.runner import command, read_cell, versions
+from anomirror.benchmark.runner import command, read_cell, versions, write_cell
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory
 from anomirror.errors import InputError
 from anomirror.metrics import auroc
 from anomirror.scoring import GaussianDensity, both_sides
-from anomirror.storage import replacing
 
 
 def brightness(images: np.ndarray) -> np.ndarray:
@@ -74,6 +72,7 @@ def rank_correlations(comparison: Comparison, cells: Iterable[Path]) -> dict[str
     ------
     InputError : a cell is of other images than these.
     """
+    numbers = {name: number(comparison.normal) for name, number in NUMBERS.items()}
     found: dict[str, dict[str, Any]] = {}
     for file in cells:
         cell = read_cell(file)
@@ -84,14 +83,14 @@ def rank_correlations(comparison: Comparison, cells: Iterable[Path]) -> dict[str
             raise InputError(f"{file}: was measured on other images than these")
         with np.load(file.parent / cell["scores_file"], allow_pickle=False) as stored:
             raw = stored[cell["scores"]["normal"]]
-        numbers = {name: float(spearmanr(raw, number(comparison.normal)).statistic) for name, number in NUMBERS.items()}
-        found[row] = {"parameters": cell["parameters"], "scores_file": cell["scores_file"], **numbers}
+        correlations = {name: float(spearmanr(raw, values).statistic) for name, values in numbers.items()}
+        found[row] = {"parameters": cell["parameters"], "scores_file": cell["scores_file"], **correlations}
     return found
 
 
 def controls_table(folder: Path, normal: str) -> str:
     """AUROC of each number and reading."""
-    cell = json.loads((folder / f"{normal}.json").read_text(encoding="utf-8"))
+    cell = read_cell(folder / f"{normal}.json")
     columns = list(next(iter(next(iter(cell["auroc"].values())).values())))
     rows = [
         [f"{name}, {side}", *(f"{by_column[column]:.3f}" for column in columns)]
@@ -105,7 +104,7 @@ def correlations_table(folder: Path) -> str:
     """How raw scores of normal test images rank beside each number."""
     rows = []
     for file in sorted(folder.glob("*.json")):
-        cell = json.loads(file.read_text(encoding="utf-8"))
+        cell = read_cell(file)
         for method, by_number in cell["rank_correlation"].items():
             rows.append([cell["normal"], method, *(f"{by_number[name]:.2f}" for name in NUMBERS)])
     return markdown(["normal set", "raw score", *NUMBERS], rows)
@@ -135,9 +134,7 @@ def main(
     cell: dict[str, Any] = {"normal": normal, "seed": seed, "auroc": found_by_numbers(comparison)}
     cell |= {"rank_correlation": correlations, "splits": {column: comparison.hash_of(column) for column in columns}}
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.controls")}
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / f"{normal}.json") as temporary:
-        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+    write_cell(out / f"{normal}.json", cell)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import controls, references, stability
+from anomirror.benchmark.runner import read_cell
 from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
@@ -119,7 +120,7 @@ def scaling_table(folder: Path) -> str:
 
 def solar_table(folder: Path) -> str:
     """What ``examples/solar_cells.py`` wrote: each detector and reading on each kind of cell."""
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    runs = [read_cell(file) for file in sorted(folder.glob("*.json"))]
     kinds, metrics = sorted({run["kind"] for run in runs}), ("auroc", "fpr95")
     rows = []
     for size, method, side in sorted({(run["size"], run["method"], side) for run in runs for side in run["metrics"]}):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import typer
 
-from anomirror.benchmark.runner import command, versions
+from anomirror.benchmark.runner import changed, command, read_cell, versions, write_cell
 from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
@@ -27,7 +27,6 @@ from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import SIDES, LogGaussianDensity, Scores, both_sides
-from anomirror.storage import replacing
 
 BLANKS, POWERS = ("mean", "median"), (0.25, 0.5, 0.75, 1.0)
 PLAIN = "R"
@@ -92,18 +91,14 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
 
 def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
     """R and S of each blank image, and the floor of each S if these are the normal images."""
-    own = ama.blank
+    with_blank = {blank: changed(ama, {"blank": blank}) for blank in BLANKS}
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in (PLAIN, *BLANKS)}
-    try:
-        with ama._scoring():
-            for x in ama._batches(open_images(images, shape=ama.image_shape_)):
-                f_same = ama._features(x, x)
-                parts[PLAIN].append(ama._r_score(x, f_same))
-                for blank in BLANKS:
-                    ama.set_params(blank=blank)
-                    parts[blank].append(ama._sensitivity(x, f_same))
-    finally:
-        ama.set_params(blank=own)
+    with ama._scoring():
+        for x in ama._batches(open_images(images, shape=ama.image_shape_)):
+            f_same = ama._features(x, x)
+            parts[PLAIN].append(ama._r_score(x, f_same))
+            for blank, other in with_blank.items():
+                parts[blank].append(other._sensitivity(x, f_same))
     found = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
     return found, {blank: 0.01 * float(found[blank].mean()) for blank in BLANKS}
 
@@ -122,7 +117,7 @@ def _relative(floors: _Floors, blank: str, power: float, statistics: _Statistics
 
 def _read(folder: Path) -> list[dict[str, Any]]:
     """Every cell; of one kind of training alone."""
-    cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    cells = [read_cell(file) for file in sorted(folder.glob("*.json"))]
     if not cells:
         raise InputError(f"{folder}: holds no study of references")
     trainings = {json.dumps(cell["parameters"] | {"random_state": None}, sort_keys=True) for cell in cells}
@@ -181,8 +176,7 @@ def main(
         raise InputError(f"{model}: a model of {ama.method!r}, not of AMA")
     cell = study(ama, canonical(normal), data_directory(data_dir))
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.references")}
-    with replacing(out / f"{canonical(normal)}-{model.stem}.json") as temporary:
-        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+    write_cell(out / f"{canonical(normal)}-{model.stem}.json", cell)
 
 
 if __name__ == "__main__":

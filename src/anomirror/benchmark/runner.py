@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -183,8 +183,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
         for place, file in missing.items():
             cell = cells[place] | {"split": splits[place[1]], "scores_file": scores_file.name, "cost": cost}
             cell |= {"versions": versions(), "command": command()}
-            with replacing(file) as temporary:
-                temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+            write_cell(file, cell)
         shutil.rmtree(scratch, ignore_errors=True)
     return list(files.values())
 
@@ -194,7 +193,7 @@ def _cell(
 ) -> dict[str, Any]:
     """One cell without what is known only when all are done; its scores enter ``arrays``."""
     scoring, column, side = place
-    detector = _changed(model.detector, training.all_scorings()[scoring])
+    detector = changed(model.detector, training.all_scorings()[scoring])
     names = _scored(detector, f"{scoring}_{model.name}" if scoring else model.name, column, comparison, arrays)
     scorer = both_sides(make_scorer(detector.scorer))[side].fit(arrays[names["train"]])
     normal, whole = scorer.normality(arrays[names["normal"]]), scorer.normality(arrays[names["anomalies"]])
@@ -301,8 +300,8 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
 
 def _kept(training: Training, comparison: Comparison, file: Path) -> Detector:
     """The model of an earlier run of this training, to be scored as one would be now; it must not have been trained otherwise."""
-    detector = load(file, device=training.detector().device)
     now = training.detector()
+    detector = load(file, device=now.device)
     detector.set_params(**{name: getattr(now, name) for name in now._scoring_only})
     wanted, found = now.stored_parameters(), detector.stored_parameters()
     if differing := sorted(name for name in wanted if wanted[name] != found[name]):
@@ -329,7 +328,7 @@ class _Validation:
     def __call__(self, detector: Detector) -> dict[str, float]:
         found = {}
         for scoring, changes in self._training.all_scorings().items():
-            scored = _changed(detector, changes)
+            scored = changed(detector, changes)
             train = scored.raw_scores(self._comparison.train[_spaced(len(self._comparison.train), 500)])
             normal = scored.raw_scores(self._comparison.validation_normal)
             for column, images in self._comparison.validation.items():
@@ -364,10 +363,13 @@ def _spaced(count: int, most: int = TRAIN_SCORES) -> np.ndarray:
     return np.linspace(0, count - 1, min(most, count)).astype(int)
 
 
-def _changed(detector: Detector, changes: Mapping[str, Any]) -> Detector:
+_AnyDetector = TypeVar("_AnyDetector", bound=Detector)
+
+
+def changed(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
     """The same fitted detector with other parameters of scoring."""
-    changed: Detector = copy.copy(detector).set_params(**changes)
-    return changed
+    other: _AnyDetector = copy.copy(detector).set_params(**changes)
+    return other
 
 
 def _in_bf16(detector: Detector) -> bool:
@@ -524,7 +526,7 @@ def unfinished(trainings: Sequence[Training], out: Path, data_dir: Path | None =
 def refuse_other_settings(training: Training, out: Path) -> None:
     """Whether the cells of this training that are there were measured as it would be now."""
     detector = training.detector()
-    scorings = {training.row(scoring): _changed(detector, changes) for scoring, changes in training.all_scorings().items()}
+    scorings = {training.row(scoring): changed(detector, changes) for scoring, changes in training.all_scorings().items()}
     for file in training.folder(out).glob(f"{training.stem}-*.json"):
         cell = read_cell(file)
         if cell.get("training") != training.stem or cell["variant"] not in scorings:
@@ -561,6 +563,12 @@ def read_cell(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{file}: no JSON, or damaged ({error})") from error
     return cell
+
+
+def write_cell(file: Path, cell: Mapping[str, Any]) -> None:
+    """What :func:`read_cell` reads; complete or not at all."""
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
 
 
 def command(module: str | None = None) -> str:

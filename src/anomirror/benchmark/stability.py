@@ -15,7 +15,6 @@ trainings of their own. Choices are made on the proxies; docs/stability.md says 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,7 +26,7 @@ import torch
 import typer
 from torch import nn
 
-from anomirror.benchmark.runner import command, versions
+from anomirror.benchmark.runner import command, read_cell, versions, write_cell
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import bold, noises, shapes
@@ -36,7 +35,6 @@ from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import SCORERS, Scores
-from anomirror.storage import replacing
 from anomirror.training import Run
 
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
@@ -228,7 +226,7 @@ def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dic
 
 
 def _cells(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    return [read_cell(file) for file in sorted(folder.glob("*.json"))]
 
 
 def _by_epoch(cell: dict[str, Any], rule: Rule, name: str) -> list[float]:
@@ -363,8 +361,7 @@ def main(
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.stability")}
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+    write_cell(file, cell)
 
 
 if __name__ == "__main__":
