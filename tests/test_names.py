@@ -51,5 +51,6 @@ def test_a_score_that_was_relative_or_not_stays_what_it_was() -> None:
     for before, power in ((True, 1.0), (False, 0.0)):
         upgraded = AMA.brought_up_to_date({"relative": before})
         assert (upgraded["relative"], upgraded["blank"]) == (power, "median")
-    today = {"relative": 0.5, "blank": "mean"}
-    assert today.items() <= AMA.brought_up_to_date(today).items()
+    for power in (0.5, "fitted"):
+        today = {"relative": power, "blank": "mean"}
+        assert today.items() <= AMA.brought_up_to_date(today).items()

@@ -10,7 +10,7 @@ import pytest
 
 from anomirror import AMA
 from anomirror.benchmark import references
-from anomirror.benchmark.references import BLANKS, PLAIN, POWERS, SETS, _relative, _statistics, label, study
+from anomirror.benchmark.references import BLANKS, FITTED, PLAIN, POWERS, SETS, _relative, _statistics, label, study
 from anomirror.benchmark.runner import changed
 from anomirror.data import load_dataset
 from anomirror.errors import InputError
@@ -38,7 +38,8 @@ def test_the_study_knows_all_references_and_proxies(
     names = [name for name in SETS if name != "defects"]
     monkeypatch.setattr(references, "proxy_sets", lambda *_: dict.fromkeys(names, digits))
     found: dict[str, Any] = study(ama, "fashion-mnist", data_dir)
-    expected = {PLAIN, *(label(blank, power) for blank in BLANKS for power in POWERS), *(f"S({blank}) alone" for blank in BLANKS)}
+    powers = (*POWERS, FITTED)
+    expected = {PLAIN, *(label(blank, power) for blank in BLANKS for power in powers), *(f"S({blank}) alone" for blank in BLANKS)}
     assert found["auroc"].keys() == expected
     for by_side in found["auroc"].values():
         for by_set in by_side.values():

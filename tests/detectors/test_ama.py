@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anomirror import AMA, preset
 from anomirror.data.sample import Sample
+from anomirror.detectors.ama import slope
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
 from anomirror.training import Batch, Run, use_bf16
@@ -222,6 +223,34 @@ def test_the_blank_is_flat_in_an_images_own_mean() -> None:
         assert torch.allclose(ama._raw_score(flat), ama._watched(flat) * 2, rtol=1e-5)
 
 
+def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) -> None:
+    """Among the images that it was fitted on, no slope of log R on log S is left."""
+    contrast = np.random.default_rng(0).uniform(0.2, 1.0, (len(clothes), 1, 1))
+    images = (128 + (clothes - 128.0) * contrast).astype(np.uint8)
+    ama = tiny("ama", heldout=0.0, spectral=False, precision="float32", scoring_precision="float32").fit(images)
+    assert ama.structure_power_ is not None
+    assert 0.02 < ama.structure_power_ < 1
+    with ama._scoring():
+        s = torch.cat([ama._sensitivity(x, ama._features(x, x)) for x in ama._batches(ama._open(images))]).double().numpy()
+    raw = ama.raw_scores(images)
+    assert abs(slope(raw, s)) < 1e-3
+    assert_array_equal(ama.set_params(relative=ama.structure_power_).raw_scores(images), raw)
+
+
+def test_a_model_without_a_fitted_power_says_so(clothes: np.ndarray) -> None:
+    ama = tiny("ama", relative=1.0).fit(clothes)
+    ama.structure_power_ = None  # as a model of an earlier release
+    assert np.isfinite(ama.raw_scores(clothes[:3])).all()
+    with pytest.raises(SettingError, match="from before the power was fitted"):
+        ama.set_params(relative="fitted").raw_scores(clothes[:3])
+
+
+@pytest.mark.parametrize("relative", [True, "half", -0.1, 1.5])
+def test_a_power_is_in_range_or_fitted(relative: Any, clothes: np.ndarray) -> None:
+    with pytest.raises(SettingError, match="a power|valid number"):
+        tiny("ama", relative=relative).fit(clothes)
+
+
 def test_padding_is_no_structure() -> None:
     """A flat picture of any shape and brightness has none: its blank is the picture itself, in the same black frame."""
     ama, _, _ = prepared()
@@ -251,6 +280,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "R-score": {"scorer": "negate"},
     "Eq. (6)": {"scorer": "gaussian"},
     "plain R": {"relative": 0.0},
+    "fitted power": {"relative": "fitted"},
     "R over the whole of S": {"relative": 1.0},
     "the median pixel as blank": {"blank": "median"},
     "the other precision": {"precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"},
@@ -259,9 +289,9 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarray) -> None:
-    arguments = {"negatives_start": 0.0, **SWITCHES[name]}
-    switched = tiny("ama", **arguments).fit(clothes)
-    plain = tiny("ama", negatives_start=0.0).fit(clothes)
+    common = {"negatives_start": 0.0, "relative": 0.5}
+    switched = tiny("ama", **{**common, **SWITCHES[name]}).fit(clothes)
+    plain = tiny("ama", **common).fit(clothes)
     assert np.isfinite(switched.score_samples(clothes[:20])).all()
     assert not np.array_equal(switched.score_samples(clothes[:20]), plain.score_samples(clothes[:20]))
     if name == "not mirrored":

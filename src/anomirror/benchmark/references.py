@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
 from anomirror.detectors import AMA, load
+from anomirror.detectors.ama import slope, usual_power
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc
@@ -35,14 +35,17 @@ SETS = ("defects", *PROXIES)
 CALIBRATE, NORMAL = 2000, 300
 
 
-def label(blank: str, power: float) -> str:
+def label(blank: str, power: float | str) -> str:
     """A relative R in a cell and a table.
 
     >>> label("mean", 0.5)
     'R / S(mean)^0.5'
     """
-    return f"R / S({blank})^{power:g}"
+    return f"R / S({blank})^{power}" if isinstance(power, str) else f"R / S({blank})^{power:g}"
 
+
+FITTED = "fitted"
+"""The power that normal training images show, in place of one chosen."""
 
 _Statistics = dict[str, Scores]
 """R under :data:`PLAIN`, and S under the name of each blank image."""
@@ -72,8 +75,11 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     unchanged = _statistics(ama, unseen[:count])[0]
     anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
+    usual = {blank: (calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
-    rules |= {label(*both): partial(_relative, floors, *both) for both in product(BLANKS, POWERS)}
+    for blank in BLANKS:
+        rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}
+        rules[label(blank, FITTED)] = partial(_relative, floors, blank, usual_power(*usual[blank]))
     rules |= {f"S({blank}) alone": partial(_floored, floors, blank) for blank in BLANKS}
     for name, rule in rules.items():
         for side, scorer in both_sides(LogGaussianDensity()).items():
@@ -82,11 +88,9 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
             found.setdefault(name, {})[side] = {
                 proxy: auroc(normality, scorer.normality(rule(statistics))) for proxy, statistics in anomalous.items()
             }
-    log_r = np.log(calibration[PLAIN])
-    slopes = {blank: float(np.polyfit(np.log(_floored(floors, blank, calibration)), log_r, 1)[0]) for blank in BLANKS}
     counts = {"normal": count, "calibration": len(calibration[PLAIN]), **{name: len(images) for name, images in sets.items()}}
     told = {"normal": normal, "seed": ama.random_state, "parameters": ama.stored_parameters(), "counts": counts}
-    return told | {"auroc": found, "slope": slopes}
+    return told | {"auroc": found, "slope": {blank: slope(*both) for blank, both in usual.items()}}
 
 
 def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:

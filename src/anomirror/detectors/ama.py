@@ -49,8 +49,8 @@ class AMA(NetworkDetector):
     gradient_penalty : weight of the per-sample penalty; 0 leaves it out.
     critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
     learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
-    relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes);
-        0 is Eq. (5) as it stands.
+    relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes):
+        "fitted" is the one that the normal images show; 0 is Eq. (5) as it stands.
     blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
     epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
@@ -86,7 +86,8 @@ class AMA(NetworkDetector):
     and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=0``):
     R(x) / S(x)^p with S(x) = || f(x, x) - f(x, blank) ||_1, where blank is flat in the mean colour of x. As reconstructions
     become good, the critic looks at ever finer detail, and R comes to measure how much structure x has, not how wrong its
-    reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed (docs/references.md). The
+    reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed. The fitted p is the slope
+    of log R on log S among normal images: R is compared with what is usual for as much structure (docs/references.md). The
     A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
@@ -100,6 +101,12 @@ class AMA(NetworkDetector):
 
     method = "ama"
     _scoring_only = NetworkDetector._scoring_only | {"relative"}
+
+    blank_: Tensor
+    residual_scale_: float
+    sensitivity_floor_: float
+    structure_power_: float | None
+    """The slope of log R on log S; not known of models that were written before it was fitted."""
 
     def __init__(
         self,
@@ -125,7 +132,7 @@ class AMA(NetworkDetector):
         learning_rate: float = 3e-4,
         betas: Sequence[float] = (0.0, 0.9),
         encoder_betas: Sequence[float] = (0.5, 0.9),
-        relative: float = 0.5,
+        relative: float | Literal["fitted"] = "fitted",
         blank: Literal["mean", "median"] = "mean",
         recompute_statistics: bool = True,
         epochs: int = 8,
@@ -375,7 +382,16 @@ class AMA(NetworkDetector):
 
     def _relative(self, r: Tensor, x: Tensor, f_same: Tensor) -> Tensor:
         """R(x) over a power of the critic's sensitivity at x."""
-        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) ** self.relative
+        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) ** self._power()
+
+    def _power(self) -> float:
+        if not isinstance(self.relative, str):
+            return self.relative
+        if self.structure_power_ is None:
+            raise SettingError(
+                "relative='fitted': this model is from before the power was fitted; fit it again, or give a number"
+            )
+        return self.structure_power_
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """R(x), relative or not."""
@@ -401,10 +417,19 @@ class AMA(NetworkDetector):
             # large images are scored a few at a time; their statistics want as many at once as training saw
             batch_size = max(self.batch_size, self._scoring_batch())
             recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
-        sensitivity = torch.cat([self._sensitivity(x, self._features(x, x)) for x in self._batches(some)])
-        self.sensitivity_floor_ = max(0.01 * float(sensitivity.mean()), 1e-3)  # for images that are all but blank
+        self._measure_structure(self._some(normal, 2048))
         residuals = torch.cat([self._residual(x).cpu() for x in self._batches(some)])
         self.residual_scale_ = max(float(np.quantile(self._own_pixels(some, residuals), 0.99)), 1e-6)
+
+    def _measure_structure(self, normal: ImageSet) -> None:
+        """What is all but blank, and the power of S with which R grows."""
+        both = []
+        for x in self._batches(normal):
+            f_same = self._features(x, x)
+            both.append(torch.stack([self._r_score(x, f_same), self._sensitivity(x, f_same)]))
+        r, s = torch.cat(both, dim=1).double().cpu().numpy()
+        self.sensitivity_floor_ = max(0.01 * float(s.mean()), 1e-3)
+        self.structure_power_ = usual_power(r, np.maximum(s, self.sensitivity_floor_))
 
     def _own_pixels(self, images: ImageSet, maps: Tensor) -> np.ndarray:
         """The values of all maps where their images lie, without the padding, which is easy to reconstruct."""
@@ -419,7 +444,8 @@ class AMA(NetworkDetector):
         return (x - self._reconstruction(x)).abs().mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        return {"residual_scale": self.residual_scale_, "sensitivity_floor": self.sensitivity_floor_}
+        fitted = {"residual_scale": self.residual_scale_, "sensitivity_floor": self.sensitivity_floor_}
+        return fitted if self.structure_power_ is None else fitted | {"structure_power": self.structure_power_}
 
     def _tensors(self) -> dict[str, Tensor]:
         return super()._tensors() | {"blank": self.blank_}
@@ -431,8 +457,11 @@ class AMA(NetworkDetector):
             raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
         self.residual_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
+        self.structure_power_ = fitted.get("structure_power")
         if not (self.residual_scale_ > 0 and self.sensitivity_floor_ > 0):
             raise ValueError(f"scales that are not positive: {dict(fitted)}")
+        if not 0 <= (self.structure_power_ or 0.0) <= 1:
+            raise ValueError(f"a power outside [0, 1]: {dict(fitted)}")
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         return self._share_of(batch_size)
@@ -466,13 +495,31 @@ class AMA(NetworkDetector):
         for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
-        if not 0 <= self.relative <= 1:
-            raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1]")
+        if self.relative != "fitted" and not (isinstance(self.relative, int | float) and 0 <= self.relative <= 1):
+            raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1], or 'fitted'")
         if not 0 <= self.negatives_start <= 1:
             raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
         for name in ("betas", "encoder_betas"):
             if len(getattr(self, name)) != 2 or not all(0 <= beta < 1 for beta in getattr(self, name)):
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected two numbers in [0, 1)")
+
+
+def slope(r: np.ndarray, s: np.ndarray) -> float:
+    """Least squares of log r on log s, both ``(n,)`` and positive: the power of s with which r grows; 0 where s is all one.
+
+    >>> s = np.array([1.0, 2.0, 4.0])
+    >>> round(slope(3 * s**0.5, s), 6), slope(s, np.ones(3))
+    (0.5, 0.0)
+    """
+    log_r, log_s = (np.log(np.maximum(values, np.finfo(np.float64).tiny)) for values in (r, s))
+    departure = log_s - log_s.mean()
+    spread = float(departure @ departure)
+    return float(departure @ log_r) / spread if spread > 1e-12 * len(s) else 0.0
+
+
+def usual_power(r: np.ndarray, s: np.ndarray) -> float:
+    """The slope within [0, 1]: what is fitted neither rewards structure, nor divides by more than all of it."""
+    return min(max(slope(r, s), 0.0), 1.0)
 
 
 def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
