@@ -179,6 +179,7 @@ def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: 
     with np.load(place / f"{AMA.stem}.npz") as scores:
         assert np.allclose(model.raw_scores(AMA.comparison(data_dir).normal), scores["raw_normal"], rtol=1e-6)
     before = [read(file) for file in first]
+    assert not any(cell["cost"]["kept_model"] for cell in before)
 
     def trained(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
@@ -189,6 +190,8 @@ def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: 
     wider = replace(AMA, anomalies=("mnist", "constant"))
     cells = [read(file) for file in measure(wider, tmp_path, data_dir, keep_model=True)]
     assert [cell["metrics"] for cell in cells if cell["anomalies"] == "mnist"] == [cell["metrics"] for cell in before]
+    assert all(cell["cost"]["kept_model"] for cell in cells)
+    assert cells[0]["cost"]["fit_seconds"] == sum(row["seconds"] for row in model.history_)  # not of loading it
     assert all_tables(read_cells(tmp_path))  # a model's own JSON is no cell
     for file in place.glob("*.json"):
         file.unlink()

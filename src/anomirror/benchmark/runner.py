@@ -144,7 +144,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
     """Train once, score what is missing, write its cells; returns the files of all. Cells that are there are left alone.
 
     With ``keep_model`` a trained detector lies beside them as ``STEM.model``, to be loaded as any other; and one that lies
-    there is scored, not trained again, if a column or a scoring was added. Under protocol ``paper``, where columns choose
+    there is scored, not trained again, if a column or a scoring was added; its cost is that of its own epochs. Under protocol ``paper``, where columns choose
     epochs, none is kept.
 
     Raises
@@ -165,13 +165,15 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
         scratch = folder / f"{training.stem}{hashlib.sha256(columns.encode()).hexdigest()[:6] if columns else ''}.partial"
         started = time.perf_counter()
         kept = folder / f"{training.stem}.model" if keep_model else None
+        trained_before = kept is not None and kept.exists()
         models = _fitted(training, comparison, scratch, kept)
         fitted = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
         splits = {column: comparison.hash_of(column) for _, column, _ in missing}
         cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
         last = next(reversed(models.values())).detector
-        cost: dict[str, Any] = {"fit_seconds": fitted - started, "score_seconds": time.perf_counter() - fitted}
+        seconds = sum(row["seconds"] for row in last.history_) if trained_before else fitted - started
+        cost: dict[str, Any] = {"fit_seconds": seconds, "score_seconds": time.perf_counter() - fitted, "kept_model": trained_before}
         cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
         scores_file = _free_name(folder, training.stem)
         with replacing(scores_file) as temporary:
