@@ -173,7 +173,11 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
         cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
         last = next(reversed(models.values())).detector
         seconds = sum(row["seconds"] for row in last.history_) if trained_before else fitted - started
-        cost: dict[str, Any] = {"fit_seconds": seconds, "score_seconds": time.perf_counter() - fitted, "kept_model": trained_before}
+        cost: dict[str, Any] = {
+            "fit_seconds": seconds,
+            "score_seconds": time.perf_counter() - fitted,
+            "kept_model": trained_before,
+        }
         cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
         scores_file = _free_name(folder, training.stem)
         with replacing(scores_file) as temporary:
