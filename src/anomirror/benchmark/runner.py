@@ -144,8 +144,8 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
     """Train once, score what is missing, write its cells; returns the files of all. Cells that are there are left alone.
 
     With ``keep_model`` a trained detector lies beside them as ``STEM.model``, to be loaded as any other; and one that lies
-    there is scored, not trained again, if a column or a scoring was added; its cost is that of its own epochs. Under protocol ``paper``, where columns choose
-    epochs, none is kept.
+    there is scored, not trained again, if a column or a scoring was added; its cost is that of its own epochs. Under
+    protocol ``paper``, where columns choose epochs, none is kept.
 
     Raises
     ------
