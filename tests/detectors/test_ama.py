@@ -245,6 +245,11 @@ def test_a_model_without_a_fitted_power_says_so(clothes: np.ndarray) -> None:
         ama.set_params(relative="fitted").raw_scores(clothes[:3])
 
 
+@pytest.mark.parametrize("relative", [np.float32(0.5), np.int64(0), 1, "fitted"])
+def test_a_power_may_be_any_kind_of_number(relative: Any, clothes: np.ndarray) -> None:
+    assert np.isfinite(tiny("ama", relative=relative).fit(clothes).raw_scores(clothes[:3])).all()
+
+
 @pytest.mark.parametrize("relative", [True, "half", -0.1, 1.5])
 def test_a_power_is_in_range_or_fitted(relative: Any, clothes: np.ndarray) -> None:
     with pytest.raises(SettingError, match="a power|valid number"):

@@ -495,7 +495,7 @@ class AMA(NetworkDetector):
         for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
-        if self.relative != "fitted" and not (isinstance(self.relative, int | float) and 0 <= self.relative <= 1):
+        if not isinstance(self.relative, str) and not 0 <= self.relative <= 1:
             raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1], or 'fitted'")
         if not 0 <= self.negatives_start <= 1:
             raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
