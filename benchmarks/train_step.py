@@ -195,7 +195,7 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
     reference = reference_like(ama)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
-    ama.blank_, ama.sensitivity_floor_ = torch.zeros(CHANNELS, 1, 1), 1e-3
+    ama.blank_, ama.sensitivity_floor_, ama.structure_power_ = torch.zeros(CHANNELS, 1, 1), 1e-3, 0.5
     batches = torch.split(x, batch)
     density = GaussianDensity().fit(reference.raw_scores(x).double().cpu().numpy())
 
