@@ -86,6 +86,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         inside("scorer_state", scale=0.0),
         "its scale 0.0",
     ),
+    "no power": (
+        edit("model.json", lambda c: c["fitted"].pop("structure_power")),
+        "relative is 'fitted', and no structure_power is there",
+    ),
+    "power out of range": (
+        inside("fitted", structure_power=1.5),
+        "a power outside",
+    ),
     "no floor": (
         inside("scorer_state", floor=0.0),
         "floor is 0.0",

@@ -165,18 +165,18 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
         scratch = folder / f"{training.stem}{hashlib.sha256(columns.encode()).hexdigest()[:6] if columns else ''}.partial"
         started = time.perf_counter()
         kept = folder / f"{training.stem}.model" if keep_model else None
-        trained_before = kept is not None and kept.exists()
         models = _fitted(training, comparison, scratch, kept)
         fitted = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
         splits = {column: comparison.hash_of(column) for _, column, _ in missing}
         cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
-        last = next(reversed(models.values())).detector
-        seconds = sum(row["seconds"] for row in last.history_) if trained_before else fitted - started
+        model = next(reversed(models.values()))
+        last = model.detector
+        fit_seconds = sum(row["seconds"] for row in last.history_) if model.kept else fitted - started
         cost: dict[str, Any] = {
-            "fit_seconds": seconds,
+            "fit_seconds": fit_seconds,
             "score_seconds": time.perf_counter() - fitted,
-            "kept_model": trained_before,
+            "kept_model": model.kept,
         }
         cost |= {"threads": torch.get_num_threads(), "device": str(choose_device(last.device)), "bf16": _in_bf16(last)}
         scores_file = _free_name(folder, training.stem)
@@ -264,6 +264,8 @@ class _Model:
     epoch: int | None
     name: str
     """Tells its scores in the ``.npz`` from those of another epoch."""
+    kept: bool = False
+    """Whether an earlier run trained it."""
 
 
 def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Path | None) -> dict[tuple[str, str, str], _Model]:
@@ -275,7 +277,7 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
         kept = None
     if kept is not None and kept.exists():
         detector = _kept(training, comparison, kept)
-        return dict.fromkeys(places, _Model(detector, len(detector.history_), ""))
+        return dict.fromkeys(places, _Model(detector, len(detector.history_), "", kept=True))
     if "checkpoint_dir" in arguments:
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))

@@ -460,6 +460,8 @@ class AMA(NetworkDetector):
         self.structure_power_ = fitted.get("structure_power")
         if not (self.residual_scale_ > 0 and self.sensitivity_floor_ > 0):
             raise ValueError(f"scales that are not positive: {dict(fitted)}")
+        if self.structure_power_ is None and self.relative == "fitted":
+            raise ValueError("relative is 'fitted', and no structure_power is there")
         if not 0 <= (self.structure_power_ or 0.0) <= 1:
             raise ValueError(f"a power outside [0, 1]: {dict(fitted)}")
 
@@ -512,9 +514,7 @@ def slope(r: np.ndarray, s: np.ndarray) -> float:
     (0.5, 0.0)
     """
     log_r, log_s = (np.log(np.maximum(values, np.finfo(np.float64).tiny)) for values in (r, s))
-    departure = log_s - log_s.mean()
-    spread = float(departure @ departure)
-    return float(departure @ log_r) / spread if spread > 1e-12 * len(s) else 0.0
+    return float(np.polyfit(log_s, log_r, 1)[0]) if log_s.std() > 1e-6 else 0.0
 
 
 def usual_power(r: np.ndarray, s: np.ndarray) -> float:
