@@ -15,6 +15,7 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "epochs": 2,
         "epoch_steps": 4,
+        "relative": 0.5,  # a few steps fit a power of 0, which would leave S out
     },
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},

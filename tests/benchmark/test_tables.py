@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from anomirror.benchmark.experiments import (
+    ABLATIONS,
     EXPERIMENTS,
     Settings,
     chosen_preset,
@@ -188,6 +189,8 @@ def test_the_papers_figures_have_its_averages_but_one() -> None:
         assert (sum(values) / 10 == pytest.approx(average, abs=0.0011)) != wrong, (method, name)
     assert PUBLISHED["table3"]["ama"]["cifar10", "svhn"] == PUBLISHED["table1"]["ama"]["cifar10", "svhn"]
     assert Row("ama", "", "one-sided").published() == Row("ama", "plain-r", "one-sided").published() == "ama/one-sided"
+    assert Row("ama", "no-mirrored-plain-r", "two-sided").published() == "ama/no-mirrored"
+    assert ("fashion-mnist", "mnist") in PUBLISHED["table1"]["ama/no-mirrored"]
 
 
 def test_a_cell_that_the_paper_leaves_open_is_told_from_a_column_that_it_does_not_have() -> None:
@@ -204,6 +207,8 @@ def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path)
         for training in trainings:
             assert make_detector(training.method, **training.parameters)
             assert set(training.scorings) <= {"plain-r"}
+    by_the_papers_r = [training for training in table1(settings, lambda _: True) if training.scorings]
+    assert {training.variant for training in by_the_papers_r} == {"", *ABLATIONS["ama"]}
     paper = table1(Settings(("ama",), preset="paper"), lambda _: True)
     assert not any(training.scorings for training in paper)  # there it is the method's own
     assert len(table1(settings, lambda _: True)) == 4 * 2 * (4 + 2)

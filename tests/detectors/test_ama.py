@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomirror import AMA, preset
 from anomirror.data.sample import Sample
-from anomirror.detectors.ama import slope
+from anomirror.detectors.ama import slope, usual_power
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
 from anomirror.training import Batch, Run, use_bf16
@@ -227,7 +227,8 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
     """Among the images that it was fitted on, no slope of log R on log S is left."""
     contrast = np.random.default_rng(0).uniform(0.2, 1.0, (len(clothes), 1, 1))
     images = (128 + (clothes - 128.0) * contrast).astype(np.uint8)
-    ama = tiny("ama", heldout=0.0, spectral=False, precision="float32", scoring_precision="float32").fit(images)
+    unnormed = {"spectral": False, "precision": "float32", "scoring_precision": "float32"}
+    ama = tiny("ama", relative="fitted", heldout=0.0, **unnormed).fit(images)
     assert ama.structure_power_ is not None
     assert 0.02 < ama.structure_power_ < 1
     with ama._scoring():
@@ -235,6 +236,26 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
     raw = ama.raw_scores(images)
     assert abs(slope(raw, s)) < 1e-3
     assert_array_equal(ama.set_params(relative=ama.structure_power_).raw_scores(images), raw)
+
+
+def test_blank_images_do_not_set_the_power(clothes: np.ndarray) -> None:
+    """All of them together have no structure to tell how R grows with it."""
+    ama = tiny("ama").fit(clothes)
+    both = np.random.default_rng(0).permutation(np.concatenate([clothes, np.full_like(clothes[: len(clothes) // 10], 90)]))
+    powers = []
+    for images in (clothes, both):
+        with ama._scoring():
+            ama._measure_structure(ama._open(images))
+        powers.append(ama.structure_power_)
+    assert powers[0] == pytest.approx(powers[1], abs=1e-6)
+
+
+def test_a_slope_of_few_images_is_not_believed() -> None:
+    s = np.linspace(1.0, 2.0, 31)
+    assert usual_power(s**0.8, s) == 0.5
+    s = np.linspace(1.0, 2.0, 32)
+    assert usual_power(s**0.8, s) == pytest.approx(0.8)
+    assert usual_power(np.ones(0), np.ones(0)) == 0.5
 
 
 def test_a_model_without_a_fitted_power_says_so(clothes: np.ndarray) -> None:

@@ -37,7 +37,7 @@ NEGATIVES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """The same for Table 3, box negatives against atypical selection. The margin of the box is ours: the paper gives none."""
 
 SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"ama": {"plain-r": {"relative": 0.0, "scorer": "gaussian"}}}
-"""Further scorings of a method without variant: AMA's R and A exactly as Eq. (5) and (6) have them."""
+"""Further scorings of the same networks: AMA's R and A exactly as Eq. (5) and (6) have them."""
 
 OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {
     "fashion-mnist": ("mnist", "omniglot", "gtsrb", *GENERATED),
@@ -116,7 +116,7 @@ def trainings(
                     protocol=settings.protocol,
                     known=known,
                     group=settings.preset,
-                    scorings={} if variant else _departing(preset(method, name), (scorings or {}).get(method, {})),
+                    scorings=_departing(preset(method, name), (scorings or {}).get(method, {})),
                     folder_size=settings.folder_size,
                 )
 

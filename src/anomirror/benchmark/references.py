@@ -75,7 +75,10 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     unchanged = _statistics(ama, unseen[:count])[0]
     anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
-    r_and_s = {blank: (calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
+    r_and_s = {}
+    for blank in BLANKS:
+        not_blank = calibration[blank] > floors[blank]
+        r_and_s[blank] = (calibration[PLAIN][not_blank], calibration[blank][not_blank])
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
     for blank in BLANKS:
         rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}

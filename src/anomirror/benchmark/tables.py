@@ -69,15 +69,30 @@ class Row:
 
     def published(self) -> str:
         """The row of the paper that it is compared with; the reading that is not the method's own is a row of AMA alone."""
-        name = "/".join(part for part in (self.method, self.variant) if part and part != "plain-r")
+        name = "/".join(part for part in (self.method, networks(self.variant)) if part)
         return name if self.side == own_side(self.method) else f"{name}/{self.side}"
 
+
+def networks(variant: str) -> str:
+    """The variant without how it is scored.
+
+    >>> networks("no-mirrored-plain-r"), networks("plain-r"), networks("box")
+    ('no-mirrored', '', 'box')
+    """
+    return variant.removesuffix(PLAIN_R).removesuffix("-")
+
+
+PLAIN_R = "plain-r"
+"""Ends the variant of what is scored by Eq. (5) and (6) to the letter."""
 
 _LABELS = {
     ("ama", "no-mirrored"): "ama without mirrored loss",
     ("ama", "no-interpolation"): "ama without interpolation",
     ("ama", "no-negatives"): "ama without atypical selection",
-    ("ama", "plain-r"): "ama scored by the paper's R",
+    ("ama", PLAIN_R): "ama scored by the paper's R",
+    ("ama", f"no-mirrored-{PLAIN_R}"): "ama without mirrored loss, scored by the paper's R",
+    ("ama", f"no-interpolation-{PLAIN_R}"): "ama without interpolation, scored by the paper's R",
+    ("ama", f"no-negatives-{PLAIN_R}"): "ama without atypical selection, scored by the paper's R",
     ("ama", "box"): "ama with box negatives",
     ("ama", "box-no-interpolation"): "ama with box negatives, without interpolation",
 }
@@ -165,7 +180,7 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
     shown += [column for column in there if column not in shown]
     rows = []
     for row in found.rows():
-        if row.variant and row.side != own_side(row.method) and row.variant != "plain-r":
+        if networks(row.variant) and row.side != own_side(row.method):
             continue  # of an ablation the paper, too, has its own score alone
         against = [_against_paper(found, row, normal, column) for column in shown]
         rows.append([row.label, *against, found.seeds(row)])

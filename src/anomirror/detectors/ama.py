@@ -26,6 +26,9 @@ from anomirror.scoring import Scorer
 from anomirror.storage import Value
 from anomirror.training import Batch, Phase, Precision, Run
 
+FEWEST = 32
+"""Normal images, all but blank ones not counted, of which a power is fitted."""
+
 
 class AMA(NetworkDetector):
     """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
@@ -51,7 +54,8 @@ class AMA(NetworkDetector):
     learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
     relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes):
         "fitted" is the one that the normal images show; 0 is Eq. (5) as it stands.
-    blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel.
+    blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel. The power
+        is fitted to it: another one wants another fit.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
     epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
     batch_size : normal images in a minibatch.
@@ -87,8 +91,8 @@ class AMA(NetworkDetector):
     R(x) / S(x)^p with S(x) = || f(x, x) - f(x, blank) ||_1, where blank is flat in the mean colour of x. As reconstructions
     become good, the critic looks at ever finer detail, and R comes to measure how much structure x has, not how wrong its
     reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed. The fitted p is the slope
-    of log R on log S among normal images: R is compared with what is usual for as much structure (docs/references.md). The
-    A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
+    of log R on log S among normal images that are not all but blank: R is compared with what is usual for as much structure
+    (docs/references.md). The A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
     the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
@@ -429,7 +433,8 @@ class AMA(NetworkDetector):
             both.append(torch.stack([self._r_score(x, f_same), self._sensitivity(x, f_same)]))
         r, s = torch.cat(both, dim=1).double().cpu().numpy()
         self.sensitivity_floor_ = max(0.01 * float(s.mean()), 1e-3)
-        self.structure_power_ = usual_power(r, np.maximum(s, self.sensitivity_floor_))
+        not_blank = s > self.sensitivity_floor_
+        self.structure_power_ = usual_power(r[not_blank], s[not_blank])
 
     def _own_pixels(self, images: ImageSet, maps: Tensor) -> np.ndarray:
         """The values of all maps where their images lie, without the padding, which is easy to reconstruct."""
@@ -518,8 +523,15 @@ def slope(r: np.ndarray, s: np.ndarray) -> float:
 
 
 def usual_power(r: np.ndarray, s: np.ndarray) -> float:
-    """The slope within [0, 1]: what is fitted neither rewards structure, nor divides by more than all of it."""
-    return min(max(slope(r, s), 0.0), 1.0)
+    """The slope within [0, 1]: what is fitted neither rewards structure, nor divides by more than all of it.
+
+    Of fewer than 32 images it is one half, in the middle: their slope is luck.
+
+    >>> s = np.linspace(1, 9, 32)
+    >>> usual_power(s**1.5, s), usual_power(1 / s, s), usual_power(s[:31], s[:31])
+    (1.0, 0.0, 0.5)
+    """
+    return min(max(slope(r, s), 0.0), 1.0) if len(r) >= FEWEST else 0.5
 
 
 def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
