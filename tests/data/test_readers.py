@@ -167,6 +167,18 @@ def test_unlabelled_pictures_from_archive_and_folder(tmp_path: Path, name: str, 
         load_dataset(name, "test", tmp_path)
 
 
+def test_aliased_pictures_are_every_second_pixel_of_the_test_split(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, 1::2] = 240  # anti-aliased, this is grey
+    with zipfile.ZipFile(tmp_path / "tiny-imagenet-200.zip", "w") as archive:
+        for name, level in (("test/images/test_1.JPEG", 1.0), ("test/images/test_0.JPEG", 0.5), ("val/images/val_0.JPEG", 0.0)):
+            archive.writestr(f"tiny-imagenet-200/{name}", png((stripes * level).astype(np.uint8), "PNG"))
+    images, labels = load_dataset("tiny-imagenet-aliased", "test", tmp_path)
+    assert labels.tolist() == [-1, -1]
+    assert images.shape == (2, 32, 32, 3)
+    assert images.reshape(2, -1).min(1).tolist() == images.reshape(2, -1).max(1).tolist() == [120, 240]
+
+
 def test_gtsrb_is_halved_by_a_hash_of_the_names(tmp_path: Path) -> None:
     names = [f"{index:05d}.ppm" for index in range(40)]
     with zipfile.ZipFile(tmp_path / "GTSRB_Final_Test_Images.zip", "w") as archive:

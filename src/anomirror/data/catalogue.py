@@ -16,6 +16,7 @@ from anomirror.data.readers import (
     omniglot,
     picture_set,
     svhn,
+    tiny_imagenet_aliased,
 )
 from anomirror.errors import SettingError
 
@@ -206,6 +207,22 @@ DATASETS: dict[str, DataSet] = {
         ),
         folder="Imagenet_resize",
         preparation=_SHRUNK,
+    ),
+    "tiny-imagenet-aliased": DataSet(
+        size=32,
+        channels=3,
+        counts={"test": 10_000},
+        megabytes=248,
+        terms="ImageNet's: non-commercial research",
+        source="cs231n.stanford.edu",
+        read=tiny_imagenet_aliased,
+        files=(
+            OfficialFile(
+                "tiny-imagenet-200.zip", "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"
+            ),
+        ),
+        folder="tiny-imagenet-200",
+        preparation="the test pictures' 64x64 made 32x32 of every second pixel (nearest, not anti-aliased)",
     ),
     "lsun-resize": DataSet(
         size=32,
