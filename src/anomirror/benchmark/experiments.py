@@ -140,7 +140,7 @@ def table1(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
 def table2(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
     """One class is normal."""
     sets = [normal for normal in ONE_CLASS if there(parse_normal(normal)[0])]
-    return [training for normal in sets for training in trainings(normal, [REST], settings)]
+    return [training for normal in sets for training in trainings(normal, [REST], settings, scorings=SCORINGS)]
 
 
 def table3(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
