@@ -228,6 +228,9 @@ def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> No
 
 
 def test_history_survives_the_round_trip(tmp_path: Path) -> None:
-    rows = [{"epoch": 1.0, "a": 0.1}, {"epoch": 2.0, "a": 1e-30, "b": 5.0}]
+    rows = [{"epoch": 1, "a": 0.1}, {"epoch": 2, "a": 1e-30, "b": 5.0}]
     write_history(tmp_path / "h.csv", rows)
     assert read_history(tmp_path / "h.csv") == rows
+    first = (tmp_path / "h.csv").read_bytes()
+    write_history(tmp_path / "h.csv", read_history(tmp_path / "h.csv"))
+    assert (tmp_path / "h.csv").read_bytes() == first

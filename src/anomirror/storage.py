@@ -158,14 +158,18 @@ def write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """What :func:`write_history` wrote."""
+    """What :func:`write_history` wrote; whole numbers come back whole."""
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+            return [{name: _number(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
     except FileNotFoundError:
         raise ModelFileError(f"{file}: missing") from None
     except (OSError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise ModelFileError(f"{file}: not a table of numbers ({error})") from error
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)
 
 
 def _sha256(file: Path) -> str:
