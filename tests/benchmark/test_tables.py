@@ -197,6 +197,7 @@ def test_a_cell_that_the_paper_leaves_open_is_told_from_a_column_that_it_does_no
     cells = [cell(0.9, method="waic", normal="cifar10", anomalies=column) for column in ("cifar100", "uniform")]
     row = comparison(cells, "cifar10").rows[0]
     assert row[3:5] == ["0.900 [0.890, 0.910] (paper -)", "0.900 [0.890, 0.910]"]
+    assert comparison(cells[1:], "cifar10").heading[1:] == ["→ uniform", "seeds"]  # nothing to compare with the paper
 
 
 def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ class _Found:
 
 
 def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Table:
-    """Every row against every anomaly set of one normal set; columns of the paper that are not measured stay open.
+    """Every row against every anomaly set of one normal set; of the paper's columns, if any is measured, the others stay open.
 
     Box negatives have a table of their own, :func:`negatives`.
     """
@@ -176,7 +176,8 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
     found = _Found(of_normal, metric)
     there = dict.fromkeys(cell["anomalies"] for cell in of_normal)
     order = OUT_OF_DISTRIBUTION.get(normal, ())
-    shown = [column for column in order if column in there or _in_paper(normal, column)]
+    compared = any(_in_paper(normal, column) for column in there)
+    shown = [column for column in order if column in there or (compared and _in_paper(normal, column))]
     shown += [column for column in there if column not in shown]
     rows = []
     for row in found.rows():
