@@ -127,6 +127,11 @@ def test_box_negatives_stand_beside_atypical_ones_with_open_cells() -> None:
     ]
     assert rows["svhn → cifar10"][4] == "- (paper 0.993)"
     assert rows["gtsrb → cifar10"][2].startswith("0.700")
+    assert not any("by the paper's R" in name for name in rows)
+    plain = negatives([*cells, cell(0.8, variant="box-plain-r"), cell(0.85, variant="plain-r")]).rows
+    assert [row[3:5] for row in plain if row[0] == "fashion-mnist → mnist, by the paper's R"] == [
+        ["0.800 [0.790, 0.810] (paper 0.824, -0.024)", "0.850 [0.840, 0.860] (paper 0.987, -0.137)"]
+    ]
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

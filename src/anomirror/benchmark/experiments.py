@@ -148,7 +148,7 @@ def table3(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
     return [
         training
         for normal, columns in _available(BOX_COLUMNS, there)
-        for training in trainings(normal, columns, settings, NEGATIVES)
+        for training in trainings(normal, columns, settings, NEGATIVES, SCORINGS)
     ]
 
 
