@@ -133,6 +133,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "truncated or changed",
     ),
     "no history": (lambda m: (m / "history.csv").unlink(), "history.csv: missing"),
+    "too many columns": (lambda m: (m / "history.csv").write_text("epoch\n1,2\n"), "not a table of numbers"),
     "text in history": (lambda m: (m / "history.csv").write_text("epoch\nsoon\n"), "not a table of numbers"),
 }
 
@@ -228,7 +229,7 @@ def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> No
 
 
 def test_history_survives_the_round_trip(tmp_path: Path) -> None:
-    rows = [{"epoch": 1, "a": 0.1}, {"epoch": 2, "a": 1e-30, "b": 5.0}]
+    rows = [{"epoch": 1, "a": 0.1}, {"epoch": 2, "a": 1e-30, "b": -5}]
     write_history(tmp_path / "h.csv", rows)
     assert read_history(tmp_path / "h.csv") == rows
     first = (tmp_path / "h.csv").read_bytes()

@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # Fashion-MNIST and MNIST: weights, latent_dim and delta are O
         "paper-grey": _PAPER | {"latent_dim": 64, "negatives": "outward"},
         "cpu-one-class": {"epochs": 6},  # three quarters of the minibatches of cpu
-        # every training image 15 times: of CIFAR-10 23 times the minibatches of cpu
+        # every image that is not held out 15 times: of CIFAR-10 22 times the minibatches of cpu
         "cpu-long": {"epochs": 15, "epoch_steps": None},
     },
     "pca": {"cpu": {}, "default": {}},

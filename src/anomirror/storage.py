@@ -169,7 +169,10 @@ def read_history(file: Path) -> list[dict[str, float]]:
 
 
 def _number(text: str) -> float:
-    return int(text) if text.isdecimal() else float(text)
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _sha256(file: Path) -> str:

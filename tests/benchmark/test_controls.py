@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from anomirror.benchmark.controls import NUMBERS, brightness, contrast, found_by_numbers, rank_correlations, sharpness
+from anomirror.benchmark.controls import NUMBERS, brightness, contrast, found_by_numbers, main, rank_correlations, sharpness
+from anomirror.benchmark.experiments import Settings, trainings
 from anomirror.benchmark.protocols import compare
+from anomirror.benchmark.runner import measure
 from anomirror.errors import InputError
 from anomirror.metrics import auroc
 
@@ -52,3 +54,12 @@ def test_scores_rank_beside_a_number(data_dir: Path, tmp_path: Path) -> None:
     cells[0].write_text(cells[0].read_text().replace(comparison.hash_of("mnist"), "another"))
     with pytest.raises(InputError, match="measured on other images"):
         rank_correlations(comparison, cells)
+
+
+def test_columns_may_be_named(data_dir: Path, tmp_path: Path) -> None:
+    (training,) = trainings("fashion-mnist", ["constant"], Settings(("pca",)))
+    measure(training, tmp_path, data_dir)
+    main("fashion-mnist", results=tmp_path, out=tmp_path / "out", methods="pca", anomalies="constant", data_dir=data_dir)
+    cell = json.loads((tmp_path / "out" / "fashion-mnist.json").read_text())
+    assert cell["auroc"]["brightness"]["one-sided"].keys() == cell["splits"].keys() == {"constant"}
+    assert cell["rank_correlation"].keys() == {"pca"}

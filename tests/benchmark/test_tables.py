@@ -11,6 +11,7 @@ import pytest
 from anomirror.benchmark.experiments import (
     ABLATIONS,
     EXPERIMENTS,
+    NEGATIVES,
     Settings,
     chosen_preset,
     missing,
@@ -213,8 +214,10 @@ def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path)
         for training in trainings:
             assert make_detector(training.method, **training.parameters)
             assert set(training.scorings) <= {"plain-r"}
-    by_the_papers_r = [training for training in table1(settings, lambda _: True) if training.scorings]
-    assert {training.variant for training in by_the_papers_r} == {"", *ABLATIONS["ama"]}
+    for table, variants in ((table1, ABLATIONS["ama"]), (table2, {}), (table3, NEGATIVES["ama"])):
+        ours = [training for training in table(settings, lambda _: True) if training.method == "ama"]
+        assert {training.variant for training in ours} == {"", *variants}
+        assert all(training.scorings.keys() == {"plain-r"} for training in ours)
     paper = table1(Settings(("ama",), preset="paper"), lambda _: True)
     assert not any(training.scorings for training in paper)  # there it is the method's own
     assert len(table1(settings, lambda _: True)) == 4 * 2 * (4 + 2)

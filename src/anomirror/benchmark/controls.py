@@ -116,15 +116,16 @@ def main(
     out: Annotated[Path, typer.Option()] = Path("results/controls"),
     seed: Annotated[int, typer.Option()] = 0,
     methods: Annotated[str, typer.Option(help="separated by commas")] = "ama,pca,knn",
-    anomalies: Annotated[str, typer.Option(help="columns, separated by commas; those of the table")] = "",
+    anomalies: Annotated[str, typer.Option(help="columns, separated by commas; else those of the table")] = "",
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
 ) -> None:
     """Measure one normal set."""
     normal = canonical(normal)
     root = data_directory(data_dir)
-    if not anomalies and normal not in OUT_OF_DISTRIBUTION:
-        raise typer.BadParameter(f"{normal}: choose one of {', '.join(OUT_OF_DISTRIBUTION)}, or name --anomalies")
-    columns = anomalies.split(",") if anomalies else [name for name in OUT_OF_DISTRIBUTION[normal] if on_disk(root)(name)]
+    if normal not in OUT_OF_DISTRIBUTION:
+        raise typer.BadParameter(f"{normal}: choose one of {', '.join(OUT_OF_DISTRIBUTION)}")
+    named = [canonical(name) for name in anomalies.split(",") if name]
+    columns = named or [name for name in OUT_OF_DISTRIBUTION[normal] if on_disk(root)(name)]
     comparison = compare(normal, columns, seed=seed, data_dir=root)
     cells = [
         file for method in methods.split(",") for file in sorted((results / normal).glob(f"{method}-seed{seed}-*-one-sided.json"))

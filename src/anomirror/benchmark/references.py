@@ -22,7 +22,7 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
 from anomirror.detectors import AMA, load
-from anomirror.detectors.ama import slope, usual_power
+from anomirror.detectors.ama import floor_of, slope, usual_power
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc
@@ -75,14 +75,11 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     unchanged = _statistics(ama, unseen[:count])[0]
     anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
-    r_and_s = {}
-    for blank in BLANKS:
-        not_blank = calibration[blank] > floors[blank]
-        r_and_s[blank] = (calibration[PLAIN][not_blank], calibration[blank][not_blank])
+    r_and_s = {blank: (calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
     for blank in BLANKS:
         rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}
-        rules[label(blank, FITTED)] = partial(_relative, floors, blank, usual_power(*r_and_s[blank]))
+        rules[label(blank, FITTED)] = partial(_relative, floors, blank, usual_power(calibration[PLAIN], calibration[blank]))
     rules |= {f"S({blank}) alone": partial(_floored, floors, blank) for blank in BLANKS}
     for name, rule in rules.items():
         for side, scorer in both_sides(LogGaussianDensity()).items():
@@ -107,7 +104,7 @@ def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
             for blank, other in with_blank.items():
                 parts[blank].append(other._sensitivity(x, f_same))
     found = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
-    return found, {blank: 0.01 * float(found[blank].mean()) for blank in BLANKS}
+    return found, {blank: floor_of(found[blank]) for blank in BLANKS}
 
 
 def _floored(floors: _Floors, blank: str, statistics: _Statistics) -> Scores:

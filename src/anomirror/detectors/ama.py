@@ -53,7 +53,7 @@ class AMA(NetworkDetector):
     critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
     learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
     relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes):
-        "fitted" is the one that the normal images show; 0 is Eq. (5) as it stands.
+        "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it stands.
     blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel. The power
         is fitted to it: another one wants another fit.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
@@ -432,9 +432,8 @@ class AMA(NetworkDetector):
             f_same = self._features(x, x)
             both.append(torch.stack([self._r_score(x, f_same), self._sensitivity(x, f_same)]))
         r, s = torch.cat(both, dim=1).double().cpu().numpy()
-        self.sensitivity_floor_ = max(0.01 * float(s.mean()), 1e-3)
-        not_blank = s > self.sensitivity_floor_
-        self.structure_power_ = usual_power(r[not_blank], s[not_blank])
+        self.sensitivity_floor_ = floor_of(s)
+        self.structure_power_ = usual_power(r, s)
 
     def _own_pixels(self, images: ImageSet, maps: Tensor) -> np.ndarray:
         """The values of all maps where their images lie, without the padding, which is easy to reconstruct."""
@@ -522,16 +521,23 @@ def slope(r: np.ndarray, s: np.ndarray) -> float:
     return float(np.polyfit(log_s, log_r, 1)[0]) if log_s.std() > 1e-6 else 0.0
 
 
-def usual_power(r: np.ndarray, s: np.ndarray) -> float:
-    """The slope within [0, 1]: what is fitted neither rewards structure, nor divides by more than all of it.
+def floor_of(s: np.ndarray) -> float:
+    """What stands in for a smaller S of an image; normal ones below it are all but blank."""
+    return max(0.01 * float(s.mean()), 1e-3)
 
-    Of fewer than 32 images it is one half, in the middle: their slope is luck.
+
+def usual_power(r: np.ndarray, s: np.ndarray) -> float:
+    """The slope among normal images that are not all but blank, within [0, 1].
+
+    What is fitted neither rewards structure, nor divides by more than all of it. Of fewer than 32 images it is one half, in the
+    middle: their slope is luck.
 
     >>> s = np.linspace(1, 9, 32)
     >>> usual_power(s**1.5, s), usual_power(1 / s, s), usual_power(s[:31], s[:31])
     (1.0, 0.0, 0.5)
     """
-    return min(max(slope(r, s), 0.0), 1.0) if len(r) >= FEWEST else 0.5
+    told = s > floor_of(s)
+    return min(max(slope(r[told], s[told]), 0.0), 1.0) if told.sum() >= FEWEST else 0.5
 
 
 def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
