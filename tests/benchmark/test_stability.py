@@ -16,7 +16,7 @@ from tests.tiny import TINY
 
 
 def studied(clothes: np.ndarray, digits: np.ndarray, *, scored: tuple[int, ...] = (1, 2), crossed: bool = False) -> _Studied:
-    ama = _Studied(**TINY["ama"], **STUDIED, device="cpu", random_state=0)
+    ama = _Studied(**TINY["ama"] | STUDIED, device="cpu", random_state=0)
     ama.calibrate, ama.normal, ama.sets = clothes[:100], clothes[100:], {"digits": digits}
     ama.scored, ama.kept = scored, dict.fromkeys((1, 2), nn.ModuleDict()) if crossed else {}
     ama.fit(clothes)
@@ -24,7 +24,7 @@ def studied(clothes: np.ndarray, digits: np.ndarray, *, scored: tuple[int, ...] 
 
 
 def test_studying_does_not_change_the_training(clothes: np.ndarray, digits: np.ndarray) -> None:
-    plain = AMA(**TINY["ama"], **STUDIED, device="cpu", random_state=0).fit(clothes)
+    plain = AMA(**TINY["ama"] | STUDIED, device="cpu", random_state=0).fit(clothes)
     assert np.array_equal(studied(clothes, digits).raw_scores(digits), plain.raw_scores(digits))
 
 

@@ -72,7 +72,7 @@ def test_the_step_has_the_gradients_of_the_paper_s_loop(monkeypatch: pytest.Monk
 
 
 def test_the_r_score_is_the_reference_s() -> None:
-    ama = AMA(**TINY["ama"], device="cpu", relative=0.0, scoring_precision="float32")
+    ama = AMA(**{**TINY["ama"], "device": "cpu", "relative": 0.0, "scoring_precision": "float32"})
     images = torch.randint(0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ama.fit(images)
     reference = reference_like(ama)
