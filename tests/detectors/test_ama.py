@@ -238,7 +238,7 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
     assert_array_equal(ama.set_params(relative=ama.structure_power_).raw_scores(images), raw)
 
 
-def test_blank_images_do_not_set_the_power(clothes: np.ndarray) -> None:
+def test_blank_images_do_not_set_the_power() -> None:
     """There is nothing in them that could tell how R grows with structure; a slope through all would be another one."""
     rng = np.random.default_rng(0)
     s = rng.uniform(1, 9, 200)

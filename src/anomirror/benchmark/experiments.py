@@ -36,7 +36,10 @@ NEGATIVES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """The same for Table 3, box negatives against atypical selection. The margin of the box is ours: the paper gives none."""
 
-SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"ama": {"plain-r": {"relative": 0.0, "scorer": "gaussian"}}}
+PLAIN_R = "plain-r"
+"""What is scored by Eq. (5) and (6) to the letter."""
+
+SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"ama": {PLAIN_R: {"relative": 0.0, "scorer": "gaussian"}}}
 """Further scorings of the same networks: AMA's R and A exactly as Eq. (5) and (6) have them."""
 
 OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {

@@ -75,7 +75,6 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     unchanged = _statistics(ama, unseen[:count])[0]
     anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
-    r_and_s = {blank: (calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
     for blank in BLANKS:
         rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}
@@ -90,7 +89,8 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
             }
     counts = {"normal": count, "calibration": len(calibration[PLAIN]), **{name: len(images) for name, images in sets.items()}}
     told = {"normal": normal, "seed": ama.random_state, "parameters": ama.stored_parameters(), "counts": counts}
-    return told | {"auroc": found, "slope": {blank: slope(*both) for blank, both in r_and_s.items()}}
+    slopes = {blank: slope(calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
+    return told | {"auroc": found, "slope": slopes}
 
 
 def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:

@@ -88,7 +88,7 @@ class Training:
         known = f"known-{plain_name(self.known.dataset)}-{self.known.count}" if self.known else ""
         protocol = "" if self.protocol == "blind" else f"protocol-{self.protocol}"
         size = f"{self.folder_size}px" if is_folder(self.normal) else ""
-        return _joined(self.method, self.variant, known, protocol, size, f"seed{self.seed}")
+        return joined(self.method, self.variant, known, protocol, size, f"seed{self.seed}")
 
     def folder(self, out: Path) -> Path:
         """Where its files lie."""
@@ -116,12 +116,12 @@ class Training:
 
     def row(self, scoring: str) -> str:
         """What a cell of this scoring calls its variant."""
-        return _joined(self.variant, scoring)
+        return joined(self.variant, scoring)
 
     def cells(self, out: Path) -> dict[tuple[str, str, str], Path]:
         """The file of each cell, by scoring ("": the method's own), column and side."""
         return {
-            (scoring, column, side): self.folder(out) / f"{_joined(self.stem, scoring, plain_name(column), side)}.json"
+            (scoring, column, side): self.folder(out) / f"{joined(self.stem, scoring, plain_name(column), side)}.json"
             for scoring in self.all_scorings()
             for column in self.anomalies
             for side in SIDES
@@ -135,7 +135,7 @@ class Training:
         return f"{self.method}{f' ({self.variant})' if self.variant else ''} on {self.normal}, seed {self.seed}"
 
 
-def _joined(*parts: str) -> str:
+def joined(*parts: str) -> str:
     """Those that are not empty, with hyphens between."""
     return "-".join(part for part in parts if part)
 

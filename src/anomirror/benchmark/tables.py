@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, ONE_CLASS, OUT_OF_DISTRIBUTION
+from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, ONE_CLASS, OUT_OF_DISTRIBUTION, PLAIN_R
 from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
-from anomirror.benchmark.runner import read_cell
+from anomirror.benchmark.runner import joined, read_cell
 from anomirror.detectors import DETECTORS
 from anomirror.errors import InputError, SettingError
 from anomirror.scoring import SIDES
@@ -82,17 +82,11 @@ def networks(variant: str) -> str:
     return variant.removesuffix(PLAIN_R).removesuffix("-")
 
 
-PLAIN_R = "plain-r"
-"""Ends the variant of what is scored by Eq. (5) and (6) to the letter."""
-
+_ABLATED = {"no-mirrored": "mirrored loss", "no-interpolation": "interpolation", "no-negatives": "atypical selection"}
 _LABELS = {
-    ("ama", "no-mirrored"): "ama without mirrored loss",
-    ("ama", "no-interpolation"): "ama without interpolation",
-    ("ama", "no-negatives"): "ama without atypical selection",
+    **{("ama", variant): f"ama without {part}" for variant, part in _ABLATED.items()},
     ("ama", PLAIN_R): "ama scored by the paper's R",
-    ("ama", f"no-mirrored-{PLAIN_R}"): "ama without mirrored loss, scored by the paper's R",
-    ("ama", f"no-interpolation-{PLAIN_R}"): "ama without interpolation, scored by the paper's R",
-    ("ama", f"no-negatives-{PLAIN_R}"): "ama without atypical selection, scored by the paper's R",
+    **{("ama", joined(variant, PLAIN_R)): f"ama without {part}, scored by the paper's R" for variant, part in _ABLATED.items()},
     ("ama", "box"): "ama with box negatives",
     ("ama", "box-no-interpolation"): "ama with box negatives, without interpolation",
 }
@@ -218,7 +212,7 @@ def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
     for normal, columns in BOX_COLUMNS.items():
         for column in columns:
             for scoring, words in (("", ""), (PLAIN_R, ", by the paper's R")):
-                own = [Row("ama", "-".join(filter(None, (variant, scoring))), side) for variant in variants]
+                own = [Row("ama", joined(variant, scoring), side) for variant in variants]
                 line = [_against_paper(found, row, normal, column) for row in [*own, *baselines]]
                 if any(found.values(row, normal, column) for row in own) or (not scoring and any(cell != "-" for cell in line)):
                     rows.append([f"{normal} → {column}{words}", *line])
