@@ -50,7 +50,7 @@ def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(data_dir:
     assert "| knn, one-sided | " in first.stdout  # what a user would pick instead is in every table
     cell = json.loads((tmp_path / "cpu/fashion-mnist/pca-seed0-mnist-one-sided.json").read_text())
     assert cell["command"].startswith("anomirror reproduce table1 --methods pca --out")
-    again = run(*command)
+    again = run(*command, "--normals", "fashion-mnist")
     assert "0 of 2 trainings to do" in again.stderr
     assert again.stdout == first.stdout
 
@@ -124,6 +124,7 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
         refused(message, *base, *arguments, data_dir=data_dir)
     assert not (tmp_path / "none").exists()
     refused("--methods names none", "reproduce", "table1", "--methods", ",", data_dir=data_dir)
+    refused("table1 has no normal set dessert", "reproduce", "table1", "--normals", "dessert", data_dir=data_dir)
     refused("none of these methods", "reproduce", "figure2", "--methods", "pca", "--out", tmp_path / "x", data_dir=data_dir)
     refused("nowhere: no such folder", "tables", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

@@ -16,6 +16,7 @@ from anomirror.benchmark.experiments import (
     chosen_preset,
     missing,
     on_disk,
+    planned,
     table1,
     table2,
     table3,
@@ -233,6 +234,19 @@ def test_what_is_not_on_disk_is_left_open(tmp_path: Path) -> None:
     everything = {"fashion-mnist", "mnist", "omniglot", "svhn", "imagenet-resize", "cifar100", "gtsrb"}
     assert missing("table1", Settings(("pca",)), there) == sorted(everything)
     assert missing("table2", Settings(("pca",)), there) == ["mnist"]
+
+
+def test_normal_sets_of_a_table_can_be_chosen() -> None:
+    def normals(target: str, *chosen: str) -> set[str]:
+        return {each.normal for each in planned(target, Settings(("ama",), normals=chosen), lambda _: True)}
+
+    assert normals("table1") == {"fashion-mnist", "cifar10", "svhn", "gtsrb"}
+    assert normals("table1", "cifar10", "gtsrb") == {"cifar10", "gtsrb"}
+    assert normals("table2", "mnist") == {f"mnist:{label}" for label in range(10)}
+    assert normals("table2", "mnist:3", "cifar10:0") == {"mnist:3", "cifar10:0"}
+    assert missing("table1", Settings(("pca",), normals=("gtsrb",)), lambda name: name != "omniglot") == []
+    with pytest.raises(SettingError, match="table1 has no normal set mnist: choose among fashion-mnist, cifar10, svhn, gtsrb"):
+        normals("table1", "cifar10", "mnist")
 
 
 def test_the_command_line_offers_what_there_is_without_importing_it() -> None:

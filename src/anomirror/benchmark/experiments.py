@@ -75,6 +75,8 @@ class Settings:
     seeds: int = 1
     known: Known | None = None
     folder_size: int = 64
+    normals: tuple[str, ...] = ()
+    """Of a table or figure these normal sets alone, whole or one class; empty: all."""
 
 
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
@@ -185,6 +187,26 @@ EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Training
 """Every table and figure that ``anomirror reproduce`` knows."""
 
 
+def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+    """The trainings of a table or figure, of the normal sets that were asked for.
+
+    Raises
+    ------
+    SettingError : it has no such normal set.
+    """
+    wanted = set(settings.normals)
+    known = [_names(training.normal) for training in EXPERIMENTS[target](settings, lambda _: True)]
+    if unknown := wanted.difference(*known):
+        sets = dict.fromkeys(names[0] for names in known)
+        raise SettingError(f"{target} has no normal set {', '.join(sorted(unknown))}: choose among {', '.join(sets)}")
+    return [each for each in EXPERIMENTS[target](settings, there) if not wanted or wanted & {*_names(each.normal)}]
+
+
+def _names(normal: str) -> tuple[str, str]:
+    """What a normal set may be asked for by: one class of a set by that set, too."""
+    return parse_normal(normal)[0], normal
+
+
 def on_disk(root: Path) -> Callable[[str], bool]:
     """Whether a set can be used: generated, or with files below ``root``."""
     return lambda name: name in GENERATED or (name in DATASETS and present(name, root))
@@ -192,7 +214,7 @@ def on_disk(root: Path) -> Callable[[str], bool]:
 
 def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> list[str]:
     """Sets of a table or figure that are not there: their cells stay open."""
-    wanted = EXPERIMENTS[target](settings, lambda _: True)
+    wanted = planned(target, settings, lambda _: True)
     named = {name for training in wanted for name in (parse_normal(training.normal)[0], *training.anomalies)} - {REST}
     return sorted(name for name in named if not there(name))
 

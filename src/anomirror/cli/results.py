@@ -65,6 +65,7 @@ def reproduce(
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
     seeds: Seeds = 1,
+    normals: Annotated[str, typer.Option(help="of its normal sets these alone, separated by commas")] = "",
     jobs: Jobs = 1,
     out: Out = Path("results"),
     keep_models: KeepModels = False,
@@ -75,7 +76,7 @@ def reproduce(
     Tables always hold pca and knn as well: what a user would pick instead. What is measured already is not
     measured again; a run that was killed goes on where it stopped.
     """
-    from anomirror.benchmark.experiments import BASELINES, EXPERIMENTS, Settings, missing, on_disk
+    from anomirror.benchmark.experiments import BASELINES, Settings, missing, on_disk, planned
 
     root = data_directory(data_dir)
     there = on_disk(root)
@@ -83,10 +84,11 @@ def reproduce(
     if figure:
         import anomirror.benchmark.figures  # noqa: F401  (needs the extra `report`: known before anything is trained)
     chosen = _methods(methods)
-    settings = Settings(tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)])), preset_name, protocol.value, seeds)
+    every = tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)]))
+    settings = Settings(every, preset_name, protocol.value, seeds, normals=tuple(words(normals)))
     if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
-    trainings = EXPERIMENTS[target.value](settings, there)
+    trainings = planned(target.value, settings, there)
     if not trainings:
         raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")
     folder = out / preset_name
