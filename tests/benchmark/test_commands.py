@@ -77,6 +77,13 @@ def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_
     )  # fmt: skip
     assert "| AUROC | → rest | seeds |" in one.stdout, one.stderr
     assert "±" in one.stdout
+    changed = run(
+        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest", "--methods", "pca", "--set", "n_components=3",
+        "--out", tmp_path / "results", data_dir=data_dir,
+    )  # fmt: skip
+    assert "| pca, n_components=3, one-sided | " in changed.stdout, changed.stderr
+    cell = json.loads((tmp_path / "results/cpu/fashion-mnist-1/pca-n_components=3-seed0-rest-one-sided.json").read_text())
+    assert cell["parameters"]["n_components"] == 3
     for form, start in (("markdown", "**"), ("latex", r"\begin{table}"), ("html", "<table>")):
         made = run("tables", tmp_path / "results", "--format", form)
         assert made.stdout.startswith(start), made.stderr
@@ -119,6 +126,26 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
         ("--anomalies names no set", "--normal", "fashion-mnist", "--anomalies", ","),
         ("no method named 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--methods", "dessert"),
         ("ama has no preset 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--preset", "dessert"),
+        (
+            "--set dessert: no parameter of ama, pca",
+            "--normal",
+            "fashion-mnist",
+            "--anomalies",
+            "mnist",
+            "--methods",
+            "ama,pca",
+            "--set",
+            "dessert=1",
+        ),
+        (
+            "random_state is set by the command line itself",
+            "--normal",
+            "mnist",
+            "--anomalies",
+            "mnist",
+            "--set",
+            "random_state=1",
+        ),
         ("expected NAME:COUNT", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist"),
     ):
         refused(message, *base, *arguments, data_dir=data_dir)

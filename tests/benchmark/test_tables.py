@@ -12,6 +12,7 @@ from anomirror.benchmark.experiments import (
     ABLATIONS,
     EXPERIMENTS,
     NEGATIVES,
+    SCORINGS,
     Settings,
     chosen_preset,
     missing,
@@ -20,9 +21,11 @@ from anomirror.benchmark.experiments import (
     table1,
     table2,
     table3,
+    trainings,
 )
 from anomirror.benchmark.protocols import PROTOCOLS
 from anomirror.benchmark.published import PRINTED_AVERAGES, PUBLISHED
+from anomirror.benchmark.runner import joined
 from anomirror.benchmark.tables import (
     FORMATS,
     Row,
@@ -103,7 +106,24 @@ def test_the_average_over_classes_needs_all_of_them_and_has_a_spread_over_seeds(
     assert table.rows[10] == ["average", "0.855 ± 0.014 (paper 0.938, -0.083)", "0.900"]
     assert table.rows[11] == ["seeds", "2", "1"]
     assert table.notes == ["ama, two-sided does not beat knn, one-sided on average (0.855, 0.900)."]
-    assert one_class(classes[:9], "mnist").rows[10][1] == "- (paper 0.938)"
+    assert one_class(classes[:9], "mnist").rows[5:] == [["average of 5", "-"], ["seeds", "1 to 2"]]  # of the last one seed alone
+
+
+def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_can_be_turned() -> None:
+    classes = [cell(0.8 + 0.1 * label, normal=f"cifar10:{label}", anomalies="rest") for label in (0, 1)]
+    changed = [cell(0.5, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24") for label in (0, 1)]
+    plain = [cell(0.6, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24-plain-r") for label in (0, 1)]
+    table = one_class([*classes, *plain, *changed], "cifar10").turned()
+    assert table.heading == ["AUROC", "airplane", "automobile", "average of 2", "seeds"]
+    assert [row[0] for row in table.rows] == [
+        "ama, two-sided", "ama, epochs=24, two-sided", "ama, epochs=24, scored by the paper's R, two-sided",
+    ]  # fmt: skip
+    assert table.rows[0][1:4] == [
+        "0.800 [0.790, 0.810] (paper 0.752, +0.048)",
+        "0.900 [0.890, 0.910] (paper 0.634, +0.266)",
+        "0.850",
+    ]
+    assert table.rows[1][1:] == ["0.500 [0.490, 0.510]", "0.500 [0.490, 0.510]", "0.500", "1"]
 
 
 def test_no_other_metric_stands_beside_the_papers_auroc_and_a_low_fpr_is_the_better_one() -> None:
@@ -224,6 +244,22 @@ def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path)
     assert len(table1(settings, lambda _: True)) == 4 * 2 * (4 + 2)
     assert len(table2(settings, lambda _: True)) == 20 * 2 * 3
     assert len(table3(settings, lambda _: True)) == 4 * 2 * (4 + 2)
+
+
+def test_changes_are_variants_of_the_methods_that_have_the_parameter() -> None:
+    settings = Settings(("ama", "pca"), changes={"critic_steps": 5, "betas": [0.5, 0.9]})
+    made = {each.method: each for each in trainings("mnist:3", ["rest"], settings, scorings=SCORINGS)}
+    assert made["ama"].variant == "critic_steps=5,betas=_0.5,0.9_"
+    assert made["ama"].stem == "ama-critic_steps=5,betas=_0.5,0.9_-seed0"
+    assert made["ama"].parameters["critic_steps"] == 5
+    assert made["ama"].parameters["epochs"] == 6  # the preset's
+    assert not made["pca"].variant
+    ablated = table1(Settings(("ama",), changes={"interpolation_weight": 2}), lambda _: True)
+    assert {each.variant for each in ablated} == {
+        joined(variant, "interpolation_weight=2") for variant in ("", *ABLATIONS["ama"])
+    }
+    as_the_paper = Settings(("ama",), changes={"relative": 0.0, "scorer": "gaussian"})
+    assert not any(each.scorings for each in table1(as_the_paper, lambda _: True))  # there it is the method's own
 
 
 def test_what_is_not_on_disk_is_left_open(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
-from anomirror.benchmark.runner import Training
+from anomirror.benchmark.runner import Training, joined
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
+from anomirror.detectors import parameter_names
 from anomirror.errors import SettingError
 from anomirror.presets import PRESETS, preset
 
@@ -77,6 +79,8 @@ class Settings:
     folder_size: int = 64
     normals: tuple[str, ...] = ()
     """Of a table or figure these normal sets alone, whole or one class; empty: all."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are set otherwise than in the preset, of the methods that have them: a variant named after them."""
 
 
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
@@ -109,21 +113,32 @@ def trainings(
     for seed in range(settings.seeds):
         for method in settings.methods:
             name = chosen_preset(method, settings.preset, normal)
+            known_names = parameter_names(method)
+            own = {key: value for key, value in settings.changes.items() if key in known_names}
             for variant, changes in {"": {}, **(variants or {}).get(method, {})}.items():
                 yield Training(
                     method=method,
                     preset=name,
-                    parameters={**preset(method, name), **changes},
+                    parameters={**preset(method, name), **changes, **own},
                     normal=normal,
                     anomalies=tuple(anomalies),
                     seed=seed,
-                    variant=variant,
+                    variant=joined(variant, told(own)),
                     protocol=settings.protocol,
                     known=known,
                     group=settings.preset,
-                    scorings=_departing(preset(method, name), (scorings or {}).get(method, {})),
+                    scorings=_departing({**preset(method, name), **own}, (scorings or {}).get(method, {})),
                     folder_size=settings.folder_size,
                 )
+
+
+def told(changes: Mapping[str, Any]) -> str:
+    """The name of a variant that is set otherwise: it is in names of files, too.
+
+    >>> told({"critic_steps": 5, "betas": (0.0, 0.9)})
+    'critic_steps=5,betas=_0.0,0.9_'
+    """
+    return ",".join(re.sub(r"[^\w.,=+-]", "_", f"{name}={value}".replace(" ", "")) for name, value in changes.items())
 
 
 def _departing(parameters: Mapping[str, Any], scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

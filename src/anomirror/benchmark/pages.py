@@ -31,9 +31,19 @@ def table1(folder: Path, normal: str) -> str:
 
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:
-    """A method with and without known anomalies."""
+    """A method with and without known anomalies, on the columns that were measured with them."""
     cells = [cell for cell in read_cells(*folders) if cell["method"] == method and not cell["variant"]]
+    columns = {cell["anomalies"] for cell in cells if cell["known_anomalies"]}
+    cells = [cell for cell in cells if cell["anomalies"] in columns]
     return as_markdown(comparison(cells, normal)).rstrip()
+
+
+def changes_table(dataset: str, method: str, folder: Path, changed: Path) -> str:
+    """A method and what one change at a time makes of it, on the classes of a set on which changes were measured."""
+    changes = read_cells(changed)
+    classes = {cell["normal"] for cell in changes}
+    cells = [cell for cell in (*read_cells(folder), *changes) if cell["normal"] in classes and cell["method"] == method]
+    return as_markdown(one_class(cells, dataset).turned()).rstrip()
 
 
 def demo_table(folder: Path) -> str:
@@ -139,6 +149,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "table2": lambda root, folder, dataset: as_markdown(one_class(read_cells(root / folder), dataset)).rstrip(),
     "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
     "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
+    "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ class Table:
     heading: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
+
+    def turned(self) -> Table:
+        """Rows as columns."""
+        heading, *rows = map(list, zip(self.heading, *self.rows, strict=True))
+        return replace(self, heading=heading, rows=rows)
 
 
 # ---------------------------------------------------------------------- cells
@@ -64,7 +69,10 @@ class Row:
     @property
     def label(self) -> str:
         """For the first column."""
-        name = _LABELS.get((self.method, self.variant), f"{self.method}, {self.variant}" if self.variant else self.method)
+        trained = networks(self.variant)
+        name = _LABELS.get((self.method, trained), ", ".join(part for part in (self.method, trained) if part))
+        if self.variant != trained:
+            name += f"{',' if trained else ''} scored by the paper's R"
         return ", ".join(part for part in (name, self.known, self.side) if part)
 
     def published(self) -> str:
@@ -85,8 +93,6 @@ def networks(variant: str) -> str:
 _ABLATED = {"no-mirrored": "mirrored loss", "no-interpolation": "interpolation", "no-negatives": "atypical selection"}
 _LABELS = {
     **{("ama", variant): f"ama without {part}" for variant, part in _ABLATED.items()},
-    ("ama", PLAIN_R): "ama scored by the paper's R",
-    **{("ama", joined(variant, PLAIN_R)): f"ama without {part}, scored by the paper's R" for variant, part in _ABLATED.items()},
     ("ama", "box"): "ama with box negatives",
     ("ama", "box-no-interpolation"): "ama with box negatives, without interpolation",
 }
@@ -148,12 +154,14 @@ class _Found:
     def rows(self) -> list[Row]:
         """Trained methods first, their own reading before the other; then what a user would pick instead."""
         rows = dict.fromkeys(row for row, _, _ in self.by_place)
-        variants = {variant: place for place, (_, variant) in enumerate(_LABELS)}
+        variants = ["", *(variant for _, variant in _LABELS)]
 
         def order(row: Row) -> tuple[Any, ...]:
-            other_side = row.side != own_side(row.method)
+            trained = networks(row.variant)
+            variant = variants.index(trained) if trained in variants else len(variants), trained
             known = int(row.known.split()[0]) if row.known else 0
-            return row.method in BASELINES, row.method, known, bool(row.variant), variants.get(row.variant, 99), other_side
+            scored = row.variant != trained, row.side != own_side(row.method)
+            return row.method in BASELINES, row.method, known, scored[0], variant, scored[1]
 
         return sorted(rows, key=order)
 
@@ -175,7 +183,7 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
     shown += [column for column in there if column not in shown]
     rows = []
     for row in found.rows():
-        if networks(row.variant) and row.side != own_side(row.method):
+        if networks(row.variant) in _ABLATED and row.side != own_side(row.method):
             continue  # of an ablation the paper, too, has its own score alone
         against = [_against_paper(found, row, normal, column) for column in shown]
         rows.append([row.label, *against, found.seeds(row)])
@@ -185,18 +193,23 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
 
 
 def one_class(cells: Sequence[Cell], dataset: str, metric: str = "auroc") -> Table:
-    """One row for each class of a set, and their average; one column for each method and reading."""
-    normals = [normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")]
-    found = _Found([cell for cell in cells if cell["normal"] in normals], metric)
-    labels = CIFAR10_CLASSES if dataset == "cifar10" else tuple(map(str, range(10)))
+    """One row for each class of a set that was measured, and their average; one column for each method and reading."""
+    every = [normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")]
+    found = _Found([cell for cell in cells if cell["normal"] in every], metric)
+    measured = {cell["normal"] for cell in found.cells}
+    normals = [normal for normal in every if normal in measured]
+    digits = [normal.rpartition(":")[2] for normal in normals]
+    labels = [CIFAR10_CLASSES[int(digit)] for digit in digits] if dataset == "cifar10" else digits
     columns = found.rows()
     rows = [
         [label, *(_against_paper(found, column, normal, REST) for column in columns)]
         for label, normal in zip(labels, normals, strict=True)
     ]
     averages = {column: found.values_of_all(column, normals) for column in columns}
-    printed = {column: PRINTED_AVERAGES.get((column.published(), dataset)) if metric == "auroc" else None for column in columns}
-    rows.append(["average", *(_told(averages[column], None, printed[column]) for column in columns)])
+    compared = metric == "auroc" and normals == every
+    printed = {column: PRINTED_AVERAGES.get((column.published(), dataset)) if compared else None for column in columns}
+    average = "average" if normals == every else f"average of {len(normals)}"
+    rows.append([average, *(_told(averages[column], None, printed[column]) for column in columns)])
     rows.append(["seeds", *(found.seeds(column) for column in columns)])
     title = f"one class of {dataset} is normal: {_title(found)}"
     return Table(title, [_metric_name(metric), *(column.label for column in columns)], rows, _beaten_on_average(found, averages))

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anomirror.cli.common import DataDir, app, example, say
+from anomirror.cli.common import Assignments, DataDir, app, assigned, example, none_or, refuse_owned, say
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
 from anomirror.presets import PRESETS, preset
@@ -67,7 +67,7 @@ def fit(
     anomalies: Annotated[str | None, typer.Option(metavar="DATA", help="known anomalies to learn from")] = None,
     method: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "ama",
     preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
+    set_: Assignments = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random (0 if not given)")] = None,
     device: Device = None,
@@ -98,9 +98,8 @@ def fit(
             raise InputError(f"{out}: exists already; choose another --out, or pass --overwrite")
     if unfinished and not resume:
         raise InputError(f"{partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
-    parameters = preset(method, preset_name) | _config_file(config) | dict(map(_assignment, set_ or []))
-    if owned := sorted(_OWN_PARAMETERS & parameters.keys()):
-        raise SettingError(f"{owned[0]} is set by the command line itself; leave it out")
+    parameters = preset(method, preset_name) | _config_file(config) | assigned(set_)
+    refuse_owned(parameters, "checkpoint_dir", "verbose", "monitor")
     parameters |= {"random_state": seed} if seed is not None else {}
     parameters |= {"device": device} if device is not None else {}
     parameters |= {"skip_bad": True} if skip_bad else {}
@@ -222,7 +221,6 @@ def methods() -> None:
 # ---------------------------------------------------------------------- helpers
 
 
-_OWN_PARAMETERS = {"checkpoint_dir", "verbose", "monitor"}
 _ODD_NAMES = "backslashreplace"
 """How file names that are not valid text are written."""
 
@@ -243,22 +241,7 @@ def _config_file(file: Path | None) -> dict[str, Any]:
         loaded = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{file}: {error}") from error
-    return {name: _none(value) for name, value in loaded.items()}
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """``key=value`` with a TOML value; what is no TOML is a string, and none is None."""
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set {text}: expected key=value")
-    try:
-        return key.strip(), _none(tomllib.loads(f"value = {value}")["value"])
-    except tomllib.TOMLDecodeError:
-        return key.strip(), _none(value.strip())
-
-
-def _none(value: Any) -> Any:
-    return None if isinstance(value, str) and value.lower() == "none" else value
+    return {name: none_or(value) for name, value in loaded.items()}
 
 
 @contextmanager

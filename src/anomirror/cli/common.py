@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from anomirror.errors import InputError, SettingError
 
 app = typer.Typer(
     name="anomirror",
@@ -17,6 +21,8 @@ app = typer.Typer(
 )
 
 DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
+
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")]
 
 
 def example(*lines: str) -> str:
@@ -32,3 +38,28 @@ def say(message: str) -> None:
 def words(text: str) -> list[str]:
     """Names separated by commas."""
     return [word for part in text.split(",") if (word := part.strip())]
+
+
+def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None."""
+    parameters = {}
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise InputError(f"--set {text}: expected key=value")
+        try:
+            parameters[key.strip()] = none_or(tomllib.loads(f"value = {value}")["value"])
+        except tomllib.TOMLDecodeError:
+            parameters[key.strip()] = none_or(value.strip())
+    return parameters
+
+
+def none_or(value: Any) -> Any:
+    """What stands in a configuration; TOML has no word for None."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def refuse_owned(parameters: Mapping[str, Any], *owned: str) -> None:
+    """Parameters that a command sets by other ways."""
+    if found := [name for name in owned if name in parameters]:
+        raise SettingError(f"{found[0]} is set by the command line itself; leave it out")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import DataDir, app, example, say, words
+from anomirror.cli.common import Assignments, DataDir, app, assigned, example, refuse_owned, say, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.presets import PRESETS
@@ -66,6 +66,7 @@ def reproduce(
     protocol: ProtocolOption = Protocol.BLIND,
     seeds: Seeds = 1,
     normals: Annotated[str, typer.Option(help="of its normal sets these alone, separated by commas")] = "",
+    set_: Assignments = None,
     jobs: Jobs = 1,
     out: Out = Path("results"),
     keep_models: KeepModels = False,
@@ -85,7 +86,8 @@ def reproduce(
         import anomirror.benchmark.figures  # noqa: F401  (needs the extra `report`: known before anything is trained)
     chosen = _methods(methods)
     every = tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)]))
-    settings = Settings(every, preset_name, protocol.value, seeds, normals=tuple(words(normals)))
+    changes, chosen_normals = _changes(set_, every), tuple(words(normals))
+    settings = Settings(every, preset_name, protocol.value, seeds, normals=chosen_normals, changes=changes)
     if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
     trainings = planned(target.value, settings, there)
@@ -109,6 +111,7 @@ def benchmark(
     protocol: ProtocolOption = Protocol.BLIND,
     known: Annotated[str | None, typer.Option(help="NAME:COUNT known anomalies, from a set's train split")] = None,
     seeds: Seeds = 1,
+    set_: Assignments = None,
     jobs: Jobs = 1,
     image_size: Annotated[int, typer.Option(help="of a folder's pictures: 32, 64, 128 or 256")] = 64,
     out: Out = Path("results"),
@@ -120,7 +123,9 @@ def benchmark(
 
     if not words(anomalies):
         raise SettingError("--anomalies names no set")
-    settings = Settings(_methods(methods), preset_name, protocol.value, seeds, _known(known), image_size)
+    chosen = _methods(methods)
+    changes = _changes(set_, chosen)
+    settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), image_size, changes=changes)
     todo = list(trainings(normal, words(anomalies), settings))
     folder = out / preset_name
     failures = _measure(todo, folder, jobs, data_dir, keep_models)
@@ -149,6 +154,18 @@ def _methods(text: str) -> tuple[str, ...]:
     if not chosen:
         raise SettingError(f"--methods names none; choose among {', '.join(PRESETS)}")
     return chosen
+
+
+def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, Any]:
+    """Parameters that are set otherwise than in the preset; each belongs to some of the methods."""
+    from anomirror.detectors import parameter_names
+
+    changes = assigned(texts)
+    refuse_owned(changes, "checkpoint_dir", "verbose", "monitor", "random_state", "device")
+    for name in changes:
+        if not any(name in parameter_names(method) for method in methods):
+            raise SettingError(f"--set {name}: no parameter of {', '.join(methods)}")
+    return changes
 
 
 def _known(text: str | None) -> Known | None:
