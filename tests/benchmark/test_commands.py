@@ -126,31 +126,26 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
         ("--anomalies names no set", "--normal", "fashion-mnist", "--anomalies", ","),
         ("no method named 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--methods", "dessert"),
         ("ama has no preset 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--preset", "dessert"),
+        ("pca has no parameter 'epochs'", "--normal", "mnist", "--anomalies", "mnist", "--methods", "pca", "--set", "epochs=1"),
         (
-            "--set dessert: no parameter of ama, pca",
+            "epochs=6.0: Input should be a valid integer",
             "--normal",
-            "fashion-mnist",
+            "mnist",
             "--anomalies",
             "mnist",
             "--methods",
-            "ama,pca",
+            "ama",
             "--set",
-            "dessert=1",
+            "epochs=6.0",
         ),
-        (
-            "random_state is set by the command line itself",
-            "--normal",
-            "mnist",
-            "--anomalies",
-            "mnist",
-            "--set",
-            "random_state=1",
-        ),
+        ("epochs is set twice", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=1", "--set", "epochs=2"),
+        ("random_state is set by the command line", "--normal", "mnist", "--anomalies", "mnist", "--set", "random_state=1"),
         ("expected NAME:COUNT", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist"),
     ):
         refused(message, *base, *arguments, data_dir=data_dir)
     assert not (tmp_path / "none").exists()
     refused("--methods names none", "reproduce", "table1", "--methods", ",", data_dir=data_dir)
+    refused("--normals names no set", "reproduce", "table1", "--normals", ",", data_dir=data_dir)
     refused("table1 has no normal set dessert", "reproduce", "table1", "--normals", "dessert", data_dir=data_dir)
     refused("none of these methods", "reproduce", "figure2", "--methods", "pca", "--out", tmp_path / "x", data_dir=data_dir)
     refused("nowhere: no such folder", "tables", tmp_path / "nowhere")

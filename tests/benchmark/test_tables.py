@@ -12,7 +12,6 @@ from anomirror.benchmark.experiments import (
     ABLATIONS,
     EXPERIMENTS,
     NEGATIVES,
-    SCORINGS,
     Settings,
     chosen_preset,
     missing,
@@ -25,7 +24,7 @@ from anomirror.benchmark.experiments import (
 )
 from anomirror.benchmark.protocols import PROTOCOLS
 from anomirror.benchmark.published import PRINTED_AVERAGES, PUBLISHED
-from anomirror.benchmark.runner import joined
+from anomirror.benchmark.runner import Training
 from anomirror.benchmark.tables import (
     FORMATS,
     Row,
@@ -112,18 +111,31 @@ def test_the_average_over_classes_needs_all_of_them_and_has_a_spread_over_seeds(
 def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_can_be_turned() -> None:
     classes = [cell(0.8 + 0.1 * label, normal=f"cifar10:{label}", anomalies="rest") for label in (0, 1)]
     changed = [cell(0.5, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24") for label in (0, 1)]
+    boxed = cell(0.6, normal="cifar10:0", anomalies="rest", variant="negatives=box")
     plain = [cell(0.6, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24-plain-r") for label in (0, 1)]
-    table = one_class([*classes, *plain, *changed], "cifar10").turned()
+    table = one_class([*classes, *plain, *changed, boxed], "cifar10").turned()
     assert table.heading == ["AUROC", "airplane", "automobile", "average of 2", "seeds"]
     assert [row[0] for row in table.rows] == [
-        "ama, two-sided", "ama, epochs=24, two-sided", "ama, epochs=24, scored by the paper's R, two-sided",
-    ]  # fmt: skip
+        "ama, two-sided",
+        "ama, epochs=24, two-sided",
+        "ama, negatives=box, two-sided",
+        "ama, epochs=24, scored by the paper's R, two-sided",
+    ]
     assert table.rows[0][1:4] == [
         "0.800 [0.790, 0.810] (paper 0.752, +0.048)",
         "0.900 [0.890, 0.910] (paper 0.634, +0.266)",
         "0.850",
     ]
     assert table.rows[1][1:] == ["0.500 [0.490, 0.510]", "0.500 [0.490, 0.510]", "0.500", "1"]
+    assert table.rows[2][1:] == ["0.600 [0.590, 0.610]", "-", "-", "1"]  # not of both classes
+
+
+def test_a_changed_method_is_told_where_it_is_behind_as_the_method_is() -> None:
+    table = comparison([cell(0.5, variant="negatives=box"), cell(0.4, variant="no-mirrored"), cell(0.9, **KNN)], "fashion-mnist")
+    assert [row[0] for row in table.rows[:2]] == ["ama without mirrored loss, two-sided", "ama, negatives=box, two-sided"]
+    assert len(table.notes) == 1
+    assert table.notes[0].startswith("ama, negatives=box, two-sided does not beat")
+    assert len(all_tables([cell(0.5, variant="negatives=box")])) == 1  # no table of Table 3's networks
 
 
 def test_no_other_metric_stands_beside_the_papers_auroc_and_a_low_fpr_is_the_better_one() -> None:
@@ -246,20 +258,15 @@ def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path)
     assert len(table3(settings, lambda _: True)) == 4 * 2 * (4 + 2)
 
 
-def test_changes_are_variants_of_the_methods_that_have_the_parameter() -> None:
-    settings = Settings(("ama", "pca"), changes={"critic_steps": 5, "betas": [0.5, 0.9]})
-    made = {each.method: each for each in trainings("mnist:3", ["rest"], settings, scorings=SCORINGS)}
-    assert made["ama"].variant == "critic_steps=5,betas=_0.5,0.9_"
-    assert made["ama"].stem == "ama-critic_steps=5,betas=_0.5,0.9_-seed0"
-    assert made["ama"].parameters["critic_steps"] == 5
-    assert made["ama"].parameters["epochs"] == 6  # the preset's
-    assert not made["pca"].variant
-    ablated = table1(Settings(("ama",), changes={"interpolation_weight": 2}), lambda _: True)
-    assert {each.variant for each in ablated} == {
-        joined(variant, "interpolation_weight=2") for variant in ("", *ABLATIONS["ama"])
-    }
-    as_the_paper = Settings(("ama",), changes={"relative": 0.0, "scorer": "gaussian"})
-    assert not any(each.scorings for each in table1(as_the_paper, lambda _: True))  # there it is the method's own
+def test_a_change_is_a_variant_with_one_name() -> None:
+    def made(**changes: Any) -> Training:
+        return next(iter(trainings("mnist:3", ["rest"], Settings(("ama",), changes=changes))))
+
+    changed = made(critic_steps=5, betas=[0.5, 0.9])
+    assert changed.variant == made(betas=[0.5, 0.9], critic_steps=5).variant == "betas=_0.5,0.9_,critic_steps=5"
+    assert changed.stem == "ama-betas=_0.5,0.9_,critic_steps=5-seed0"
+    assert changed.parameters == {"epochs": 6, "critic_steps": 5, "betas": [0.5, 0.9]}  # of the preset one
+    assert made(epochs=6, critic_steps=1).stem == made().stem  # nothing is changed by these
 
 
 def test_what_is_not_on_disk_is_left_open(tmp_path: Path) -> None:
@@ -281,6 +288,8 @@ def test_normal_sets_of_a_table_can_be_chosen() -> None:
     assert normals("table2", "mnist") == {f"mnist:{label}" for label in range(10)}
     assert normals("table2", "mnist:3", "cifar10:0") == {"mnist:3", "cifar10:0"}
     assert missing("table1", Settings(("pca",), normals=("gtsrb",)), lambda name: name != "omniglot") == []
+    figure = planned("figure2", Settings(("ama",), normals=("cifar10",)), lambda name: name != "svhn")
+    assert {each.normal for each in figure} == {"cifar10"}  # which stands there for SVHN
     with pytest.raises(SettingError, match="table1 has no normal set mnist: choose among fashion-mnist, cifar10, svhn, gtsrb"):
         normals("table1", "cifar10", "mnist")
 

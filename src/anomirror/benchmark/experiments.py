@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
-from anomirror.benchmark.runner import Training, joined
+from anomirror.benchmark.runner import Training
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
-from anomirror.detectors import parameter_names
+from anomirror.detectors import make_detector
 from anomirror.errors import SettingError
 from anomirror.presets import PRESETS, preset
 
@@ -80,7 +80,11 @@ class Settings:
     normals: tuple[str, ...] = ()
     """Of a table or figure these normal sets alone, whole or one class; empty: all."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that are set otherwise than in the preset, of the methods that have them: a variant named after them."""
+    """Parameters that are set otherwise than in the preset: a variant named after them."""
+
+    def wants(self, training: Training) -> bool:
+        """Whether its normal set was asked for."""
+        return not self.normals or any(name in self.normals for name in _names(training.normal))
 
 
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
@@ -113,21 +117,25 @@ def trainings(
     for seed in range(settings.seeds):
         for method in settings.methods:
             name = chosen_preset(method, settings.preset, normal)
-            known_names = parameter_names(method)
-            own = {key: value for key, value in settings.changes.items() if key in known_names}
-            for variant, changes in {"": {}, **(variants or {}).get(method, {})}.items():
+            usual = make_detector(method, **preset(method, name)).get_params()
+            own = _departing(usual, settings.changes)
+            for variant, changes in {told(own): own, **(variants or {}).get(method, {})}.items():
                 yield Training(
                     method=method,
                     preset=name,
-                    parameters={**preset(method, name), **changes, **own},
+                    parameters={**preset(method, name), **changes},
                     normal=normal,
                     anomalies=tuple(anomalies),
                     seed=seed,
-                    variant=joined(variant, told(own)),
+                    variant=variant,
                     protocol=settings.protocol,
                     known=known,
                     group=settings.preset,
-                    scorings=_departing({**preset(method, name), **own}, (scorings or {}).get(method, {})),
+                    scorings={
+                        scoring: departures
+                        for scoring, departures in (scorings or {}).get(method, {}).items()
+                        if _departing(usual, departures)
+                    },
                     folder_size=settings.folder_size,
                 )
 
@@ -135,17 +143,16 @@ def trainings(
 def told(changes: Mapping[str, Any]) -> str:
     """The name of a variant that is set otherwise: it is in names of files, too.
 
-    >>> told({"critic_steps": 5, "betas": (0.0, 0.9)})
-    'critic_steps=5,betas=_0.0,0.9_'
+    >>> told({"epochs": 24, "betas": [0.0, 0.9]}), told({})
+    ('betas=_0.0,0.9_,epochs=24', '')
     """
-    return ",".join(re.sub(r"[^\w.,=+-]", "_", f"{name}={value}".replace(" ", "")) for name, value in changes.items())
+    words = [f"{name}={value}".replace(" ", "") for name, value in sorted(changes.items())]
+    return re.sub(r"[^\w.,=+-]", "_", ",".join(words))
 
 
-def _departing(parameters: Mapping[str, Any], scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Scorings that differ from what the preset does anyway."""
-    return {
-        name: changes for name, changes in scorings.items() if any(parameters.get(key) != value for key, value in changes.items())
-    }
+def _departing(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some changes that differ from what is set anyway."""
+    return {key: value for key, value in changes.items() if parameters[key] != value}
 
 
 def table1(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
@@ -209,12 +216,12 @@ def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> li
     ------
     SettingError : it has no such normal set.
     """
-    wanted = set(settings.normals)
-    known = [_names(training.normal) for training in EXPERIMENTS[target](settings, lambda _: True)]
-    if unknown := wanted.difference(*known):
+    found = EXPERIMENTS[target](settings, there)
+    known = [_names(training.normal) for training in (*EXPERIMENTS[target](settings, lambda _: True), *found)]
+    if unknown := set(settings.normals).difference(*known):
         sets = dict.fromkeys(names[0] for names in known)
         raise SettingError(f"{target} has no normal set {', '.join(sorted(unknown))}: choose among {', '.join(sets)}")
-    return [each for each in EXPERIMENTS[target](settings, there) if not wanted or wanted & {*_names(each.normal)}]
+    return list(filter(settings.wants, found))
 
 
 def _names(normal: str) -> tuple[str, str]:
@@ -229,7 +236,7 @@ def on_disk(root: Path) -> Callable[[str], bool]:
 
 def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> list[str]:
     """Sets of a table or figure that are not there: their cells stay open."""
-    wanted = planned(target, settings, lambda _: True)
+    wanted = filter(settings.wants, EXPERIMENTS[target](settings, lambda _: True))
     named = {name for training in wanted for name in (parse_normal(training.normal)[0], *training.anomalies)} - {REST}
     return sorted(name for name in named if not there(name))
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from anomirror.benchmark import controls, references, stability
 from anomirror.benchmark.runner import read_cell
-from anomirror.benchmark.tables import as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
+from anomirror.benchmark.tables import Cell, as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
 from anomirror.storage import replacing
 
@@ -32,15 +32,22 @@ def table1(folder: Path, normal: str) -> str:
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:
     """A method with and without known anomalies, on the columns that were measured with them."""
-    cells = [cell for cell in read_cells(*folders) if cell["method"] == method and not cell["variant"]]
-    columns = {cell["anomalies"] for cell in cells if cell["known_anomalies"]}
+    cells = [cell for cell in read_cells(*folders) if (cell["normal"], cell["method"], cell["variant"]) == (normal, method, "")]
+    columns = {cell["anomalies"] for cell in _some([cell for cell in cells if cell["known_anomalies"]], *folders)}
     cells = [cell for cell in cells if cell["anomalies"] in columns]
     return as_markdown(comparison(cells, normal)).rstrip()
 
 
+def _some(cells: list[Cell], *folders: Path) -> list[Cell]:
+    """A path that is mistaken shall not leave an empty table."""
+    if not cells:
+        raise InputError(f"{', '.join(map(str, folders))}: no such cell")
+    return cells
+
+
 def changes_table(dataset: str, method: str, folder: Path, changed: Path) -> str:
     """A method and what one change at a time makes of it, on the classes of a set on which changes were measured."""
-    changes = read_cells(changed)
+    changes = _some(read_cells(changed), changed)
     classes = {cell["normal"] for cell in changes}
     cells = [cell for cell in (*read_cells(folder), *changes) if cell["normal"] in classes and cell["method"] == method]
     return as_markdown(one_class(cells, dataset).turned()).rstrip()

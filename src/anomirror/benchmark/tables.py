@@ -75,6 +75,11 @@ class Row:
             name += f"{',' if trained else ''} scored by the paper's R"
         return ", ".join(part for part in (name, self.known, self.side) if part)
 
+    @property
+    def is_ablation(self) -> bool:
+        """Whether it is there to be compared with the method, not to be used: a part left out, or the paper's scoring."""
+        return self.variant != networks(self.variant) or (self.method, self.variant) in _LABELS
+
     def published(self) -> str:
         """The row of the paper that it is compared with; the reading that is not the method's own is a row of AMA alone."""
         name = "/".join(part for part in (self.method, networks(self.variant)) if part)
@@ -257,7 +262,7 @@ def all_tables(cells: Sequence[Cell], metric: str = "auroc") -> list[Table]:
 
 
 def _with_box(cell: Cell) -> bool:
-    return "box" in cell["variant"]
+    return networks(cell["variant"]) in ("box", "box-no-interpolation")
 
 
 def group_of(cell: Cell) -> str:
@@ -319,7 +324,7 @@ def _beaten(found: _Found, normal: str, columns: Sequence[str]) -> list[str]:
     """Where a trained method, as it comes, is not ahead of what a user would pick instead."""
     notes = []
     for row in found.rows():
-        if row.method in BASELINES or row.variant or row.side != own_side(row.method):
+        if row.method in BASELINES or row.is_ablation or row.side != own_side(row.method):
             continue
         behind = []
         for column in columns:
@@ -347,7 +352,10 @@ def _beaten_on_average(found: _Found, averages: Mapping[Row, Sequence[float]]) -
     return [
         f"{row.label} does not beat {other.label} on average ({value:.3f}, {best:.3f})."
         for row, value in means.items()
-        if row.method not in BASELINES and not row.variant and row.side == own_side(row.method) and found.is_behind(value, best)
+        if row.method not in BASELINES
+        and not row.is_ablation
+        and row.side == own_side(row.method)
+        and found.is_behind(value, best)
     ]
 
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anomirror.cli.common import Assignments, DataDir, app, assigned, example, none_or, refuse_owned, say
+from anomirror.cli.common import DataDir, app, assigned, example, none_or, refuse_owned, say
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
 from anomirror.presets import PRESETS, preset
@@ -67,7 +67,7 @@ def fit(
     anomalies: Annotated[str | None, typer.Option(metavar="DATA", help="known anomalies to learn from")] = None,
     method: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "ama",
     preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
-    set_: Assignments = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random (0 if not given)")] = None,
     device: Device = None,

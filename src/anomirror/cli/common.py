@@ -22,8 +22,6 @@ app = typer.Typer(
 
 DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
 
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")]
-
 
 def example(*lines: str) -> str:
     """The end of a command's help."""
@@ -42,15 +40,17 @@ def words(text: str) -> list[str]:
 
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
     """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None."""
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for text in texts or []:
-        key, separator, value = text.partition("=")
-        if not separator or not key.strip():
+        key, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not key or "\n" in value:
             raise InputError(f"--set {text}: expected key=value")
+        if key in parameters:
+            raise InputError(f"--set {text}: {key} is set twice")
         try:
-            parameters[key.strip()] = none_or(tomllib.loads(f"value = {value}")["value"])
+            parameters[key] = none_or(tomllib.loads(f"value = {value}")["value"])
         except tomllib.TOMLDecodeError:
-            parameters[key.strip()] = none_or(value.strip())
+            parameters[key] = none_or(value)
     return parameters
 
 

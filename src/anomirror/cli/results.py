@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import Assignments, DataDir, app, assigned, example, refuse_owned, say, words
+from anomirror.cli.common import DataDir, app, assigned, example, refuse_owned, say, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.presets import PRESETS
@@ -65,8 +65,7 @@ def reproduce(
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
     seeds: Seeds = 1,
-    normals: Annotated[str, typer.Option(help="of its normal sets these alone, separated by commas")] = "",
-    set_: Assignments = None,
+    normals: Annotated[str | None, typer.Option(help="of its normal sets these alone, separated by commas")] = None,
     jobs: Jobs = 1,
     out: Out = Path("results"),
     keep_models: KeepModels = False,
@@ -86,8 +85,9 @@ def reproduce(
         import anomirror.benchmark.figures  # noqa: F401  (needs the extra `report`: known before anything is trained)
     chosen = _methods(methods)
     every = tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)]))
-    changes, chosen_normals = _changes(set_, every), tuple(words(normals))
-    settings = Settings(every, preset_name, protocol.value, seeds, normals=chosen_normals, changes=changes)
+    if normals is not None and not words(normals):
+        raise SettingError("--normals names no set")
+    settings = Settings(every, preset_name, protocol.value, seeds, normals=tuple(words(normals or "")))
     if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
     trainings = planned(target.value, settings, there)
@@ -111,7 +111,10 @@ def benchmark(
     protocol: ProtocolOption = Protocol.BLIND,
     known: Annotated[str | None, typer.Option(help="NAME:COUNT known anomalies, from a set's train split")] = None,
     seeds: Seeds = 1,
-    set_: Assignments = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a row of methods that differ from the preset in this; repeatable"),
+    ] = None,
     jobs: Jobs = 1,
     image_size: Annotated[int, typer.Option(help="of a folder's pictures: 32, 64, 128 or 256")] = 64,
     out: Out = Path("results"),
@@ -157,14 +160,13 @@ def _methods(text: str) -> tuple[str, ...]:
 
 
 def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, Any]:
-    """Parameters that are set otherwise than in the preset; each belongs to some of the methods."""
-    from anomirror.detectors import parameter_names
+    """Parameters that are set otherwise than in the preset; each belongs to all of the methods."""
+    from anomirror.detectors import make_detector
 
     changes = assigned(texts)
-    refuse_owned(changes, "checkpoint_dir", "verbose", "monitor", "random_state", "device")
-    for name in changes:
-        if not any(name in parameter_names(method) for method in methods):
-            raise SettingError(f"--set {name}: no parameter of {', '.join(methods)}")
+    refuse_owned(changes, "random_state", "device", "image_size", "workers", "skip_bad", "checkpoint_dir", "verbose", "monitor")
+    for method in methods:
+        make_detector(method, **changes)._validate()
     return changes
 
 

@@ -20,19 +20,13 @@ DETECTORS: dict[str, type[Detector]] = {detector.method: detector for detector i
 
 def make_detector(method: str, /, **parameters: Any) -> Detector:
     """A detector by name; unknown names and parameters are refused with the known ones."""
-    known = parameter_names(method)
+    if method not in DETECTORS:
+        raise SettingError(f"no method named {method!r}: choose one of {', '.join(DETECTORS)}")
+    known = DETECTORS[method]._get_param_names()
     for name in parameters:
         if name not in known:
             raise SettingError(f"{method} has no parameter {name!r}: choose among {', '.join(known)}")
     return DETECTORS[method](**parameters)
-
-
-def parameter_names(method: str) -> list[str]:
-    """What its constructor takes; unknown methods are refused with the known ones."""
-    if method not in DETECTORS:
-        raise SettingError(f"no method named {method!r}: choose one of {', '.join(DETECTORS)}")
-    names: list[str] = DETECTORS[method]._get_param_names()
-    return names
 
 
 def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector:
