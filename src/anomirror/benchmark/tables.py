@@ -129,10 +129,14 @@ class _Found:
             if len({cell["seed"] for cell in found}) < len(found):
                 raise InputError(f"{row.label} on {normal} -> {anomalies}: several cells of one seed; give one folder of results")
 
+    def by_seed(self, row: Row, normal: str, anomalies: str) -> dict[int, float]:
+        """A cell that has no such metric has no value."""
+        cells = self.by_place.get((row, normal, anomalies), [])
+        return {cell["seed"]: cell["metrics"][self.metric] for cell in cells if self.metric in cell["metrics"]}
+
     def values(self, row: Row, normal: str, anomalies: str) -> list[float]:
-        """By seed; a cell that has no such metric has no value."""
-        cells = sorted(self.by_place.get((row, normal, anomalies), []), key=lambda cell: int(cell["seed"]))
-        return [cell["metrics"][self.metric] for cell in cells if self.metric in cell["metrics"]]
+        """In order of seeds."""
+        return [value for _, value in sorted(self.by_seed(row, normal, anomalies).items())]
 
     def interval(self, row: Row, normal: str, anomalies: str) -> list[float] | None:
         found = self.by_place.get((row, normal, anomalies), [])
@@ -140,9 +144,10 @@ class _Found:
         return interval
 
     def values_of_all(self, row: Row, normals: Sequence[str]) -> list[float]:
-        """The average over one-class cells, by seed; none unless every class has the same seeds."""
-        by_class = [self.values(row, normal, REST) for normal in normals]
-        return [float(value) for value in np.mean(by_class, axis=0)] if by_class and len({*map(len, by_class)}) == 1 else []
+        """The average over one-class cells, of each seed that every class has."""
+        by_class = [self.by_seed(row, normal, REST) for normal in normals]
+        common = set.intersection(*map(set, by_class)) if by_class else set()
+        return [float(np.mean([values[seed] for values in by_class])) for seed in sorted(common)]
 
     def seeds(self, row: Row) -> str:
         """How many, over the row's cells."""
