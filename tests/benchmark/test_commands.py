@@ -138,7 +138,7 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
             "--set",
             "epochs=6.0",
         ),
-        ("epochs is set twice", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=1", "--set", "epochs=2"),
+        ("a parameter is set twice", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=1", "--set", "epochs=2"),
         ("random_state is set by the command line", "--normal", "mnist", "--anomalies", "mnist", "--set", "random_state=1"),
         ("expected NAME:COUNT", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist"),
     ):

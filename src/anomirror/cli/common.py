@@ -39,14 +39,12 @@ def words(text: str) -> list[str]:
 
 
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None."""
+    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None. The last of a key holds."""
     parameters: dict[str, Any] = {}
     for text in texts or []:
         key, separator, value = (part.strip() for part in text.partition("="))
         if not separator or not key or "\n" in value:
             raise InputError(f"--set {text}: expected key=value")
-        if key in parameters:
-            raise InputError(f"--set {text}: {key} is set twice")
         try:
             parameters[key] = none_or(tomllib.loads(f"value = {value}")["value"])
         except tomllib.TOMLDecodeError:
