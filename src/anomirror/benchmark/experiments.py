@@ -119,7 +119,7 @@ def trainings(
             name = chosen_preset(method, settings.preset, normal)
             usual = make_detector(method, **preset(method, name)).get_params()
             own = _departing(usual, settings.changes)
-            for variant, changes in {told(own): own, **(variants or {}).get(method, {})}.items():
+            for variant, changes in {variant_name(own): own, **(variants or {}).get(method, {})}.items():
                 yield Training(
                     method=method,
                     preset=name,
@@ -140,10 +140,10 @@ def trainings(
                 )
 
 
-def told(changes: Mapping[str, Any]) -> str:
+def variant_name(changes: Mapping[str, Any]) -> str:
     """The name of a variant that is set otherwise: it is in names of files, too.
 
-    >>> told({"epochs": 24, "betas": [0.0, 0.9]}), told({})
+    >>> variant_name({"epochs": 24, "betas": [0.0, 0.9]}), variant_name({})
     ('betas=_0.0,0.9_,epochs=24', '')
     """
     words = [f"{name}={value}".replace(" ", "") for name, value in sorted(changes.items())]

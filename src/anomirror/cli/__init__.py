@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anomirror.cli.common import DataDir, app, assigned, example, none_or, refuse_owned, say
+from anomirror.cli.common import DataDir, app, assigned, example, none_from_word, refuse_owned, say
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import AnomirrorError, DivergenceError, InputError, SettingError
 from anomirror.presets import PRESETS, preset
@@ -241,7 +241,7 @@ def _config_file(file: Path | None) -> dict[str, Any]:
         loaded = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{file}: {error}") from error
-    return {name: none_or(value) for name, value in loaded.items()}
+    return {name: none_from_word(value) for name, value in loaded.items()}
 
 
 @contextmanager

@@ -46,13 +46,13 @@ def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
         if not separator or not key or "\n" in value:
             raise InputError(f"--set {text}: expected key=value")
         try:
-            parameters[key] = none_or(tomllib.loads(f"value = {value}")["value"])
+            parameters[key] = none_from_word(tomllib.loads(f"value = {value}")["value"])
         except tomllib.TOMLDecodeError:
-            parameters[key] = none_or(value)
+            parameters[key] = none_from_word(value)
     return parameters
 
 
-def none_or(value: Any) -> Any:
+def none_from_word(value: Any) -> Any:
     """What stands in a configuration; TOML has no word for None."""
     return None if isinstance(value, str) and value.lower() == "none" else value
 
