@@ -52,6 +52,11 @@ def test_both_processes_end_with_one_model(models: Path) -> None:
     assert first.history_[-1]["gap"] == second.history_[-1]["gap"]
 
 
+def test_no_thread_of_the_group_outlives_it(models: Path) -> None:
+    """One that still holds a tensor when the interpreter ends aborts the process."""
+    assert [(models / f"threads-{rank}").read_text() for rank in (0, 1)] == ["", ""]
+
+
 class _Reached(Exception):
     """The update of interest is reached."""
 

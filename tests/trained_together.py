@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,15 @@ def refused(error: type[AnomirrorError], message: str, images: np.ndarray, **set
         AMA(**settings).fit(images)
 
 
+def note_threads(file: Path) -> None:
+    """The threads of gloo that are still there; on Linux alone."""
+    names = [comm.read_text().strip() for comm in Path("/proc/self/task").glob("*/comm")]
+    file.write_text("\n".join(name for name in names if "gloo" in name))
+
+
 def main(out: Path) -> None:
     torch.set_num_threads(1)
+    atexit.register(note_threads, out / f"threads-{rank()}")  # runs last: after the group is dissolved
     images = load_sample().train[:IMAGES]
     AMA(**SETTINGS).fit(images).save(out / f"whole-{rank()}")
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}

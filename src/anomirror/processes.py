@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ def together() -> Group:
     The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process ends.
     """
     if launched() and not distributed.is_initialized():
+        # Its functions have the group of all processes as a default argument, as it is when they are imported; optimisers import
+        # them. Imported now they hold none; later they would hold this one, and its threads would outlive the interpreter.
+        importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_dissolve)
     if distributed.is_available() and distributed.is_initialized():
