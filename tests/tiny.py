@@ -17,6 +17,19 @@ TINY: dict[str, dict[str, Any]] = {
         "epoch_steps": 4,
         "relative": 0.5,  # a few steps fit a power of 0, which would leave S out
     },
+    "waic": {
+        "members": 2,
+        "latent_dim": 8,
+        "critic_width": 2,
+        "generator_width": 4,
+        "batch_size": 16,
+        "epochs": 1,
+        "cross_entropy_epochs": 1,
+        "epoch_steps": 4,
+    },
+    "likelihood_ratio": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
+    "typicality": {"flow_steps": 1, "hidden_width": 8, "batch_size": 16, "epochs": 2, "epoch_steps": 4},
+    "complexity": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},
 }

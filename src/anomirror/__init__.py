@@ -2,7 +2,7 @@
 
 >>> import anomirror
 >>> sorted(anomirror.DETECTORS)
-['ama', 'knn', 'pca']
+['ama', 'complexity', 'knn', 'likelihood_ratio', 'pca', 'typicality', 'waic']
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from anomirror import errors
 from anomirror.presets import PRESETS, preset
 
 if TYPE_CHECKING:
-    from anomirror.detectors import AMA, DETECTORS, KNN, PCA, Detector, load, make_detector
+    from anomirror.detectors import (
+        AMA,
+        DETECTORS,
+        KNN,
+        PCA,
+        WAIC,
+        Complexity,
+        Detector,
+        LikelihoodRatio,
+        Typicality,
+        load,
+        make_detector,
+    )
     from anomirror.scoring import GaussianDensity, LogGaussianDensity, Negate
 
 __version__ = version("anomirror")
@@ -26,17 +38,34 @@ __all__ = [
     "KNN",
     "PCA",
     "PRESETS",
+    "WAIC",
+    "Complexity",
     "Detector",
     "GaussianDensity",
+    "LikelihoodRatio",
     "LogGaussianDensity",
     "Negate",
+    "Typicality",
     "errors",
     "load",
     "make_detector",
     "preset",
 ]
 
-_PARTS = ("data", "detectors", "images", "latent", "losses", "metrics", "networks", "scoring", "storage", "training")
+_PARTS = (
+    "complexity",
+    "data",
+    "detectors",
+    "images",
+    "latent",
+    "likelihood",
+    "losses",
+    "metrics",
+    "networks",
+    "scoring",
+    "storage",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -19,16 +19,21 @@ def latent_norm(z: Tensor) -> Tensor:
     return cast(Tensor, z.norm(dim=1)).mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator, members: int = 1
+) -> Tensor:
     """E (||grad D(y)|| - 1)^2 at random points between ``real`` and ``fake`` (Gulrajani et al. 2017).
 
-    One norm for each *sample*, over all its channels and pixels.
+    One norm for each *sample*, over all its channels and pixels. Of an ensemble, whose ``members`` stand one after the other in
+    the channels, one for each member, and the sum over them.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device)
+    share = torch.rand(len(real), members, 1, 1, generator=generator).to(real.device)
+    share = share.repeat_interleave(real.shape[1] // members, dim=1)
     between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
     with torch.autocast(real.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return cast(Tensor, (gradient.flatten(1).norm(dim=1) - 1.0).square().mean())
+    norms = gradient.reshape(len(gradient), members, -1).norm(dim=2)
+    return cast(Tensor, (norms - 1.0).square().mean(0)).sum()
 
 
 def feature_distance(f_same: Tensor, f_other: Tensor) -> Tensor:

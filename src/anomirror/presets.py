@@ -66,6 +66,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # every image that is not held out 15 times: of CIFAR-10 22 times the minibatches of cpu
         "cpu-long": {"epochs": 15, "epoch_steps": None},
     },
+    "waic": {"cpu": {}},
+    "likelihood_ratio": {"cpu": {}},
+    "typicality": {"cpu": {}},
+    "complexity": {"cpu": {}},
     "pca": {"cpu": {}, "default": {}},
     "knn": {"cpu": {}, "default": {}},
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
 from anomirror.benchmark.runner import Training
+from anomirror.complexity import CODECS, installed
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
 from anomirror.detectors import make_detector
@@ -38,11 +39,19 @@ NEGATIVES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """The same for Table 3, box negatives against atypical selection. The margin of the box is ours: the paper gives none."""
 
-PLAIN_R = "plain-r"
-"""What is scored by Eq. (5) and (6) to the letter."""
+PLAIN_R, LIKELIHOOD = "plain-r", "likelihood"
+"""What is scored by AMA's Eq. (5) and (6) to the letter; and by the likelihood alone."""
 
-SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"ama": {PLAIN_R: {"relative": 0.0, "scorer": "gaussian"}}}
-"""Further scorings of the same networks: AMA's R and A exactly as Eq. (5) and (6) have them."""
+SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "ama": {PLAIN_R: {"relative": 0.0, "scorer": "gaussian"}},
+    "likelihood_ratio": {LIKELIHOOD: {"plain": True}},
+    "typicality": {LIKELIHOOD: {"plain": True}},
+    "complexity": {LIKELIHOOD: {"plain": True}, **{codec: {"codec": codec} for codec in CODECS}},
+}
+"""Further scorings of the same networks. A codec that is not installed is left out."""
+
+NAMED_BY = {"complexity": "codec"}
+"""Methods of which every result, their own scoring's too, names a parameter."""
 
 OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {
     "fashion-mnist": ("mnist", "omniglot", "gtsrb", *GENERATED),
@@ -134,8 +143,9 @@ def trainings(
                     scorings={
                         scoring: departures
                         for scoring, departures in (scorings or {}).get(method, {}).items()
-                        if _departing(usual, departures)
+                        if _departing(usual, departures) and installed(departures.get("codec", "png"))
                     },
+                    own=str({**usual, **changes}[NAMED_BY[method]]) if method in NAMED_BY else "",
                     folder_size=settings.folder_size,
                 )
 
@@ -239,6 +249,14 @@ def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> li
     wanted = filter(settings.wants, EXPERIMENTS[target](settings, lambda _: True))
     named = {name for training in wanted for name in (parse_normal(training.normal)[0], *training.anomalies)} - {REST}
     return sorted(name for name in named if not there(name))
+
+
+def absent_codecs(methods: Sequence[str]) -> list[str]:
+    """Codecs that rows of some methods would name, and that are not installed."""
+    named = [
+        departures["codec"] for method in methods for departures in SCORINGS.get(method, {}).values() if "codec" in departures
+    ]
+    return [codec for codec in named if not installed(codec)]
 
 
 def _available(sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]) -> Iterable[tuple[str, list[str]]]:

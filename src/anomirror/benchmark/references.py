@@ -16,13 +16,14 @@ import numpy as np
 import torch
 import typer
 
-from anomirror.benchmark.runner import changed, command, read_cell, versions, write_cell
+from anomirror.benchmark.runner import command, read_cell, versions, write_cell
 from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
 from anomirror.detectors import AMA, load
 from anomirror.detectors.ama import floor_of, slope, usual_power
+from anomirror.detectors.base import changed
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc

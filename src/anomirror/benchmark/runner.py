@@ -7,7 +7,6 @@ that was interrupted goes on at its last epoch, and several run side by side in 
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import multiprocessing
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +42,7 @@ from anomirror.benchmark.protocols import (
 )
 from anomirror.data import is_folder
 from anomirror.detectors import Detector, load, make_detector
+from anomirror.detectors.base import changed
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
@@ -57,6 +57,8 @@ except ImportError:  # not on Windows: two commands at once are then the user's 
 
 TRAIN_SCORES = 5000
 """Raw scores of training images that are kept, at most."""
+CACHE = "compressed"
+"""Folder below the results that remembers what takes long and depends on images alone."""
 PICTURES = 8
 """Reconstructions that are kept of the first normal test images; half as many of each column's first anomalies."""
 
@@ -80,6 +82,8 @@ class Training:
     known: Known | None = None
     scorings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further ways to score the same networks: a name, and the parameters that change after the fit."""
+    own: str = ""
+    """What cells call the method's own scoring, where it has to be told."""
     folder_size: int = 64
 
     @property
@@ -111,15 +115,15 @@ class Training:
         return make_detector(self.method, **self.parameters, random_state=self.seed)
 
     def all_scorings(self) -> dict[str, Mapping[str, Any]]:
-        """The method's own scoring under the empty name, and the further ones."""
-        return {"": {}, **self.scorings}
+        """The method's own scoring, and the further ones."""
+        return {self.own: {}, **self.scorings}
 
     def row(self, scoring: str) -> str:
         """What a cell of this scoring calls its variant."""
         return joined(self.variant, scoring)
 
     def cells(self, out: Path) -> dict[tuple[str, str, str], Path]:
-        """The file of each cell, by scoring ("": the method's own), column and side."""
+        """The file of each cell, by scoring, column and side."""
         return {
             (scoring, column, side): self.folder(out) / f"{joined(self.stem, scoring, plain_name(column), side)}.json"
             for scoring in self.all_scorings()
@@ -167,8 +171,8 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
         kept = folder / f"{training.stem}.model" if keep_model else None
         models = _fitted(training, comparison, scratch, kept)
         fitted = time.perf_counter()
-        arrays: dict[str, np.ndarray] = {}
         splits = {column: comparison.hash_of(column) for _, column, _ in missing}
+        arrays = _scores(training, {place: models[place] for place in missing}, comparison)
         cells = {place: _cell(training, place, models[place], comparison, arrays) for place in missing}
         model = next(reversed(models.values()))
         last = model.detector
@@ -195,12 +199,13 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
 
 
 def _cell(
-    training: Training, place: tuple[str, str, str], model: _Model, comparison: Comparison, arrays: dict[str, np.ndarray]
+    training: Training, place: tuple[str, str, str], model: _Model, comparison: Comparison, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """One cell without what is known only when all are done; its scores enter ``arrays``."""
+    """One cell without what is known only when all are done."""
     scoring, column, side = place
     detector = changed(model.detector, training.all_scorings()[scoring])
-    names = _scored(detector, f"{scoring}_{model.name}" if scoring else model.name, column, comparison, arrays)
+    prefix = _prefix(scoring, model.name)
+    names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
     scorer = both_sides(make_scorer(detector.scorer))[side].fit(arrays[names["train"]])
     normal, whole = scorer.normality(arrays[names["normal"]]), scorer.normality(arrays[names["anomalies"]])
     sampled, compared = comparison.sampled[column], (parse_normal(training.normal)[0], column)
@@ -279,6 +284,8 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
     if kept is not None and kept.exists():
         detector = _kept(training, comparison, kept)
         return dict.fromkeys(places, _Model(detector, len(detector.history_), "", kept=True))
+    if "cache_dir" in arguments:
+        detector.set_params(cache_dir=str(scratch.parent.parent / CACHE))
     if "checkpoint_dir" in arguments:
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))
@@ -355,30 +362,33 @@ class _Validation:
 # ---------------------------------------------------------------------- scoring
 
 
-def _scored(
-    detector: Detector, prefix: str, column: str, comparison: Comparison, arrays: dict[str, np.ndarray]
-) -> dict[str, str]:
-    """Raw scores of training, normal and anomalous images, unless they are there; returns their names in ``arrays``."""
-    names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
-    if names["train"] not in arrays:
-        arrays[names["train"]] = detector.raw_scores(comparison.train[_spaced(len(comparison.train))])
-        arrays[names["normal"]] = detector.raw_scores(comparison.normal)
-    if names["anomalies"] not in arrays:
-        arrays[names["anomalies"]] = detector.raw_scores(comparison.anomalies[column])
-    return names
+def _scores(training: Training, models: Mapping[tuple[str, str, str], _Model], comparison: Comparison) -> dict[str, np.ndarray]:
+    """Raw scores of every model under the scorings that some cells want of it: of training, normal and anomalous images."""
+    arrays: dict[str, np.ndarray] = {}
+    scorings = training.all_scorings()
+    for name in dict.fromkeys(model.name for model in models.values()):
+        places = [place for place, model in models.items() if model.name == name]
+        detector = models[places[0]].detector
+        wanted = {column: {scoring for scoring, of, _ in places if of == column} for _, column, _ in places}
+        every = set().union(*wanted.values())
+        sets = {
+            "train": (comparison.train[_spaced(len(comparison.train))], every),
+            "normal": (comparison.normal, every),
+            **{plain_name(column): (comparison.anomalies[column], chosen) for column, chosen in wanted.items()},
+        }
+        for kind, (images, chosen) in sets.items():
+            found = detector.raw_scores_by(images, {scoring: scorings[scoring] for scoring in scorings if scoring in chosen})
+            arrays |= {f"{_prefix(scoring, name)}raw_{kind}": raw for scoring, raw in found.items()}
+    return arrays
+
+
+def _prefix(scoring: str, model: str) -> str:
+    """Begins the names of the scores of a model under a scoring."""
+    return f"{scoring}_{model}" if scoring else model
 
 
 def _spaced(count: int, most: int = TRAIN_SCORES) -> np.ndarray:
     return np.linspace(0, count - 1, min(most, count)).astype(int)
-
-
-_AnyDetector = TypeVar("_AnyDetector", bound=Detector)
-
-
-def changed(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
-    """The same fitted detector with other parameters of scoring."""
-    other: _AnyDetector = copy.copy(detector).set_params(**changes)
-    return other
 
 
 def _in_bf16(detector: Detector) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, ONE_CLASS, OUT_OF_DISTRIBUTION, PLAIN_R
+from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, LIKELIHOOD, ONE_CLASS, OUT_OF_DISTRIBUTION, PLAIN_R
 from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.runner import joined, read_cell
+from anomirror.complexity import CODECS
 from anomirror.detectors import DETECTORS
 from anomirror.errors import InputError, SettingError
 from anomirror.scoring import SIDES
@@ -71,19 +72,37 @@ class Row:
         """For the first column."""
         trained = networks(self.variant)
         name = _LABELS.get((self.method, trained), ", ".join(part for part in (self.method, trained) if part))
-        if self.variant != trained:
-            name += f"{',' if trained else ''} scored by the paper's R"
+        if scored := scoring(self.variant):
+            name += f"{',' if trained else ''} {_SCORED[scored]}"
         return ", ".join(part for part in (name, self.known, self.side) if part)
 
     @property
     def is_ablation(self) -> bool:
         """Whether it is there to be compared with the method, not to be used: a part left out, or the paper's scoring."""
-        return self.variant != networks(self.variant) or (self.method, self.variant) in _LABELS
+        return scoring(self.variant) in (PLAIN_R, LIKELIHOOD) or (self.method, self.variant) in _LABELS
 
     def published(self) -> str:
         """The row of the paper that it is compared with; the reading that is not the method's own is a row of AMA alone."""
-        name = "/".join(part for part in (self.method, networks(self.variant)) if part)
+        scored = scoring(self.variant)
+        name = "/".join(part for part in (self.method, networks(self.variant), "" if scored == PLAIN_R else scored) if part)
         return name if self.side == own_side(self.method) else f"{name}/{self.side}"
+
+
+_SCORED = {
+    PLAIN_R: "scored by the paper's R",
+    LIKELIHOOD: "scored by likelihood alone",
+    **{codec: f"with {codec}" for codec in CODECS},
+}
+"""How a row tells what a scoring is."""
+
+
+def scoring(variant: str) -> str:
+    """How a variant is scored; empty if as the method has it.
+
+    >>> scoring("no-mirrored-plain-r"), scoring("flif"), scoring("box")
+    ('plain-r', 'flif', '')
+    """
+    return next((name for name in _SCORED if variant == name or variant.endswith(f"-{name}")), "")
 
 
 def networks(variant: str) -> str:
@@ -92,7 +111,7 @@ def networks(variant: str) -> str:
     >>> networks("no-mirrored-plain-r"), networks("plain-r"), networks("box")
     ('no-mirrored', '', 'box')
     """
-    return variant.removesuffix(PLAIN_R).removesuffix("-")
+    return variant.removesuffix(scoring(variant)).removesuffix("-")
 
 
 _ABLATED = {"no-mirrored": "mirrored loss", "no-interpolation": "interpolation", "no-negatives": "atypical selection"}
@@ -170,7 +189,7 @@ class _Found:
             trained = networks(row.variant)
             variant = variants.index(trained) if trained in variants else len(variants), trained
             known = int(row.known.split()[0]) if row.known else 0
-            scored = row.variant != trained, row.side != own_side(row.method)
+            scored = ["", *_SCORED].index(scoring(row.variant)), row.side != own_side(row.method)
             return row.method in BASELINES, row.method, known, scored[0], variant, scored[1]
 
         return sorted(rows, key=order)
@@ -234,10 +253,10 @@ def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
     rows, notes = [], []
     for normal, columns in BOX_COLUMNS.items():
         for column in columns:
-            for scoring, words in (("", ""), (PLAIN_R, ", by the paper's R")):
-                own = [Row("ama", joined(variant, scoring), side) for variant in variants]
+            for scored, words in (("", ""), (PLAIN_R, ", by the paper's R")):
+                own = [Row("ama", joined(variant, scored), side) for variant in variants]
                 line = [_against_paper(found, row, normal, column) for row in [*own, *baselines]]
-                if any(found.values(row, normal, column) for row in own) or (not scoring and any(cell != "-" for cell in line)):
+                if any(found.values(row, normal, column) for row in own) or (not scored and any(cell != "-" for cell in line)):
                     rows.append([f"{normal} → {column}{words}", *line])
             notes += [note.replace("→ ", f"{normal} → ") for note in _beaten(found, normal, [column])]
     heading = ["box", "atypical", "box, interpolation", "atypical, interpolation", *(row.label for row in baselines)]

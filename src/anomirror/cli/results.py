@@ -76,7 +76,7 @@ def reproduce(
     Tables always hold pca and knn as well: what a user would pick instead. What is measured already is not
     measured again; a run that was killed goes on where it stopped.
     """
-    from anomirror.benchmark.experiments import BASELINES, Settings, missing, on_disk, planned
+    from anomirror.benchmark.experiments import BASELINES, Settings, absent_codecs, missing, on_disk, planned
 
     root = data_directory(data_dir)
     there = on_disk(root)
@@ -90,6 +90,8 @@ def reproduce(
     settings = Settings(every, preset_name, protocol.value, seeds, normals=tuple(words(normals or "")))
     if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
+    if uninstalled := absent_codecs(chosen):
+        say(f"codecs that are not installed, so their rows stay open: {', '.join(uninstalled)}")
     trainings = planned(target.value, settings, there)
     if not trainings:
         raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")

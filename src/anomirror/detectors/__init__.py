@@ -7,14 +7,32 @@ from typing import Any
 
 from anomirror.detectors.ama import AMA
 from anomirror.detectors.base import Detector
+from anomirror.detectors.complexity import Complexity
 from anomirror.detectors.knn import KNN
+from anomirror.detectors.likelihood_ratio import LikelihoodRatio
 from anomirror.detectors.pca import PCA
+from anomirror.detectors.typicality import Typicality
+from anomirror.detectors.waic import WAIC
 from anomirror.errors import ModelFileError, SettingError
 from anomirror.storage import load_model
 
-__all__ = ["AMA", "DETECTORS", "KNN", "PCA", "Detector", "load", "make_detector"]
+__all__ = [
+    "AMA",
+    "DETECTORS",
+    "KNN",
+    "PCA",
+    "WAIC",
+    "Complexity",
+    "Detector",
+    "LikelihoodRatio",
+    "Typicality",
+    "load",
+    "make_detector",
+]
 
-DETECTORS: dict[str, type[Detector]] = {detector.method: detector for detector in (AMA, PCA, KNN)}
+DETECTORS: dict[str, type[Detector]] = {
+    detector.method: detector for detector in (AMA, WAIC, LikelihoodRatio, Typicality, Complexity, PCA, KNN)
+}
 """Name to class: the only way from a name in a file or on the command line to code."""
 
 

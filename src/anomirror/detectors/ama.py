@@ -104,6 +104,7 @@ class AMA(NetworkDetector):
     """
 
     method = "ama"
+    _way_out = "lower the learning rate, or turn the critic's normalisation on"
     _scoring_only = NetworkDetector._scoring_only | {"relative"}
 
     blank_: Tensor
@@ -185,26 +186,7 @@ class AMA(NetworkDetector):
         self.relative = relative
         self.blank = blank
         self.recompute_statistics = recompute_statistics
-        self.epochs = epochs
-        self.epoch_steps = epoch_steps
-        self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.lr_drops = lr_drops
-        self.average = average
-        self.precision = precision
-        self.scoring_precision = scoring_precision
-        self.calibration = calibration
-        self.heldout = heldout
-        self.scorer = scorer
-        self.contamination = contamination
-        self.image_size = image_size
-        self.device = device
-        self.random_state = random_state
-        self.checkpoint_dir = checkpoint_dir
-        self.workers = workers
-        self.skip_bad = skip_bad
-        self.verbose = verbose
-        self.monitor = monitor
+        self._store_common(locals())
 
     @classmethod
     def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
@@ -399,8 +381,8 @@ class AMA(NetworkDetector):
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """R(x), relative or not."""
-        f_same = self._features(x, x)
-        r = self._r_score(x, f_same)
+        f_same = self._once("features", x, lambda x: self._features(x, x))
+        r = self._once("r", x, lambda x: self._r_score(x, f_same))
         return self._relative(r, x, f_same) if self.relative else r
 
     def _watched(self, x: Tensor) -> Tensor:
@@ -492,12 +474,9 @@ class AMA(NetworkDetector):
             raise SettingError(f"interpolation_endpoints={self.interpolation_endpoints!r}: choose all or one")
         if not 0 < self.negatives_share <= 1:
             raise SettingError(f"negatives_share={self.negatives_share!r}: expected a share in (0, 1]")
-        for name in ("latent_dim", "encoder_width", "generator_width", "critic_width", "critic_steps"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
-        for name in ("learning_rate", "delta"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        self._validate_counts("latent_dim", "encoder_width", "generator_width", "critic_width", "critic_steps")
+        if not 0 < self.delta < math.inf:
+            raise SettingError(f"delta={self.delta!r}: expected a positive number")
         for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
@@ -505,9 +484,8 @@ class AMA(NetworkDetector):
             raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1], or 'fitted'")
         if not 0 <= self.negatives_start <= 1:
             raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
-        for name in ("betas", "encoder_betas"):
-            if len(getattr(self, name)) != 2 or not all(0 <= beta < 1 for beta in getattr(self, name)):
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected two numbers in [0, 1)")
+        if len(self.encoder_betas) != 2 or not all(0 <= beta < 1 for beta in self.encoder_betas):
+            raise SettingError(f"encoder_betas={self.encoder_betas!r}: expected two numbers in [0, 1)")
 
 
 def slope(r: np.ndarray, s: np.ndarray) -> float:

@@ -10,9 +10,10 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -56,6 +57,9 @@ Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
 
 SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
+
+_SHARED: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("shared", default=None)
+"""What several scorings of one batch of images have in common, each thread's its own."""
 
 CALIBRATION = 10_000
 """Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
@@ -134,7 +138,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _validate(self) -> None:
         """Check the parameters: their types, and what all methods share; a method adds its own ranges."""
-        for name, hint in get_type_hints(type(self).__init__).items():
+        # Monitor names NetworkDetector, which a method's own module need not import
+        for name, hint in get_type_hints(type(self).__init__, localns={"NetworkDetector": NetworkDetector}).items():
             if name != "return":
                 _check_type(name, getattr(self, name), hint)
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
@@ -191,6 +196,15 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def raw_scores(self, X: ImageInput) -> Scores:
         """The method's own statistic for each image, ``(n,)`` float64, high = anomalous."""
         return self._stream(self._open(X))
+
+    def raw_scores_by(self, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Scores]:
+        """Raw scores under several settings of scoring, under their names; what they share is computed once.
+
+        Parameters
+        ----------
+        scorings : name to parameters that are set otherwise, of those that may change after a fit.
+        """
+        return self._stream_by(self._open(X), {name: changed(self, changes) for name, changes in scorings.items()})
 
     def score_samples(self, X: ImageInput) -> Scores:
         """Normality of each image, ``(n,)`` float64, high = normal."""
@@ -307,10 +321,32 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return max(1, SCORING_BATCH * 32 * 32 // self.image_shape_[1] ** 2)
 
     def _stream(self, images: ImageSet) -> Scores:
+        return self._stream_by(images, {"": self})[""]
+
+    def _stream_by(self, images: ImageSet, scored: Mapping[str, Detector]) -> dict[str, Scores]:
+        """Raw scores of this detector's images by several copies of it."""
         full = self._scoring_batch()
+        parts: dict[str, list[Tensor]] = {name: [] for name in scored}
         with self._scoring():
-            parts = [self._raw_score(_filled(x, full))[: len(x)].double().cpu() for x in self._batches(images)]
-        return torch.cat(parts).numpy()
+            for x in self._batches(images):
+                filled = _filled(x, full)
+                token = _SHARED.set({})
+                try:
+                    for name, detector in scored.items():
+                        parts[name].append(detector._raw_score(filled)[: len(x)].double().cpu())
+                finally:
+                    _SHARED.reset(token)
+        return {name: torch.cat(found).numpy() for name, found in parts.items()}
+
+    def _once(self, name: str, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """``compute(x)``, or what another copy of this detector has computed under this name of the same images."""
+        shared = _SHARED.get()
+        if shared is None:
+            return compute(x)
+        key = (name, id(x))
+        if key not in shared:
+            shared[key] = compute(x)
+        return shared[key]
 
     def _seed(self) -> int:
         """``random_state``, or a fresh one: never from the caller's generators."""
@@ -365,10 +401,19 @@ class NetworkDetector(Detector):
     verbose: bool
     monitor: Monitor | None
 
+    learning_rate: float
+    betas: Sequence[float] = (0.9, 0.999)
+    lr_decay: float = 1.0
+    """What multiplies every learning rate after each step."""
+
     networks_: nn.ModuleDict
 
     _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
     _scoring_only = Detector._scoring_only | {"scoring_precision"}
+    _way_out = "lower the learning rate"
+    """What helps against divergence."""
+    _watched_as = "r"
+    """How the history calls what is watched: with ``_train`` and ``_heldout`` after it."""
     _monitored = 256  # images of each kind whose raw score enters the history
 
     @abstractmethod
@@ -393,14 +438,24 @@ class NetworkDetector(Detector):
         """Before scoring had a precision of its own it was float32."""
         return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
 
+    def _validate_counts(self, *names: str) -> None:
+        """Refuse a named parameter that is not at least 1."""
+        for name in names:
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
+
+    def _store_common(self, arguments: Mapping[str, Any]) -> None:
+        """Keep those of a constructor's arguments that all detectors with networks have."""
+        for name in _COMMON:
+            setattr(self, name, arguments[name])
+
     def _anomalies_per_batch(self, batch_size: int) -> int:
         """Known anomalies that each minibatch shall hold."""
         return 0
 
     def _validate(self) -> None:
         super()._validate()
-        if self.epochs < 1:
-            raise SettingError(f"epochs={self.epochs!r}: expected at least 1")
+        self._validate_counts("epochs")
         for name in ("max_steps", "epoch_steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1, or None")
@@ -410,6 +465,12 @@ class NetworkDetector(Detector):
             raise SettingError(f"lr_drops={self.lr_drops!r}: expected shares of the run in (0, 1)")
         if self.calibration not in ("train", "heldout"):
             raise SettingError(f"calibration={self.calibration!r}: choose train or heldout")
+        if not 0 < self.learning_rate < math.inf:
+            raise SettingError(f"learning_rate={self.learning_rate!r}: expected a positive number")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise SettingError(f"betas={self.betas!r}: expected two numbers in [0, 1)")
+        if not 0 < self.lr_decay <= 1:
+            raise SettingError(f"lr_decay={self.lr_decay!r}: expected a factor in (0, 1]")
         if not 0 <= self.heldout < 1:
             raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
         if self.calibration == "heldout" and self.heldout == 0:
@@ -445,6 +506,7 @@ class NetworkDetector(Detector):
             epoch_steps=self.epoch_steps,
             max_steps=self.max_steps,
             lr_drops=tuple(self.lr_drops),
+            lr_decay=self.lr_decay,
             average=self.average,
             precision=self.precision,
             group=group,
@@ -491,19 +553,20 @@ class NetworkDetector(Detector):
         try:
             self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in run.scoring_modules().items()}).eval()
             self._finish(self._some(kept, 512))
-            row = {"r_train": self._mean_watched(kept)}
+            watched = self._mean_watched(kept)
+            row = {f"{self._watched_as}_train": watched}
             if heldout is not None:
-                row["r_heldout"] = self._mean_watched(heldout)
+                row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
             if self.monitor is not None:
                 self._calibrate(self._stream(self._some(kept, self._monitored)))
                 row |= self._monitored_values(row)
         finally:
             self.networks_ = live
             self._forget_calibration()
-        if not math.isfinite(row["r_train"]) or row["r_train"] > self._largest_watched():
+        if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(
-                f"training diverged in epoch {run.epoch}: the mean raw score of normal images is {row['r_train']:g}; "
-                "lower the learning rate, or turn the critic's normalisation on",
+                f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is {watched:g} on average; "
+                f"{self._way_out}",
                 run.epoch,
             )
         return row
@@ -548,6 +611,40 @@ class NetworkDetector(Detector):
                     raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
             network.load_state_dict(stored, assign=True)
         self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+_COMMON = (
+    "epochs",
+    "epoch_steps",
+    "max_steps",
+    "batch_size",
+    "lr_drops",
+    "average",
+    "precision",
+    "scoring_precision",
+    "calibration",
+    "heldout",
+    "scorer",
+    "contamination",
+    "image_size",
+    "device",
+    "random_state",
+    "checkpoint_dir",
+    "workers",
+    "skip_bad",
+    "verbose",
+    "monitor",
+)
+"""Arguments of every detector with networks."""
+
+
+_AnyDetector = TypeVar("_AnyDetector", bound=Detector)
+
+
+def changed(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
+    """The same fitted detector with other parameters of scoring."""
+    other: _AnyDetector = copy.copy(detector).set_params(**changes)
+    return other
 
 
 def _plain(value: Any) -> Value:

@@ -1,0 +1,146 @@
+"""S: the likelihood of an image, set against how complex it is for a codec that knows no normal images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from anomirror import likelihood
+from anomirror.complexity import check_codec, compressed_bits, pictures
+from anomirror.detectors.base import Calibration, Monitor
+from anomirror.detectors.likelihoods import LikelihoodDetector
+from anomirror.images import ImageShape
+from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
+from anomirror.networks.starting import starting
+from anomirror.scoring import Scorer
+from anomirror.training import Batch, Phase, Precision, Run
+
+
+class Complexity(LikelihoodDetector):
+    """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless codec needs for x.
+
+    Parameters
+    ----------
+    codec : "webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js and ``npm install flif-wasm``);
+        it may be changed after the fit.
+    cache_dir : a folder that remembers compressed lengths by the content of images; None remembers none.
+    plain : score by -log2 p(x) alone.
+    filters, blocks, mixtures, levels, nonlinearity, dropout, learning_rate, betas, lr_decay : as in :class:`LikelihoodRatio`.
+    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
+        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
+        :class:`AMA`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> s = Complexity(filters=4, mixtures=1, epochs=1, epoch_steps=1, batch_size=8).fit(images)
+    >>> s.score_samples(images[:2]).shape
+    (2,)
+
+    Notes
+    -----
+    Both terms are bits of the image in the network's frame; a codec's header is the same for all images. The codec sees 8 bits a
+    channel: images of float pixels are rounded for it.
+
+    References
+    ----------
+    Serrà, Álvarez, Gómez, Slizovskaia, Núñez, Luque: Input complexity and out-of-distribution detection with likelihood-based
+    generative models, ICLR 2020, arXiv 1909.11480.
+    """
+
+    method = "complexity"
+    _scoring_only = LikelihoodDetector._scoring_only | {"codec"}
+    _not_stored = LikelihoodDetector._not_stored | {"cache_dir"}
+
+    def __init__(
+        self,
+        codec: str = "webp",
+        cache_dir: str | os.PathLike[str] | None = None,
+        plain: bool = False,
+        filters: int = 32,
+        blocks: int = 1,
+        mixtures: int = 5,
+        levels: int = 3,
+        nonlinearity: Nonlinearity = "relu",
+        dropout: float = 0.0,
+        learning_rate: float = 2e-3,
+        betas: Sequence[float] = (0.95, 0.9995),
+        lr_decay: float = 1.0,
+        epochs: int = 4,
+        epoch_steps: int | None = 96,
+        max_steps: int | None = None,
+        batch_size: int = 32,
+        lr_drops: Sequence[float] = (0.8,),
+        average: float | None = 0.98,
+        precision: Precision = "auto",
+        scoring_precision: Precision = "auto",
+        calibration: Calibration = "train",
+        heldout: float = 0.05,
+        scorer: str | Scorer = "negate",
+        contamination: float = 0.05,
+        image_size: int | None = None,
+        device: str | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        skip_bad: bool = False,
+        verbose: bool = False,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.codec = codec
+        self.cache_dir = cache_dir
+        self.plain = plain
+        self.filters = filters
+        self.blocks = blocks
+        self.mixtures = mixtures
+        self.levels = levels
+        self.nonlinearity = nonlinearity
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.lr_decay = lr_decay
+        self._store_common(locals())
+
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        network = PixelCNN(image_shape[0], self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
+
+        def make_optimizers() -> dict[str, Optimizer]:
+            return {"pixelcnn": Adam(network.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
+
+        return {"pixelcnn": network}, make_optimizers
+
+    def _phases(self) -> list[Phase]:
+        return [Phase("likelihood", self._step, self.epochs, start=self._start)]
+
+    @torch.no_grad()
+    def _start(self, batches: Iterable[Batch], run: Run) -> None:
+        """Weights by the first minibatch (Salimans and Kingma 2016)."""
+        with starting(self.networks_["pixelcnn"]):
+            self.networks_["pixelcnn"](next(iter(batches)).normal)
+
+    def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """Maximum likelihood."""
+        x = batch.normal
+        log_p = self._log_probability(x)
+        run.update("pixelcnn", -log_p.mean())
+        return {"bits_per_dim": likelihood.bits_per_dim(log_p.detach(), x).mean()}
+
+    def _log_probability(self, x: Tensor) -> Tensor:
+        return likelihood.mixture_log_probability(self.networks_["pixelcnn"](x), x)
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        """S(x) = -log2 p(x) - L(x), Eq. (1)."""
+        cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
+        lengths = compressed_bits(pictures(x), self.codec, cache_dir)
+        return self._bits(x) - torch.from_numpy(lengths).to(x.device)
+
+    def _validate(self) -> None:
+        super()._validate()
+        check_codec(self.codec)
+        self._validate_counts("filters", "blocks", "mixtures", "levels")

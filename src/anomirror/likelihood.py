@@ -1,0 +1,112 @@
+"""Likelihoods of images: mixtures of discretised logistics, and the units that they are told in."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LEVELS = 256
+"""Values of a pixel's channel: -1, -1 + 2 / 255, ..., 1."""
+
+HALF_STEP = 1.0 / (LEVELS - 1)
+
+LEAST_LOG_SCALE = -7.0
+"""A logistic this narrow lies within one grey level."""
+
+
+def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
+    """log p(x) of every image in nats, ``(b,)`` float32.
+
+    Each pixel is a mixture of logistics, rounded to 256 values of which the outermost take the tails (Salimans et al. 2017,
+    Eq. (2)). All channels of a pixel come from one component; a channel's mean is linear in the channels before it (their
+    Eq. (3), here for any number of channels).
+
+    Parameters
+    ----------
+    parameters : ``(b, p, h, w)`` of ``mixtures * (1 + 2 c + c (c - 1) / 2)`` channels, as :class:`PixelCNN` gives them.
+    x : ``(b, c, h, w)`` in [-1, 1].
+    """
+    log_weights, means, log_scales = _mixture(parameters.float(), x)
+    log_p = _logistic_log_probability(x[:, None], means, log_scales)  # (b, m, c, h, w)
+    return torch.logsumexp(log_weights + log_p.sum(2), dim=1).sum((1, 2))
+
+
+def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of weights ``(b, m, h, w)``, means and logarithms of scales ``(b, m, c, h, w)`` given the channels of x."""
+    channels = x.shape[1]
+    pairs = channels * (channels - 1) // 2
+    mixtures = parameters.shape[1] // (1 + 2 * channels + pairs)
+    logits, rest = parameters[:, :mixtures], parameters[:, mixtures:]
+    rest = rest.reshape(len(rest), mixtures, -1, *rest.shape[2:])
+    means, log_scales, couplings = torch.split(rest, [channels, channels, pairs], dim=2)
+    if pairs:
+        coefficients = iter(torch.tanh(couplings).unbind(2))
+        each = list(means.unbind(2))
+        for later in range(1, channels):
+            for earlier in range(later):
+                each[later] = each[later] + next(coefficients) * x[:, None, earlier]
+        means = torch.stack(each, dim=2)
+    return F.log_softmax(logits, dim=1), means, log_scales.clamp_min(LEAST_LOG_SCALE)
+
+
+def _logistic_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """log of the mass of a logistic between the grey levels around x; the outermost reach to infinity."""
+    inverse = torch.exp(-log_scale)
+    upper, lower = (x - mean + HALF_STEP) * inverse, (x - mean - HALF_STEP) * inverse
+    # log(sigmoid(upper) - sigmoid(lower)), exact however small the difference
+    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+    darkest, brightest = x < -1 + HALF_STEP, x > 1 - HALF_STEP
+    return torch.where(darkest, F.logsigmoid(upper), torch.where(brightest, F.logsigmoid(-lower), inside))
+
+
+def sample_mixture(parameters: Tensor, channels: int, generator: torch.Generator) -> Tensor:
+    """One draw of every pixel, ``(b, c, h, w)`` rounded to grey levels in [-1, 1]."""
+    height, width = parameters.shape[2:]
+    x = parameters.new_zeros(len(parameters), channels, height, width)
+    logits = _mixture(parameters, x)[0]
+    gumbel = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6)))
+    chosen = (logits + gumbel.to(logits.device)).argmax(1)[:, None, None]  # (b, 1, 1, h, w)
+    for channel in range(channels):
+        _, means, log_scales = _mixture(parameters, x)  # a channel's mean depends on those before it
+        mean, log_scale = (values[:, :, channel : channel + 1].gather(1, chosen)[:, 0, 0] for values in (means, log_scales))
+        u = torch.rand(mean.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(mean.device)
+        drawn = mean + torch.exp(log_scale) * (torch.log(u) - torch.log1p(-u))
+        x[:, channel] = ((drawn.clamp(-1, 1) + 1) / (2 * HALF_STEP)).round() * (2 * HALF_STEP) - 1
+    return x
+
+
+def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """Sum over everything but the batch, ``(b,)`` nats."""
+    standard = (z - mean) * torch.exp(-log_deviation)
+    return (-0.5 * standard.square() - log_deviation - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+def dequantized(x: Tensor, noise: Tensor) -> Tensor:
+    """Grey levels of ``x`` in [-1, 1], plus ``noise`` in [0, 1) of a level, in [-0.5, 0.5): what a density is fitted to."""
+    return ((x + 1) / (2 * HALF_STEP) + noise) / LEVELS - 0.5
+
+
+def flow_log_probability(log_density: Tensor, x: Tensor) -> Tensor:
+    """log p(x) of grey levels, from below: the log density of the dequantised image, times the volume of a cell of levels."""
+    return log_density - x[0].numel() * math.log(LEVELS)
+
+
+def deviation_of_groups(values: np.ndarray, usual: float, size: int) -> np.ndarray:
+    """|mean - usual| of each ``size`` consecutive values, ``(n // size,)``."""
+    means = values[: len(values) // size * size].reshape(-1, size).mean(1)
+    return cast(np.ndarray, np.abs(means - usual))
+
+
+def bits(nats: Tensor) -> Tensor:
+    """Nats as bits."""
+    return nats / math.log(2)
+
+
+def bits_per_dim(log_probability: Tensor, x: Tensor) -> Tensor:
+    """-log2 p(x) for each channel of each pixel: 8 for a model to which all images are alike."""
+    return -bits(log_probability) / x[0].numel()
