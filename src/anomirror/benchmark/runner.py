@@ -281,11 +281,11 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
     places = [(scoring, column, side) for scoring in training.all_scorings() for column in training.anomalies for side in SIDES]
     if training.protocol == "paper" or "checkpoint_dir" not in arguments:
         kept = None
+    cache = {"cache_dir": str(scratch.parent.parent / CACHE)} if "cache_dir" in arguments else {}
     if kept is not None and kept.exists():
-        detector = _kept(training, comparison, kept)
+        detector = _kept(training, comparison, kept).set_params(**cache)
         return dict.fromkeys(places, _Model(detector, len(detector.history_), "", kept=True))
-    if "cache_dir" in arguments:
-        detector.set_params(cache_dir=str(scratch.parent.parent / CACHE))
+    detector.set_params(**cache)
     if "checkpoint_dir" in arguments:
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))
