@@ -15,8 +15,8 @@ LEVELS = 256
 
 HALF_STEP = 1.0 / (LEVELS - 1)
 
-LEAST_LOG_SCALE = -7.0
-"""A logistic this narrow lies within one grey level."""
+LOG_SCALES = (-7.0, 7.0)
+"""A logistic this narrow lies within one grey level; one this wide is flat, and what lies between two levels still above 0."""
 
 
 def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             for earlier in range(later):
                 each[later] = each[later] + next(coefficients) * x[:, None, earlier]
         means = torch.stack(each, dim=2)
-    return F.log_softmax(logits, dim=1), means, log_scales.clamp_min(LEAST_LOG_SCALE)
+    return F.log_softmax(logits, dim=1), means, log_scales.clamp(*LOG_SCALES)
 
 
 def _logistic_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

@@ -45,6 +45,15 @@ _PAPER: dict[str, Any] = {
     "scoring_precision": "float32",
 }
 
+_PAPER_COMMON: dict[str, Any] = {
+    "average": None,
+    "lr_drops": (),
+    "calibration": "train",
+    "heldout": 0.0,
+    "precision": "float32",
+    "scoring_precision": "float32",
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ama": {
         "cpu": {},
@@ -66,10 +75,70 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # every image that is not held out 15 times: of CIFAR-10 22 times the minibatches of cpu
         "cpu-long": {"epochs": 15, "epoch_steps": None},
     },
-    "waic": {"cpu": {}},
-    "likelihood_ratio": {"cpu": {}},
-    "typicality": {"cpu": {}},
-    "complexity": {"cpu": {}},
+    "waic": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "critic_width": 32,
+            "generator_width": 64,  # O
+            "critic_steps": 5,
+            "critic_warmup": 100,
+            "learning_rate": 5e-5,
+            "batch_size": 64,
+            "epoch_steps": 160,
+            "epochs": 663,  # 106,080 critic steps make 20,000 generator steps
+            "cross_entropy_epochs": 25,  # 4,000 steps
+        },
+    },
+    "likelihood_ratio": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "filters": 32,
+            "blocks": 5,
+            "mixtures": 1,  # R
+            "levels": 1,  # R
+            "nonlinearity": "concat_elu",
+            "mutation_rate": 0.3,  # O, of the paper's grid
+            "weight_decay": 0.0,  # O, of the paper's grid
+            "learning_rate": 1e-4,
+            "lr_decay": 0.999995,
+            "batch_size": 32,
+            "epoch_steps": 1000,
+            "epochs": 50,
+        },
+    },
+    "typicality": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "flow_steps": 32,
+            "hidden_width": 512,
+            "learning_rate": 5e-4,
+            "batch_size": 64,
+            "epoch_steps": 1000,  # O
+            "epochs": 100,  # O
+        },
+    },
+    "complexity": {
+        "cpu": {},
+        # a PixelCNN++ to the letter of its own paper
+        "paper": _PAPER_COMMON
+        | {
+            "codec": "flif",
+            "filters": 160,
+            "blocks": 5,
+            "mixtures": 10,
+            "nonlinearity": "concat_elu",
+            "dropout": 0.5,
+            "learning_rate": 1e-3,
+            "lr_decay": 0.999995,
+            "batch_size": 128,
+            "average": 0.9995,
+            "epoch_steps": None,
+            "epochs": 500,  # O
+        },
+    },
     "pca": {"cpu": {}, "default": {}},
     "knn": {"cpu": {}, "default": {}},
 }

@@ -99,15 +99,17 @@ class Settings:
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
     """The preset that ``--preset`` means for a method and a normal set.
 
-    >>> chosen_preset("ama", "paper", "svhn"), chosen_preset("ama", "cpu", "mnist:3"), chosen_preset("pca", "paper", "svhn")
-    ('paper-svhn', 'cpu-one-class', 'default')
+    >>> chosen_preset("ama", "paper", "svhn"), chosen_preset("waic", "paper", "svhn"), chosen_preset("pca", "paper", "svhn")
+    ('paper-svhn', 'paper', 'default')
+    >>> chosen_preset("ama", "cpu", "mnist:3")
+    'cpu-one-class'
     """
     if method not in PRESETS:
         raise SettingError(f"no method named {method!r}: choose one of {', '.join(PRESETS)}")
     name, label = parse_normal(normal)
     if wanted == "paper":
         own = _PAPER_PRESETS.get(name, "paper-svhn")
-        return own if own in PRESETS[method] else "default"
+        return next(preset for preset in (own, "paper", "default") if preset in PRESETS[method])
     if label is not None and f"{wanted}-one-class" in PRESETS[method]:
         return f"{wanted}-one-class"
     return wanted if wanted in PRESETS[method] or method not in BASELINES else "cpu"
