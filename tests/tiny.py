@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from anomirror import DETECTORS, Detector, make_detector
 
 TINY: dict[str, dict[str, Any]] = {
@@ -34,13 +36,51 @@ TINY: dict[str, dict[str, Any]] = {
     "knn": {"n_components": 8},
 }
 LONGER: dict[str, dict[str, Any]] = {
-    "ama": {"epochs": 3, "epoch_steps": 60, "learning_rate": 2e-3, "generator_width": 16, "latent_dim": 16}
+    "ama": {"epochs": 3, "epoch_steps": 60, "learning_rate": 2e-3, "generator_width": 16, "latent_dim": 16},
+    "waic": {
+        "epochs": 4,
+        "epoch_steps": 60,
+        "cross_entropy_epochs": 3,
+        "critic_width": 4,
+        "generator_width": 16,
+        "learning_rate": 2e-3,
+    },
+    "likelihood_ratio": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2},
+    "typicality": {"epoch_steps": 60, "learning_rate": 1e-2},
+    "complexity": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2},
 }
 """What is added where a test needs the detector to be any good."""
 
 
+def turned(images: np.ndarray) -> np.ndarray:
+    """``(n, h, w)`` by a quarter."""
+    return np.rot90(images, axes=(1, 2))
+
+
+def shuffled(images: np.ndarray) -> np.ndarray:
+    """``(n, 28, 28)`` with their 16 tiles in another order each."""
+    rng = np.random.default_rng(0)
+    tiles = images.reshape(-1, 4, 7, 4, 7).swapaxes(2, 3).reshape(-1, 16, 7, 7)
+    tiles = np.stack([one[rng.permutation(16)] for one in tiles])
+    return tiles.reshape(-1, 4, 4, 7, 7).swapaxes(2, 3).reshape(images.shape)
+
+
+def inverted(images: np.ndarray) -> np.ndarray:
+    """Dark where they were bright."""
+    return 255 - images
+
+
+PLANTED = {"waic": shuffled, "likelihood_ratio": shuffled, "typicality": shuffled, "complexity": inverted}
+"""What is anomalous to a short training of a method, if not a turn: what a likelihood sees first is its neighbourhoods."""
+
+
 def tiny(method: str, **more: Any) -> Detector:
     return make_detector(method, **{**TINY[method], "device": "cpu", "random_state": 0, **more})
+
+
+def all_kept(method: str) -> dict[str, Any]:
+    """Arguments that keep every image in the training."""
+    return {"heldout": 0.0} if "heldout" in DETECTORS[method]().get_params() else {}
 
 
 METHODS = list(DETECTORS)

@@ -14,12 +14,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from anomirror import Detector, load
-from anomirror.detectors.base import _filled
+from anomirror.detectors.base import NetworkDetector, _filled, changed
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import Negate, Scores
-from tests.tiny import LONGER, METHODS, TINY, tiny
+from tests.tiny import LONGER, METHODS, PLANTED, TINY, all_kept, tiny, turned
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -67,6 +67,51 @@ def test_a_saved_and_loaded_detector_is_equal(fitted: Detector, digits: np.ndarr
     assert loaded.history_ == fitted.history_
 
 
+def test_an_interrupted_training_goes_on_to_the_same_scores(method: str, clothes: np.ndarray, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop(detector: NetworkDetector) -> dict[str, float]:
+        if detector.networks_ is not None and list((tmp_path / "c").glob("*")):
+            raise Interrupted
+        return {}
+
+    detector = tiny(method)
+    if not isinstance(detector, NetworkDetector):
+        return
+    several = {"epochs": 3, "checkpoint_dir": tmp_path / "c"}
+    with pytest.raises(Interrupted):
+        tiny(method, **several, monitor=stop).fit(clothes)
+    resumed = tiny(method, **several).fit(clothes)
+    whole = tiny(method, epochs=3).fit(clothes)
+    assert len(resumed.history_) == len(whole.history_) >= 3
+    assert_array_equal(resumed.raw_scores(clothes[:20]), whole.raw_scores(clothes[:20]))
+
+
+def test_training_moves_every_network_and_tells_its_course(method: str, clothes: np.ndarray) -> None:
+    detector = tiny(method)
+    if not isinstance(detector, NetworkDetector):
+        return
+    detector.image_shape_ = (1, 32, 32)
+    first, _ = detector._build_seeded(0, torch.device("cpu"))
+    detector.fit(clothes)
+    for name, network in detector.networks_.items():
+        before = dict(first[name].named_parameters())
+        assert any(not torch.equal(p, before[key]) for key, p in network.named_parameters()), name
+    assert {f"{detector._watched_as}_train", f"{detector._watched_as}_heldout", "step", "seconds"} <= detector.history_[-1].keys()
+
+
+def test_several_scorings_at_once_are_those_of_each(fitted: Detector, clothes: np.ndarray) -> None:
+    choices: dict[str, list[Any]] = {"plain": [False, True], "codec": ["png", "webp"], "relative": [0.0, 0.5, "fitted"]}
+    known = fitted.get_params()
+    scorings = {f"{name}={value}": {name: value} for name, values in choices.items() if name in known for value in values}
+    scorings[""] = {}
+    together = fitted.raw_scores_by(clothes[:150], scorings)
+    for name, changes in scorings.items():
+        assert_array_equal(together[name], changed(fitted, changes).raw_scores(clothes[:150]))
+    assert_array_equal(together[""], fitted.raw_scores(clothes[:150]))
+
+
 def test_the_input_is_not_mutated(method: str, clothes: np.ndarray) -> None:
     for images in (clothes.copy(), (clothes / 255.0).astype(np.float32)):
         before = images.copy()
@@ -102,9 +147,9 @@ def test_scores_are_finite_float64_and_not_constant(fitted: Detector, clothes: n
 
 
 def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: Any) -> None:
-    """Planted: clothes turned by a quarter, which differ in nothing but where things are."""
+    """Planted: clothes turned by a quarter, cut into shuffled tiles, or inverted (see tests/tiny.py)."""
     normal = sample.normal[:200]
-    planted = np.rot90(sample.normal[200:400], axes=(1, 2))
+    planted = PLANTED.get(method, turned)(sample.normal[200:400])
     trained = tiny(method, scorer="negate", **LONGER.get(method, {})).fit(sample.train[:1000])
     noise = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
     frozen = {"learning_rate": 1e-12} if "learning_rate" in trained.get_params() else {}
@@ -132,6 +177,10 @@ def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.nd
     assert (
         np.diff(two_sided.score_samples(clothes)[order]) <= 1e-9
     ).all()  # the further from the mean, on either side, the lower
+    if one_sided.calibration_raw_.min() < 0:
+        with pytest.raises(SettingError, match="needs raw scores of at least 0"):
+            tiny(method, scorer="log-gaussian").fit(clothes)
+        return
     on_logs = tiny(method, scorer="log-gaussian").fit(clothes)
     order = np.argsort(np.abs(np.log(on_logs.raw_scores(clothes)) - on_logs.scorer_.median_))  # type: ignore[attr-defined]
     assert (np.diff(on_logs.score_samples(clothes)[order]) <= 1e-9).all()
@@ -187,7 +236,10 @@ def test_a_failed_second_fit_leaves_it_unfitted_rather_than_half_fitted(method: 
 
 
 def test_numpys_numbers_are_parameters_that_save_and_load(method: str, clothes: np.ndarray, tmp_path: Path) -> None:
-    more = {"n_components": np.int64(8)} if method != "ama" else {"latent_dim": np.int64(8), "checkpoint_dir": tmp_path / "c"}
+    size = next(name for name in ("n_components", "latent_dim", "filters", "hidden_width") if name in TINY[method])
+    more: dict[str, Any] = {size: np.int64(TINY[method][size])}
+    if isinstance(tiny(method), NetworkDetector):
+        more["checkpoint_dir"] = tmp_path / "checkpoint"
     detector = tiny(method, **more, contamination=np.float64(0.1), image_size=np.int64(32)).fit(clothes)
     detector.save(tmp_path / "model")
     assert_array_equal(load(tmp_path / "model", device="cpu").raw_scores(clothes[:5]), detector.raw_scores(clothes[:5]))
@@ -243,7 +295,7 @@ def test_labels_stay_with_their_images_when_some_of_two_joined_sets_cannot_be_re
 
     joined = Joined(open_images(Items(broken=-1)), open_images(Items(broken=3)))
     labels = np.r_[np.ones(40, int), -np.ones(40, int)]
-    detector = tiny(method, skip_bad=True, **({"heldout": 0.0} if method == "ama" else {})).fit(joined, labels)
+    detector = tiny(method, skip_bad=True, **all_kept(method)).fit(joined, labels)
     assert (detector.skipped_, detector.trained_on_) == (1, 40)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomirror.benchmark import controls, references, stability
+from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
 from anomirror.benchmark.runner import read_cell
 from anomirror.benchmark.tables import Cell, as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
 from anomirror.errors import InputError
@@ -135,6 +135,16 @@ def scaling_table(folder: Path) -> str:
     return markdown(["training", "images/s", "times one process of one thread"], rows)
 
 
+def public_table(folder: Path) -> str:
+    """What ``benchmarks/public_step.py`` wrote: our training steps beside public implementations of the same size."""
+    rows = []
+    for file in sorted(folder.glob("public-*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        ratios = [f"{run['ratios'][name]:.2f}" for name in ("float32", "auto")]
+        rows.append([run["network"], f"{run['public']}, {run['revision'][:7]}", *ratios])
+    return markdown(["training step of", "beside", "times as fast, float32", "times as fast, precision auto"], rows)
+
+
 def solar_table(folder: Path) -> str:
     """What ``examples/solar_cells.py`` wrote: each detector and reading on each kind of cell."""
     runs = [read_cell(file) for file in sorted(folder.glob("*.json"))]
@@ -159,6 +169,11 @@ TABLES: dict[str, Callable[..., str]] = {
     "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
+    "backgrounds": lambda root, folder, normal: backgrounds.backgrounds_table(root / folder, normal),
+    "groups": lambda root, folder, normal: likelihoods.groups_table(root / folder, normal),
+    "bits": lambda root, folder: likelihoods.bits_table(root / folder),
+    "lengths": lambda root, normal, *folders: likelihoods.lengths_table(normal, *(root / folder for folder in folders)),
+    "public": lambda root, folder: public_table(root / folder),
     "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),
     "references": lambda root, folder, normal: references.proxies_table(root / folder, normal),
     "reference-means": lambda root, folder: references.means_table(root / folder),
