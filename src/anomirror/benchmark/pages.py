@@ -25,9 +25,10 @@ from anomirror.errors import InputError
 from anomirror.storage import replacing
 
 
-def table1(folder: Path, normal: str) -> str:
-    """One normal set of Table 1, with its open columns."""
-    return as_markdown(comparison(read_cells(folder), normal)).rstrip()
+def table1(folder: Path, normal: str, methods: str = "") -> str:
+    """One normal set of Table 1, with its open columns; of all methods, or of those that stand between commas."""
+    cells = [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
+    return as_markdown(comparison(_some(cells, folder), normal)).rstrip()
 
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:
@@ -162,7 +163,7 @@ def solar_table(folder: Path) -> str:
 
 
 TABLES: dict[str, Callable[..., str]] = {
-    "table1": lambda root, folder, normal: table1(root / folder, normal),
+    "table1": lambda root, folder, normal, methods="": table1(root / folder, normal, methods),
     "table2": lambda root, folder, dataset: as_markdown(one_class(read_cells(root / folder), dataset)).rstrip(),
     "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
     "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),

@@ -143,4 +143,4 @@ class Complexity(LikelihoodDetector):
     def _validate(self) -> None:
         super()._validate()
         check_codec(self.codec)
-        self._validate_counts("filters", "blocks", "mixtures", "levels")
+        self._validate_pixelcnn()

@@ -154,7 +154,7 @@ class LikelihoodRatio(LikelihoodDetector):
 
     def _validate(self) -> None:
         super()._validate()
-        self._validate_counts("filters", "blocks", "mixtures", "levels")
+        self._validate_pixelcnn()
         if not 0 < self.mutation_rate <= 1:
             raise SettingError(f"mutation_rate={self.mutation_rate!r}: expected a probability in (0, 1]")
         if not 0 <= self.weight_decay < math.inf:

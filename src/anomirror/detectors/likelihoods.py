@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anomirror import likelihood
 from anomirror.detectors.base import NetworkDetector
+from anomirror.errors import SettingError
 from anomirror.images import ImageInput
 
 
@@ -28,6 +29,14 @@ class LikelihoodDetector(NetworkDetector):
     @abstractmethod
     def _statistic(self, x: Tensor) -> Tensor:
         """The method's own raw score, ``(b,)``, in bits."""
+
+    def _validate_pixelcnn(self) -> None:
+        """The size of a PixelCNN++, for detectors that have one."""
+        self._validate_counts("filters", "blocks", "mixtures", "levels")
+        if self.get_params()["levels"] > 5:
+            raise SettingError(f"levels={self.get_params()['levels']!r}: expected at most 5, each but the last halves the sides")
+        if not 0 <= self.get_params()["dropout"] < 1:
+            raise SettingError(f"dropout={self.get_params()['dropout']!r}: expected a probability in [0, 1)")
 
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
