@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from anomirror.benchmark.experiments import LIKELIHOOD
+from anomirror.benchmark.experiments import LIKELIHOOD, OUT_OF_DISTRIBUTION
 from anomirror.benchmark.published import PUBLISHED_PAIRS
 from anomirror.benchmark.tables import Cell, markdown, mean_and_spread, read_cells
 from anomirror.data import DATASETS
@@ -69,7 +69,8 @@ def groups_table(folder: Path, normal: str) -> str:
     cells = _of_likelihood(read_cells(folder), method="typicality", normal=normal)
     if not cells:
         raise InputError(f"{folder}: no typicality of {normal} is measured there")
-    columns = list(dict.fromkeys(cell["anomalies"] for cell in cells))
+    there = dict.fromkeys(cell["anomalies"] for cell in cells)
+    columns = [column for column in dict.fromkeys([*OUT_OF_DISTRIBUTION.get(normal, ()), *there]) if column in there]
     seeds = sorted({cell["seed"] for cell in cells})
     rows = []
     for size in GROUPS:

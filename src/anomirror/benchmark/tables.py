@@ -246,7 +246,7 @@ def one_class(cells: Sequence[Cell], dataset: str, metric: str = "auroc") -> Tab
 
 def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
     """Box negatives against atypical selection, with and without interpolation."""
-    found = _Found([cell for cell in cells if cell["normal"] in BOX_COLUMNS], metric)
+    found = _Found([c for c in cells if c["normal"] in BOX_COLUMNS and c["method"] in ("ama", *BASELINES)], metric)
     variants = ("box-no-interpolation", "no-interpolation", "box", "")
     side = own_side("ama")
     baselines = [Row(method, "", reading) for method in BASELINES for reading in SIDES]

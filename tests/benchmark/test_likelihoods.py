@@ -1,0 +1,162 @@
+"""Rows that name a codec or plain likelihood, and what stored likelihoods say beside AUROC."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomirror import load
+from anomirror.benchmark import backgrounds
+from anomirror.benchmark.experiments import LIKELIHOOD, SCORINGS, Settings, absent_codecs, planned, trainings
+from anomirror.benchmark.likelihoods import PUBLISHED_BITS, _group_metrics, bits_table, groups_table, lengths_table
+from anomirror.benchmark.published import PUBLISHED
+from anomirror.benchmark.runner import CACHE, Training, measure
+from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
+from anomirror.complexity import CODECS, installed
+from anomirror.errors import InputError
+from anomirror.likelihood import deviation_of_groups
+from anomirror.metrics import auroc
+from tests.tiny import TINY, shuffled
+
+
+def training(method: str, **more: object) -> Training:
+    scorings = {LIKELIHOOD: {"plain": True}, **({"png": {"codec": "png"}} if method == "complexity" else {})}
+    own = "webp" if method == "complexity" else ""
+    return Training(
+        method, "cpu", {**TINY[method], **more}, "fashion-mnist", ("mnist", "constant"), 0, scorings=scorings, own=own
+    )
+
+
+@pytest.fixture(scope="module")
+def results(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results")
+    for method in ("typicality", "complexity"):
+        measure(training(method), out, data_dir, keep_model=True)
+    measure(replace(training("typicality"), seed=1), out, data_dir)
+    return out
+
+
+def test_every_result_of_complexity_names_its_codec(results: Path) -> None:
+    cells = [cell for cell in read_cells(results) if cell["method"] == "complexity"]
+    assert {(cell["variant"], cell["parameters"]["codec"]) for cell in cells} == {
+        ("webp", "webp"),
+        ("png", "png"),
+        (LIKELIHOOD, "webp"),
+    }
+    assert {cell["parameters"]["plain"] for cell in cells if cell["variant"] == LIKELIHOOD} == {True}
+    assert {file.name for file in (results / CACHE).iterdir()} == {"png.sqlite", "webp.sqlite"}
+    (table,) = all_tables(cells)
+    labels = [row[0] for row in table.rows]
+    assert labels[:2] == ["complexity scored by likelihood alone, one-sided", "complexity scored by likelihood alone, two-sided"]
+    assert {"complexity with webp, one-sided", "complexity with png, two-sided"} <= set(labels)
+
+
+def test_each_scoring_has_the_scores_of_the_model_set_so(results: Path, data_dir: Path) -> None:
+    model = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu")
+    normal = training("complexity").comparison(data_dir).normal
+    with np.load(results / "fashion-mnist" / "complexity-seed0.npz") as scores:
+        for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"plain": True})):
+            assert np.allclose(model.raw_scores_by(normal, {"": changes})[""], scores[f"{name}_raw_normal"], rtol=1e-6)
+
+
+def test_rows_are_planned_for_every_installed_codec_and_compared_with_the_papers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = trainings("fashion-mnist", ["mnist"], Settings(("complexity",)), scorings=SCORINGS)
+    assert one.own == "webp"
+    assert set(one.scorings) == {LIKELIHOOD, *(codec for codec in CODECS if codec != "webp" and installed(codec))}
+    assert [cell[0] for cell in one.cells(Path())].count("webp") == 2
+    assert absent_codecs(["ama", "complexity"]) == [codec for codec in CODECS if not installed(codec)]
+    (other,) = trainings("fashion-mnist", ["mnist"], Settings(("complexity",), changes={"codec": "png"}), scorings=SCORINGS)
+    assert (other.variant, other.own, other.row(other.own)) == ("codec=png", "png", "codec=png-png")
+    assert Row("complexity", "flif", "one-sided").published() in PUBLISHED["table1"]
+    for variant in ("webp", LIKELIHOOD, ""):
+        assert Row("complexity", variant, "one-sided").published() not in PUBLISHED["table1"]
+    assert Row("typicality", "", "one-sided").published() not in PUBLISHED["table1"]
+    assert Row("likelihood_ratio", "", "one-sided").published() in PUBLISHED["table1"]
+    assert Row("likelihood_ratio", LIKELIHOOD, "one-sided").published() not in PUBLISHED["table1"]
+    assert networks("no-mirrored-likelihood") == "no-mirrored"
+    methods = {training.method for training in planned("table1", Settings(("waic", "typicality")), lambda name: name != "svhn")}
+    assert methods == {"waic", "typicality"}
+
+
+def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path) -> None:
+    table = groups_table(results, "fashion-mnist")
+    rows = [line.split(" | ") for line in table.splitlines()]
+    assert [row[0].lstrip("| ") for row in rows[2:]] == [
+        f"{images}, {what}"
+        for images in ("one image", "2 images of one kind", "10 images of one kind")
+        for what in ("AUROC", "rejected at 5%")
+    ]
+    assert "(paper 0.140)" in rows[5][1]  # a share of rejected pairs stands beside ours
+    assert "paper" not in rows[4][1]
+    files = [results / "fashion-mnist" / f"typicality-seed{seed}-mnist-one-sided.json" for seed in (0, 1)]
+    cells = [json.loads(file.read_text()) for file in files]
+    single = float(np.mean([cell["metrics"]["auroc"] for cell in cells]))
+    assert float(rows[2][1].split()[0]) == pytest.approx(single, abs=0.003)  # one image: the detector itself
+    model = load(results / "fashion-mnist" / "typicality-seed0.model", device="cpu")
+    comparison = training("typicality").comparison(data_dir)
+    rng = np.random.default_rng(0)
+    bits = {
+        kind: model.raw_scores_by(images, {"": {"plain": True}})[""]
+        for kind, images in (
+            ("train", comparison.train),
+            ("normal", comparison.normal),
+            ("anomalies", comparison.anomalies["mnist"][comparison.sampled["mnist"]]),
+        )
+    }
+    groups = {
+        kind: deviation_of_groups(rng.permutation(values), cells[0]["fitted"]["entropy"], 2) for kind, values in bits.items()
+    }
+    plain = next(
+        cell
+        for cell in read_cells(results)
+        if (cell["method"], cell["variant"], cell["anomalies"], cell["side"], cell["seed"])
+        == ("typicality", LIKELIHOOD, "mnist", "one-sided", 0)
+    )
+    found = _group_metrics(plain, results, 2)
+    assert found[0] == pytest.approx(auroc(-groups["normal"], -groups["anomalies"]), abs=0.01)
+    with pytest.raises(InputError, match="no typicality of cifar10"):
+        groups_table(results, "cifar10")
+
+
+def test_bits_per_dim_are_those_of_a_sets_own_pixels(results: Path, data_dir: Path) -> None:
+    table = bits_table(results)
+    model = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu")
+    normal = training("complexity").comparison(data_dir).normal
+    expected = model.bits_per_dim(normal).mean() * 32 * 32 / (28 * 28)  # type: ignore[attr-defined]
+    row = next(line for line in table.splitlines() if line.startswith("| complexity, fashion-mnist"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert float(cells[1]) == pytest.approx(expected, abs=2e-3)
+    ours = sum(p.numel() for p in model.networks_["pixelcnn"].parameters())  # type: ignore[attr-defined]
+    assert cells[2] == f"{ours:,}"
+    assert ("complexity", "cifar10") in PUBLISHED_BITS
+
+
+def test_lengths_and_filters_come_from_histories(results: Path, data_dir: Path, tmp_path: Path) -> None:
+    wide = replace(training("complexity", filters=6), variant="filters=6")
+    measure(wide, tmp_path, data_dir)
+    lines = lengths_table("fashion-mnist", results, tmp_path).splitlines()
+    assert lines[0].count("minibatches") == TINY["complexity"]["epochs"]
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 4 filters", "| 6 filters"]
+    history = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu").history_
+    assert f"{history[-1]['bits_per_dim_heldout'] * 1024 / 784:.3f}" in lines[2]
+
+
+def test_backgrounds_are_compared_on_proxies_with_unseen_images(
+    clothes: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.concatenate([clothes, clothes[:, ::-1]])
+    monkeypatch.setattr(backgrounds, "load_dataset", lambda *_: (images, None))
+    proxies = {name: shuffled(clothes[:40]) for name in backgrounds.PROXIES}
+    monkeypatch.setattr(backgrounds, "proxy_sets", lambda *_: proxies)
+    cell = backgrounds.study("fashion-mnist", 0.2, 10.0, 0, None, **TINY["likelihood_ratio"], heldout=0.1, device="cpu")
+    assert cell["counts"]["normal"] == len(images) // 10
+    assert cell["parameters"]["mutation_rate"] == 0.2
+    assert set(cell["auroc"]) == {"ratio", "likelihood"}
+    (tmp_path / "cell.json").write_text(json.dumps(cell))
+    lines = backgrounds.backgrounds_table(tmp_path, "fashion-mnist").splitlines()
+    assert lines[2].startswith("| rate 0.2, decay 10 | ")
+    assert lines[3].startswith("| likelihood alone | ")
