@@ -100,7 +100,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "levels": 1,  # R
             "nonlinearity": "concat_elu",
             "mutation_rate": 0.3,  # O, of the paper's grid
-            "weight_decay": 0.0,  # O, of the paper's grid
+            "weight_decay": 100.0,  # O, of the paper's grid
             "learning_rate": 1e-4,
             "lr_decay": 0.999995,
             "batch_size": 32,

@@ -67,7 +67,7 @@ class LikelihoodRatio(LikelihoodDetector):
         levels: int = 3,
         nonlinearity: Nonlinearity = "relu",
         dropout: float = 0.0,
-        mutation_rate: float = 0.1,
+        mutation_rate: float = 0.3,
         weight_decay: float = 100.0,
         plain: bool = False,
         learning_rate: float = 2e-3,
