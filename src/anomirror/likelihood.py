@@ -20,7 +20,7 @@ LOG_SCALES = (-7.0, 7.0)
 
 
 def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
-    """log p(x) of every image in nats, ``(b,)`` float32.
+    """log p(x) of every image in nats, ``(b,)`` float64.
 
     Each pixel is a mixture of logistics, rounded to 256 values of which the outermost take the tails (Salimans et al. 2017,
     Eq. (2)). All channels of a pixel come from one component; a channel's mean is linear in the channels before it (their
@@ -33,7 +33,12 @@ def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
     """
     log_weights, means, log_scales = _mixture(parameters.float(), x)
     log_p = _logistic_log_probability(x[:, None], means, log_scales)  # (b, m, c, h, w)
-    return torch.logsumexp(log_weights + log_p.sum(2), dim=1).sum((1, 2))
+    return _total(torch.logsumexp(log_weights + log_p.sum(2), dim=1))
+
+
+def _total(each: Tensor) -> Tensor:
+    """The sum over everything but the batch, in float64: a score of thousands of bits is told to a fraction of one."""
+    return each.flatten(1).sum(1, dtype=torch.float64)
 
 
 def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,9 +86,9 @@ def sample_mixture(parameters: Tensor, channels: int, generator: torch.Generator
 
 
 def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
-    """Sum over everything but the batch, ``(b,)`` nats."""
+    """Sum over everything but the batch, ``(b,)`` float64, nats."""
     standard = (z - mean) * torch.exp(-log_deviation)
-    return (-0.5 * standard.square() - log_deviation - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+    return _total(-0.5 * standard.square() - log_deviation - 0.5 * math.log(2 * math.pi))
 
 
 def dequantized(x: Tensor, noise: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class LikelihoodDetector(NetworkDetector):
 
     @abstractmethod
     def _log_probability(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, ``(b,)`` float32."""
+        """log p(x) in nats, ``(b,)`` float64."""
 
     @abstractmethod
     def _statistic(self, x: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class Step(nn.Module):
         return self.permutation @ (torch.tril(self.lower, -1) + ones) @ upper
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The next state in the precision of ``h``, whatever autocast asks for, and the logarithm of its determinant ``(b,)``."""
+        """The next state in the precision of ``h``, whatever autocast asks for, and log of its determinant, ``(b,)`` float64."""
         if self.norm.started_by_data:
             self.norm.start(h)
         with torch.autocast(h.device.type, enabled=False):
@@ -110,7 +110,8 @@ class Step(nn.Module):
         kept, changed = h.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         pixels = h.shape[2] * h.shape[3]
-        log_determinant = pixels * (self.norm.log_scale.sum() + self.log_diagonal.sum()) + log_scale.flatten(1).sum(1)
+        log_determinant = pixels * (self.norm.log_scale.sum() + self.log_diagonal.sum())
+        log_determinant = log_determinant + log_scale.flatten(1).sum(1, dtype=torch.float64)
         return torch.cat([kept, (changed + shift) * torch.exp(log_scale)], dim=1), log_determinant
 
     def inverse(self, h: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ class Glow(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[list[Latent], Tensor]:
         latents = []
-        h, log_determinant = x, x.new_zeros(len(x))
+        h, log_determinant = x, x.new_zeros(len(x), dtype=torch.float64)
         for level, steps in enumerate(self.levels):
             h = F.pixel_unshuffle(h, 2)
             for step in cast(nn.ModuleList, steps):
