@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from anomirror import complexity
-from anomirror.complexity import CODECS, compressed_bits, installed, pictures
+from anomirror.complexity import CODECS, Codec, compressed_bits, installed, pictures
 from anomirror.errors import InputError, MissingDependencyError, SettingError
 
 RNG = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def test_what_was_compressed_is_not_compressed_again(tmp_path: Path, monkeypatch
         seen.append(len(pictures))
         return [int(picture.sum()) % 1000 + 1 for picture in pictures]
 
-    monkeypatch.setitem(CODECS, "counting", counting)  # type: ignore[arg-type]
+    monkeypatch.setitem(CODECS, "counting", Codec(counting, lambda: "1.0"))  # type: ignore[arg-type]
     first = compressed_bits([FLAT, NOISE, FLAT], "counting", tmp_path)
     again = compressed_bits([NOISE, FLAT, FLAT, COLOUR], "counting", tmp_path)
     assert seen == [2, 1]
@@ -66,6 +67,22 @@ def test_what_was_compressed_is_not_compressed_again(tmp_path: Path, monkeypatch
     compressed_bits([same_bytes], "counting", tmp_path)
     assert seen == [2, 1, 1]  # another shape is another picture
     assert compressed_bits([], "counting", tmp_path).shape == (0,)
+    compressed_bits([FLAT, FLAT], "counting")
+    assert seen == [2, 1, 1, 1]  # alike pictures once, without a folder, too
+    monkeypatch.setitem(CODECS, "counting", Codec(counting, lambda: "1.1"))  # type: ignore[arg-type]
+    compressed_bits([FLAT], "counting", tmp_path)
+    assert seen == [2, 1, 1, 1, 1]  # another version of the program may compress otherwise
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["counting-1.0.sqlite", "counting-1.1.sqlite"]
+
+
+def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    compressed_bits([FLAT], "png", tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(InputError, match=f"{file}: cannot remember lengths .* remove it"):
+        compressed_bits([FLAT], "png", tmp_path)
+    with pytest.raises(InputError, match="cannot remember lengths"):
+        compressed_bits([FLAT], "png", file / "below a file")
 
 
 def test_pictures_are_grey_coloured_or_channels_one_below_the_other() -> None:
@@ -84,24 +101,33 @@ def test_an_unknown_codec_is_refused() -> None:
 
 
 def test_a_codec_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pillow_jxl", None)
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'anomirror\[codecs\]'"):
-        CODECS["jpeg-xl"]([FLAT])
-    monkeypatch.setattr(complexity.shutil, "which", lambda _: None)
-    with pytest.raises(MissingDependencyError, match=r"needs Node\.js"):
-        CODECS["flif"]([FLAT])
-    monkeypatch.undo()
-    if shutil.which("node") is None:
-        return
+        CODECS["jpeg-xl"].require()
+    planted = tmp_path / "node_modules" / "flif-wasm" / "lib"
+    planted.mkdir(parents=True)
+    (planted / "flif.js").write_text("process.exit(0)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NODE_PATH", raising=False)
-    with pytest.raises(MissingDependencyError, match="npm install flif-wasm"):
-        CODECS["flif"]([FLAT])
+    with pytest.raises(MissingDependencyError, match="npm install flif-wasm.* NODE_PATH"):
+        CODECS["flif"].require()  # what lies below the working folder is not run
+    monkeypatch.setenv("NODE_PATH", str(tmp_path / "node_modules"))
+    monkeypatch.setattr(complexity.shutil, "which", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"needs Node\.js"):
+        CODECS["flif"].require()
 
 
-def test_a_codec_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_fails_is_told_of_and_counts_as_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if shutil.which("node") is None:
         pytest.skip("no Node.js here")
-    monkeypatch.setattr(complexity, "_FLIF", "console.error('out of memory'); process.exit(1)")
+    package = tmp_path / "flif-wasm"
+    (package / "lib").mkdir(parents=True)
+    (package / "lib" / "flif.js").write_text("console.error('out of memory'); process.exit(1)")
+    monkeypatch.setenv("NODE_PATH", str(tmp_path))
     with pytest.raises(InputError, match="Node ended with 1: out of memory"):
-        CODECS["flif"]([FLAT])
+        CODECS["flif"].require()
+    installed.cache_clear()
+    try:
+        assert not installed("flif")
+    finally:
+        installed.cache_clear()

@@ -18,7 +18,6 @@ from anomirror.likelihood import (
     flow_log_probability,
     gaussian_log_density,
     mixture_log_probability,
-    sample_mixture,
 )
 from anomirror.networks.pixelcnn import PixelCNN
 from anomirror.networks.starting import starting
@@ -97,18 +96,6 @@ def test_a_model_to_which_all_images_are_alike_needs_8_bits_per_dim() -> None:
     parameters = torch.cat([logits, torch.stack([means, log_scales], 1).flatten()]).view(1, -1, 1, 1).expand(3, -1, 4, 4)
     x = GREY_LEVELS[torch.randint(256, (3, 1, 4, 4), generator=torch.Generator().manual_seed(0))]
     assert bits_per_dim(mixture_log_probability(parameters, x), x).tolist() == pytest.approx([8.0] * 3, abs=2e-3)
-
-
-def test_samples_of_a_mixture_have_its_probabilities() -> None:
-    parameters = random_parameters(1, 2, 3, seed=2).expand(4000, -1, 1, 1)
-    x = sample_mixture(parameters, 2, torch.Generator().manual_seed(0))
-    assert torch.isin(((x + 1) * 127.5).round(), torch.arange(256.0)).all()
-    entropy = -mixture_log_probability(parameters, x).double()
-    first = parameters[:1]
-    grid = torch.cartesian_prod(GREY_LEVELS, GREY_LEVELS).view(-1, 2, 1, 1)
-    log_p = mixture_log_probability(first.expand(len(grid), -1, 1, 1), grid).double()
-    expected = -(log_p.exp() * log_p).sum()
-    assert float(entropy.mean()) == pytest.approx(float(expected), abs=4 * float(entropy.std()) / math.sqrt(len(x)))
 
 
 def test_two_pixels_are_learnt_to_their_entropy() -> None:

@@ -52,6 +52,12 @@ def test_both_processes_end_with_one_model(models: Path) -> None:
     assert first.history_[-1]["gap"] == second.history_[-1]["gap"]
 
 
+def test_both_begin_with_the_weights_of_one_start(models: Path) -> None:
+    first, second = (load(models / f"started-{rank}", device="cpu") for rank in (0, 1))
+    images = load_sample().normal[:50]
+    assert_array_equal(first.score_samples(images), second.score_samples(images))
+
+
 def test_no_thread_of_the_group_outlives_it(models: Path) -> None:
     """One that still holds a tensor when the interpreter ends aborts the process."""
     assert [(models / f"threads-{rank}").read_text() for rank in (0, 1)] == ["", ""]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomirror import AMA
+from anomirror import AMA, Complexity
 from anomirror.data.sample import load_sample
 from anomirror.detectors.base import NetworkDetector
 from anomirror.errors import AnomirrorError, CheckpointError, SettingError
@@ -66,6 +66,7 @@ def main(out: Path) -> None:
     atexit.register(note_threads, out / f"threads-{rank()}")  # runs last: after the group is dissolved
     images = load_sample().train[:IMAGES]
     AMA(**SETTINGS).fit(images).save(out / f"whole-{rank()}")
+    Complexity(**TINY["complexity"], device="cpu", dropout=0.2).fit(images).save(out / f"started-{rank()}")
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}
     try:
         AMA(**checkpointed, monitor=Watch(stop_in=2)).fit(images)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, features
 from torch import Tensor
 
 from anomirror.errors import InputError, MissingDependencyError, SettingError
@@ -24,19 +28,37 @@ from anomirror.errors import InputError, MissingDependencyError, SettingError
 Picture = npt.NDArray[np.uint8]
 """``(h, w)`` or ``(h, w, 3)``."""
 
-Codec = Callable[[Sequence[Picture]], list[int]]
-"""Lengths in bytes of some pictures, each compressed for itself, without loss."""
+LONGEST = 3600
+"""Seconds that another program may take for a batch."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A way to compress without loss."""
+
+    lengths: Callable[[Sequence[Picture]], list[int]]
+    """Bytes of some pictures, each compressed for itself."""
+    version: Callable[[], str]
+    """Of the program: another one may compress otherwise."""
+
+    def require(self) -> None:
+        """Compress something.
+
+        Raises
+        ------
+        MissingDependencyError : the program is not there; the message says how to get it.
+        """
+        self.lengths([np.zeros((8, 8), np.uint8)])
+
 
 _FLIF = """
 const fs = require("fs"), path = require("path");
-let folder;
-try { folder = path.dirname(require.resolve("flif-wasm/lib/flif.js", { paths: [process.cwd()] })); }
-catch { process.exit(3); }
+const [folder, pictures, count] = process.argv.slice(1);
 const flif = require(path.join(folder, "flif.js"))({
   locateFile: file => path.join(folder, file), print: () => {}, quit: () => {}, noInitialRun: true });
 flif.then(() => {
-  for (let i = 0; i < Number(process.argv[2]); i++) {
-    const from = path.join(process.argv[1], i + ".pnm"), to = from + ".flif";
+  for (let i = 0; i < Number(count); i++) {
+    const from = path.join(pictures, i + ".pnm"), to = from + ".flif";
     flif.callMain(["-e", "--overwrite", from, to]);
     console.log(fs.existsSync(to) ? fs.statSync(to).size : -1);
   }
@@ -61,54 +83,69 @@ def _jpeg_xl(pictures: Sequence[Picture]) -> list[int]:
     return _by_pillow("JXL", {"lossless": True}, pictures)
 
 
+def _flif_package() -> Path:
+    """flif-wasm below a folder that NODE_PATH names; never below the working folder, whose files may be anybody's."""
+    for folder in filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)):
+        if (package := Path(folder) / "flif-wasm" / "lib" / "flif.js").is_file():
+            return package.parent.parent
+    raise MissingDependencyError(
+        "codec='flif' needs flif-wasm: run `npm install flif-wasm` in a folder of yours, and name its node_modules in NODE_PATH"
+    )
+
+
 def _flif(pictures: Sequence[Picture]) -> list[int]:
     """All pictures in one process of Node, by way of files."""
-    node = shutil.which("node")
+    node, package = shutil.which("node"), _flif_package()
     if node is None:
         raise MissingDependencyError("codec='flif' needs Node.js, and there is no `node` on the path; or choose another codec")
     with tempfile.TemporaryDirectory() as folder:
         for index, picture in enumerate(pictures):
             Image.fromarray(picture).save(Path(folder) / f"{index}.pnm", "PPM")
-        done = subprocess.run([node, "-e", _FLIF, folder, str(len(pictures))], capture_output=True, text=True)
-    if done.returncode == 3:
-        raise MissingDependencyError(
-            f"codec='flif' needs flif-wasm, and Node finds none from {Path.cwd()}: run `npm install flif-wasm` there, "
-            "or name the folder above its node_modules in NODE_PATH"
-        )
-    lengths = [int(line) for line in done.stdout.split()]
+        command = [node, "-e", _FLIF, str(package / "lib"), folder, str(len(pictures))]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"codec='flif': Node took more than {LONGEST} seconds for {len(pictures)} pictures") from error
+    lengths = [int(word) if word.isdigit() else 0 for word in done.stdout.split()]
     if done.returncode or len(lengths) != len(pictures) or min(lengths, default=1) < 1:
-        raise InputError(f"codec='flif': Node ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise InputError(f"codec='flif': Node ended with {done.returncode}: {said}; try another Node, or another codec")
     return lengths
 
 
+def _flif_version() -> str:
+    return str(json.loads((_flif_package() / "package.json").read_text(encoding="utf-8"))["version"])
+
+
 CODECS: dict[str, Codec] = {
-    "png": partial(_by_pillow, "PNG", {"optimize": True}),
-    "webp": partial(_by_pillow, "WEBP", {"lossless": True}),
-    "jpeg-xl": _jpeg_xl,
-    "flif": _flif,
+    "png": Codec(partial(_by_pillow, "PNG", {"optimize": True}), lambda: str(features.version("zlib"))),
+    "webp": Codec(partial(_by_pillow, "WEBP", {"lossless": True}), lambda: str(features.version("webp"))),
+    "jpeg-xl": Codec(_jpeg_xl, lambda: version("pillow-jxl-plugin")),
+    "flif": Codec(_flif, _flif_version),
 }
 """Every codec by name. Another one is an entry here."""
 
 
-@cache
-def installed(codec: str) -> bool:
-    """Whether a codec's program is there."""
-    try:
-        CODECS[codec]([np.zeros((8, 8), np.uint8)])
-    except MissingDependencyError:
-        return False
-    return True
-
-
-def check_codec(name: str) -> None:
-    """Refuse a name that is not registered.
+def codec_of(name: str) -> Codec:
+    """A codec by name.
 
     Raises
     ------
-    SettingError : with those that are.
+    SettingError : none is registered so; the message names those that are.
     """
     if name not in CODECS:
         raise SettingError(f"codec={name!r}: choose one of {', '.join(CODECS)}")
+    return CODECS[name]
+
+
+@cache
+def installed(name: str) -> bool:
+    """Whether a codec's program is there, and works."""
+    try:
+        codec_of(name).require()
+    except (MissingDependencyError, InputError, OSError, KeyError):
+        return False
+    return True
 
 
 def compressed_bits(pictures: Sequence[Picture], codec: str, cache_dir: Path | None = None) -> npt.NDArray[np.float64]:
@@ -119,25 +156,45 @@ def compressed_bits(pictures: Sequence[Picture], codec: str, cache_dir: Path | N
     Raises
     ------
     MissingDependencyError : the codec's program is not installed.
+    InputError : the program fails, or what ``cache_dir`` holds cannot be used.
     """
-    check_codec(codec)
-    if cache_dir is None:
-        return 8.0 * np.array(CODECS[codec](pictures), float)
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    chosen = codec_of(codec)
     names = [hashlib.sha256(repr(p.shape).encode() + np.ascontiguousarray(p).tobytes()).digest()[:16] for p in pictures]
-    with closing(sqlite3.connect(cache_dir / f"{codec}.sqlite", timeout=60)) as store:
-        store.execute("CREATE TABLE IF NOT EXISTS lengths (picture BLOB PRIMARY KEY, bytes INTEGER) WITHOUT ROWID")
-        found = {}
-        for name in set(names):
-            row = store.execute("SELECT bytes FROM lengths WHERE picture = ?", (name,)).fetchone()
-            if row is not None:
-                found[name] = row[0]
-        new = {name: picture for name, picture in zip(names, pictures, strict=True) if name not in found}
-        if new:
-            found |= zip(new, CODECS[codec](list(new.values())), strict=True)
-            with store:
-                store.executemany("INSERT OR IGNORE INTO lengths VALUES (?, ?)", [(name, found[name]) for name in new])
+    different = dict(zip(names, pictures, strict=True))
+    file = None if cache_dir is None else cache_dir / f"{codec}-{chosen.version()}.sqlite"
+    found = {} if file is None else _remembered(file, list(different))
+    new = {name: picture for name, picture in different.items() if name not in found}
+    if new:
+        lengths = dict(zip(new, chosen.lengths(list(new.values())), strict=True))
+        found |= lengths
+        if file is not None:
+            _remember(file, lengths)
     return 8.0 * np.array([found[name] for name in names], float)
+
+
+def _remembered(file: Path, names: Sequence[bytes]) -> dict[bytes, int]:
+    """Lengths of those of some pictures that are stored."""
+    if not file.is_file():
+        return {}
+    with _store(file) as store:
+        rows = [store.execute("SELECT bytes FROM lengths WHERE picture = ?", (name,)).fetchone() for name in names]
+    return {name: row[0] for name, row in zip(names, rows, strict=True) if row is not None}
+
+
+def _remember(file: Path, lengths: Mapping[bytes, int]) -> None:
+    with _store(file) as store, store:
+        store.executemany("INSERT OR IGNORE INTO lengths VALUES (?, ?)", list(lengths.items()))
+
+
+@contextmanager
+def _store(file: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=60)) as store:
+            store.execute("CREATE TABLE IF NOT EXISTS lengths (picture BLOB PRIMARY KEY, bytes INTEGER) WITHOUT ROWID")
+            yield store
+    except (sqlite3.Error, OSError) as error:
+        raise InputError(f"{file}: cannot remember lengths ({error}); remove it, or choose another cache_dir") from error
 
 
 def pictures(x: Tensor) -> list[Picture]:

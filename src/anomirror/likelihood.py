@@ -63,26 +63,10 @@ def _logistic_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Ten
     """log of the mass of a logistic between the grey levels around x; the outermost reach to infinity."""
     inverse = torch.exp(-log_scale)
     upper, lower = (x - mean + HALF_STEP) * inverse, (x - mean - HALF_STEP) * inverse
-    # log(sigmoid(upper) - sigmoid(lower)), exact however small the difference
-    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+    # log(sigmoid(upper) - sigmoid(lower)) with upper - lower as it is, not as the difference of two rounded numbers
+    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-2 * HALF_STEP * inverse))
     darkest, brightest = x < -1 + HALF_STEP, x > 1 - HALF_STEP
     return torch.where(darkest, F.logsigmoid(upper), torch.where(brightest, F.logsigmoid(-lower), inside))
-
-
-def sample_mixture(parameters: Tensor, channels: int, generator: torch.Generator) -> Tensor:
-    """One draw of every pixel, ``(b, c, h, w)`` rounded to grey levels in [-1, 1]."""
-    height, width = parameters.shape[2:]
-    x = parameters.new_zeros(len(parameters), channels, height, width)
-    logits = _mixture(parameters, x)[0]
-    gumbel = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6)))
-    chosen = (logits + gumbel.to(logits.device)).argmax(1)[:, None, None]  # (b, 1, 1, h, w)
-    for channel in range(channels):
-        _, means, log_scales = _mixture(parameters, x)  # a channel's mean depends on those before it
-        mean, log_scale = (values[:, :, channel : channel + 1].gather(1, chosen)[:, 0, 0] for values in (means, log_scales))
-        u = torch.rand(mean.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(mean.device)
-        drawn = mean + torch.exp(log_scale) * (torch.log(u) - torch.log1p(-u))
-        x[:, channel] = ((drawn.clamp(-1, 1) + 1) / (2 * HALF_STEP)).round() * (2 * HALF_STEP) - 1
-    return x
 
 
 def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
@@ -97,7 +81,7 @@ def dequantized(x: Tensor, noise: Tensor) -> Tensor:
 
 
 def flow_log_probability(log_density: Tensor, x: Tensor) -> Tensor:
-    """log p(x) of grey levels, from below: the log density of the dequantised image, times the volume of a cell of levels."""
+    """log p(x) of grey levels: the log density of a dequantised image and the log volume of a cell; from below on average."""
     return log_density - x[0].numel() * math.log(LEVELS)
 
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -225,12 +225,17 @@ def train(
         for number, phase in enumerate(phases, start=1):
             run.phase = phase.name
             if phase.start is not None and run.epoch < first:
-                phase.start(_once(data, run, batch_size), run)
+                with _seeded_layers(run, 0):
+                    phase.start(_once(data, run, batch_size), run)
+                for module in run.modules.values():
+                    run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
             for epoch in range(first, first + phase.epochs):
                 if epoch <= run.epoch or run.step >= run.total_steps:
                     continue
                 started = time.perf_counter()
-                row = {"epoch": epoch, "phase": number, **_one_epoch(phase, data, run, epoch, batch_size, per_epoch, bar)}
+                with _seeded_layers(run, epoch):
+                    means = _one_epoch(phase, data, run, epoch, batch_size, per_epoch, bar)
+                row = {"epoch": epoch, "phase": number, **means}
                 run.epoch = epoch
                 if on_epoch is not None:
                     observed = on_epoch(run)
@@ -338,9 +343,23 @@ def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]])
         yield Batch(images.contiguous(memory_format=torch.channels_last), known)
 
 
+@contextmanager
+def _seeded_layers(run: Run, epoch: int) -> Iterator[None]:
+    """Inside, layers that draw for themselves (dropout) draw from a seed of this run and epoch; the caller's state stays."""
+    seed = (run.generator.initial_seed() + 1_000_003 * epoch + run.group.rank) % 2**63
+    on_gpu = run.device.type == "cuda"
+    with torch.random.fork_rng(devices=[run.device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
 def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
-    for start in range(0, len(data.normal), batch_size):
-        images = data.normal.take(range(start, min(start + batch_size, len(data.normal))))
+    """All images in a random order, which is the same in all processes: the first minibatch is one like any other."""
+    order = torch.randperm(len(data.normal), generator=run.generator).tolist()
+    for start in range(0, len(order), batch_size):
+        images = data.normal.take(order[start : start + batch_size])
         x = to_network(images.to(run.device))
         yield Batch(x, torch.zeros(len(x), dtype=torch.bool, device=run.device))
 

@@ -23,6 +23,7 @@ from anomirror.errors import InputError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc
 from anomirror.storage import read_history
+from anomirror.training import History
 
 GROUPS = (1, 2, 10)
 """Images in a group."""
@@ -132,19 +133,22 @@ def _parameters(method: str, settings: Mapping[str, Any], channels: int) -> int:
 
 def lengths_table(normal: str, *folders: Path) -> str:
     """Bits per dimension of held-out images after every epoch of ``complexity``, by number of filters; seed 0."""
-    runs = {}
-    for cell in read_cells(*folders):
-        if (cell["method"], cell["normal"], cell["seed"]) == ("complexity", normal, 0):
-            runs[cell["parameters"]["filters"]] = cell
+    runs: dict[int, tuple[Cell, History]] = {}
+    for folder in folders:
+        for cell in read_cells(folder):
+            if (cell["method"], cell["normal"], cell["seed"]) == ("complexity", normal, 0):
+                history = read_history(folder / normal / f"{cell['training']}-history.csv")
+                runs[cell["parameters"]["filters"]] = cell, history
     if not runs:
         raise InputError(f"{', '.join(map(str, folders))}: no complexity of {normal}, seed 0")
-    rows, steps = [], list[int]()
-    for filters, cell in sorted(runs.items()):
-        file = next(file for folder in folders if (file := folder / normal / f"{cell['training']}-history.csv").exists())
-        history = read_history(file)
-        steps = [int(row["step"]) for row in history]
+    lengths = {tuple(int(row["step"]) for row in history) for _, history in runs.values()}
+    if len(lengths) > 1:
+        raise InputError(f"{', '.join(map(str, folders))}: trainings of different lengths do not stand in one table")
+    (steps,) = lengths
+    scale = 32 * 32 * DATASETS[normal].channels / _own_dims(normal)
+    rows = []
+    for filters, (cell, history) in sorted(runs.items()):
         count = _parameters("complexity", cell["parameters"], DATASETS[normal].channels)
-        scale = 32 * 32 * DATASETS[normal].channels / _own_dims(normal)
         values = [f"{row['bits_per_dim_heldout'] * scale:.3f}" for row in history]
         rows.append([f"{filters} filters", f"{count:,}", *values])
     return markdown([f"PixelCNN++, {normal}", "parameters", *(f"{step} minibatches" for step in steps)], rows)

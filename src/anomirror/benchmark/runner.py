@@ -308,6 +308,7 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
         best = int(np.argmax([row[validation.key(*place)] for row in detector.history_]))
         if best not in taken:
             snapshot = load(validation.folder / f"{detector.history_[best]['snapshot']:.0f}", device=detector.device)
+            snapshot.set_params(**cache)
             snapshot.history_ = detector.history_
             taken[best] = _Model(snapshot, best + 1, f"epoch{best + 1}_")
         chosen[place] = taken[best]

@@ -58,7 +58,7 @@ Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
 SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
 
-_SHARED: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("shared", default=None)
+_SHARED: ContextVar[dict[tuple[str, int], tuple[Tensor, Tensor]] | None] = ContextVar("shared", default=None)
 """What several scorings of one batch of images have in common, each thread's its own."""
 
 CALIBRATION = 10_000
@@ -202,8 +202,18 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
-        scorings : name to parameters that are set otherwise, of those that may change after a fit.
+        scorings : name to parameters that are set otherwise, of those that may change after a fit (but the precision, which is
+            one for all).
+
+        Raises
+        ------
+        SettingError : a parameter that is none of these, or out of its range.
         """
+        allowed = self._scoring_only - {"scoring_precision"}
+        for changes in scorings.values():
+            if odd := sorted(changes.keys() - allowed):
+                raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(allowed))}")
+            changed(self, changes)._validate()
         return self._stream_by(self._open(X), {name: changed(self, changes) for name, changes in scorings.items()})
 
     def score_samples(self, X: ImageInput) -> Scores:
@@ -345,8 +355,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             return compute(x)
         key = (name, id(x))
         if key not in shared:
-            shared[key] = compute(x)
-        return shared[key]
+            shared[key] = x, compute(x)  # x as well: the number of an object that is gone may be another's
+        return shared[key][1]
 
     def _seed(self) -> int:
         """``random_state``, or a fresh one: never from the caller's generators."""

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
-from anomirror.complexity import check_codec, compressed_bits, pictures
+from anomirror.complexity import codec_of, compressed_bits, pictures
 from anomirror.detectors.base import Calibration, Monitor
-from anomirror.detectors.likelihoods import LikelihoodDetector
-from anomirror.images import ImageShape
-from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
-from anomirror.networks.starting import starting
+from anomirror.detectors.likelihoods import PixelCNNDetector
+from anomirror.images import ImageSet, ImageShape
+from anomirror.networks.pixelcnn import Nonlinearity
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
 
 
-class Complexity(LikelihoodDetector):
+class Complexity(PixelCNNDetector):
     """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless codec needs for x.
 
     Parameters
     ----------
-    codec : "webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js and ``npm install flif-wasm``);
-        it may be changed after the fit.
+    codec : "webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js, and ``npm install flif-wasm``
+        below a folder that NODE_PATH names). Raw scores follow a change after the fit; scorer and threshold stay those of the
+        codec that it was fitted with.
     cache_dir : a folder that remembers compressed lengths by the content of images; None remembers none.
     plain : score by -log2 p(x) alone.
     filters, blocks, mixtures, levels, nonlinearity, dropout, learning_rate, betas, lr_decay : as in :class:`LikelihoodRatio`.
@@ -55,8 +55,8 @@ class Complexity(LikelihoodDetector):
     """
 
     method = "complexity"
-    _scoring_only = LikelihoodDetector._scoring_only | {"codec"}
-    _not_stored = LikelihoodDetector._not_stored | {"cache_dir"}
+    _scoring_only = PixelCNNDetector._scoring_only | {"codec"}
+    _not_stored = PixelCNNDetector._not_stored | {"cache_dir"}
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Complexity(LikelihoodDetector):
         self._store_common(locals())
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
-        network = PixelCNN(image_shape[0], self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
+        network = self._pixelcnn(image_shape[0])
 
         def make_optimizers() -> dict[str, Optimizer]:
             return {"pixelcnn": Adam(network.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
@@ -118,11 +118,8 @@ class Complexity(LikelihoodDetector):
     def _phases(self) -> list[Phase]:
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
-    @torch.no_grad()
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
-        """Weights by the first minibatch (Salimans and Kingma 2016)."""
-        with starting(self.networks_["pixelcnn"]):
-            self.networks_["pixelcnn"](next(iter(batches)).normal)
+        self._start_network("pixelcnn", next(iter(batches)).normal)
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """Maximum likelihood."""
@@ -132,7 +129,7 @@ class Complexity(LikelihoodDetector):
         return {"bits_per_dim": likelihood.bits_per_dim(log_p.detach(), x).mean()}
 
     def _log_probability(self, x: Tensor) -> Tensor:
-        return likelihood.mixture_log_probability(self.networks_["pixelcnn"](x), x)
+        return self._log_probability_under("pixelcnn", x)
 
     def _statistic(self, x: Tensor) -> Tensor:
         """S(x) = -log2 p(x) - L(x), Eq. (1)."""
@@ -140,7 +137,10 @@ class Complexity(LikelihoodDetector):
         lengths = compressed_bits(pictures(x), self.codec, cache_dir)
         return self._bits(x) - torch.from_numpy(lengths).to(x.device)
 
+    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+        codec_of(self.codec).require()  # before a training, not after it
+        return super()._learn(normal, anomalies)
+
     def _validate(self) -> None:
         super()._validate()
-        check_codec(self.codec)
-        self._validate_pixelcnn()
+        codec_of(self.codec)

@@ -12,16 +12,15 @@ from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
 from anomirror.detectors.base import Calibration, Monitor
-from anomirror.detectors.likelihoods import LikelihoodDetector
+from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageShape
-from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN, penalty
-from anomirror.networks.starting import starting
+from anomirror.networks.pixelcnn import Nonlinearity, penalty
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
 
 
-class LikelihoodRatio(LikelihoodDetector):
+class LikelihoodRatio(PixelCNNDetector):
     """-log2 p(x) / p_0(x): p is a PixelCNN++ of normal images, p_0 one of the same images with random pixels, their background.
 
     Parameters
@@ -46,10 +45,11 @@ class LikelihoodRatio(LikelihoodDetector):
 
     Notes
     -----
-    Departures, each switched off by the argument in brackets: weight normalisation with a start that depends on the data, as
-    PixelCNN++ has it and the paper's released code has not; scoring with averaged weights (``average=None``); rectifiers in place
-    of concatenated ELUs in the preset ``cpu`` (``nonlinearity``). p and p_0 are trained side by side on the same minibatches.
-    Border that a frame adds to smaller pictures is mutated, too, which moves all scores alike.
+    As in PixelCNN++, and other than in the paper's released code, weights are normalised and start by a minibatch, pixels are
+    scaled to [-1, 1], and pictures lie in a frame of 32x32, whose border is mutated as they are. Departures that an argument
+    switches off: averaged weights (``average=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and p_0
+    are trained side by side on the same minibatches. In the released training code the L2 penalty is given to the layers, and
+    the loss that is minimised is the likelihood alone: whether the paper's grid of weight decays was felt there we cannot tell.
 
     References
     ----------
@@ -109,8 +109,7 @@ class LikelihoodRatio(LikelihoodDetector):
         self._store_common(locals())
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
-        size = (image_shape[0], self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
-        networks: dict[str, nn.Module] = {"foreground": PixelCNN(*size), "background": PixelCNN(*size)}
+        networks: dict[str, nn.Module] = {name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")}
 
         def make_optimizers() -> dict[str, Optimizer]:
             both = [parameter for network in networks.values() for parameter in network.parameters()]
@@ -121,13 +120,10 @@ class LikelihoodRatio(LikelihoodDetector):
     def _phases(self) -> list[Phase]:
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
-    @torch.no_grad()
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
-        """Weights by the first minibatch (Salimans and Kingma 2016)."""
         x = next(iter(batches)).normal
-        for network, images in (("foreground", x), ("background", mutated(x, self.mutation_rate, run.generator))):
-            with starting(self.networks_[network]):
-                self.networks_[network](images)
+        self._start_network("foreground", x)
+        self._start_network("background", mutated(x, self.mutation_rate, run.generator))
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """Maximum likelihood of p on images, and of p_0 on mutated ones."""
@@ -142,9 +138,6 @@ class LikelihoodRatio(LikelihoodDetector):
             "bits_per_dim_background": likelihood.bits_per_dim(log_p_0.detach(), x_0).mean(),
         }
 
-    def _log_probability_under(self, network: str, x: Tensor) -> Tensor:
-        return likelihood.mixture_log_probability(self.networks_[network](x), x)
-
     def _log_probability(self, x: Tensor) -> Tensor:
         return self._log_probability_under("foreground", x)
 
@@ -154,7 +147,6 @@ class LikelihoodRatio(LikelihoodDetector):
 
     def _validate(self) -> None:
         super()._validate()
-        self._validate_pixelcnn()
         if not 0 < self.mutation_rate <= 1:
             raise SettingError(f"mutation_rate={self.mutation_rate!r}: expected a probability in (0, 1]")
         if not 0 <= self.weight_decay < math.inf:

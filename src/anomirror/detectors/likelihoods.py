@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -12,6 +13,8 @@ from anomirror import likelihood
 from anomirror.detectors.base import NetworkDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageInput
+from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
+from anomirror.networks.starting import starting
 
 
 class LikelihoodDetector(NetworkDetector):
@@ -30,23 +33,14 @@ class LikelihoodDetector(NetworkDetector):
     def _statistic(self, x: Tensor) -> Tensor:
         """The method's own raw score, ``(b,)``, in bits."""
 
-    def _validate_pixelcnn(self) -> None:
-        """The size of a PixelCNN++, for detectors that have one."""
-        self._validate_counts("filters", "blocks", "mixtures", "levels")
-        if self.get_params()["levels"] > 5:
-            raise SettingError(f"levels={self.get_params()['levels']!r}: expected at most 5, each but the last halves the sides")
-        if not 0 <= self.get_params()["dropout"] < 1:
-            raise SettingError(f"dropout={self.get_params()['dropout']!r}: expected a probability in [0, 1)")
-
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
 
         A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32, whose border costs next to
         nothing, multiply by 32 * 32 / (28 * 28).
         """
-        images = self._open(X)
-        with self._scoring():
-            return torch.cat([self._watched(x).double().cpu() for x in self._batches(images)]).numpy()
+        bits = self.raw_scores_by(X, {"bits": {"plain": True}})["bits"]
+        return np.asarray(bits / math.prod(self.image_shape_))
 
     def _watched(self, x: Tensor) -> Tensor:
         return likelihood.bits_per_dim(self._log_probability(x), x)
@@ -58,3 +52,34 @@ class LikelihoodDetector(NetworkDetector):
     def _raw_score(self, x: Tensor) -> Tensor:
         """The statistic, or -log2 p(x) alone."""
         return self._bits(x) if self.plain else self._statistic(x)
+
+
+class PixelCNNDetector(LikelihoodDetector):
+    """A detector whose density is a PixelCNN++."""
+
+    filters: int
+    blocks: int
+    mixtures: int
+    levels: int
+    nonlinearity: Nonlinearity
+    dropout: float
+
+    def _pixelcnn(self, channels: int) -> PixelCNN:
+        return PixelCNN(channels, self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
+
+    @torch.no_grad()
+    def _start_network(self, network: str, x: Tensor) -> None:
+        """Weights by a minibatch (Salimans and Kingma 2016)."""
+        with starting(self.networks_[network]):
+            self.networks_[network](x)
+
+    def _log_probability_under(self, network: str, x: Tensor) -> Tensor:
+        return likelihood.mixture_log_probability(self.networks_[network](x), x)
+
+    def _validate(self) -> None:
+        super()._validate()
+        self._validate_counts("filters", "blocks", "mixtures", "levels")
+        if self.levels > 5:
+            raise SettingError(f"levels={self.levels!r}: expected at most 5, each but the last halves the sides")
+        if not 0 <= self.dropout < 1:
+            raise SettingError(f"dropout={self.dropout!r}: expected a probability in [0, 1)")

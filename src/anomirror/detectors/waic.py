@@ -16,7 +16,7 @@ from torch.optim import Optimizer, RMSprop
 from anomirror import losses
 from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageSet, ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.scoring import Scorer
@@ -54,7 +54,7 @@ class WAIC(NetworkDetector):
     Notes
     -----
     The paper's generator is not described; this is DCGAN's. All members are one network of grouped convolutions, which draws
-    their noise in one go.
+    their noise in one go. RMSProp is torch's (squares decay by .99), and goes on through both phases.
 
     References
     ----------
@@ -165,6 +165,18 @@ class WAIC(NetworkDetector):
         """-WAIC(x) = Var_m[logit_m(x)] - E_m[logit_m(x)]."""
         logits = self.networks_["critics"](self._for_all(x))
         return cast(Tensor, logits.var(1, correction=0) - logits.mean(1))
+
+    def _watched(self, x: Tensor) -> Tensor:
+        return -self._raw_score(x)
+
+    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+        per_epoch = self.epoch_steps or max(1, len(normal) // min(self.batch_size, len(normal)))
+        if self.max_steps is not None and self.max_steps <= per_epoch * self.epochs:
+            raise SettingError(
+                f"max_steps={self.max_steps!r}: training would end before critics are made classifiers, and their scale means "
+                f"nothing without; choose more than {per_epoch * self.epochs}, or fewer epochs"
+            )
+        return super()._learn(normal, anomalies)
 
     def _validate(self) -> None:
         super()._validate()

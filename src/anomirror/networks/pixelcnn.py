@@ -110,7 +110,7 @@ class GatedBlock(nn.Module):
         self.activate, times = _NONLINEARITIES[nonlinearity]
         self.conv1 = CausalConv2d(times * filters, filters, reach)
         self.beside = Pointwise(times * beside, filters) if beside else None
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.conv2 = CausalConv2d(times * filters, 2 * filters, reach, scale=0.1)
 
     def forward(self, h: Tensor, beside: Tensor | None = None) -> Tensor:
@@ -190,9 +190,8 @@ class PixelCNN(nn.Module):
             if level < len(self.doublings):
                 double_above, double_left = cast(nn.ModuleList, self.doublings[level])
                 above, left = double_above(above), double_left(left)
-        with torch.autocast(
-            left.device.type, enabled=False
-        ):  # bf16 knows 256 values of a mean in [-1, 1], hardly more than grey levels
+        # bf16 knows steps of half a grey level near black and white: too coarse for a mean
+        with torch.autocast(left.device.type, enabled=False):
             return cast(Tensor, self.out(F.elu(left.float())))
 
 
