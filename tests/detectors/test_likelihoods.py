@@ -48,7 +48,7 @@ def test_the_background_learns_mutated_pictures_and_feels_its_weight_decay(cloth
     free, bound = (cast(LikelihoodRatio, tiny("likelihood_ratio", weight_decay=decay).fit(clothes)) for decay in (0.0, 100.0))
     assert free.history_[-1]["bits_per_dim_background"] > free.history_[-1]["bits_per_dim"]
     gains = [
-        sum(float(p.square().sum()) for n, p in r.networks_["background"].named_parameters() if "gain" in n)
+        sum(p.detach().square().sum().item() for n, p in r.networks_["background"].named_parameters() if "gain" in n)
         for r in (free, bound)
     ]
     assert gains[1] < gains[0]
