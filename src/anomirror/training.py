@@ -202,11 +202,17 @@ def train(
     ------
     DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good checkpoint is kept.
     CheckpointError : the checkpoint belongs to another run, or not all processes have it.
-    SettingError : several processes cannot share the minibatches equally.
+    SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the last phase out.
     """
     batch_size = _shared_batch_size(run, len(data.normal))
     per_epoch = run.epoch_steps or max(1, len(data.normal) // batch_size)
     planned = per_epoch * sum(phase.epochs for phase in phases)
+    before_last = per_epoch * sum(phase.epochs for phase in phases[:-1])
+    if run.max_steps is not None and run.max_steps <= before_last:
+        raise SettingError(
+            f"max_steps={run.max_steps!r}: training would end before its last phase, {phases[-1].name}; "
+            f"choose more than {before_last}, or fewer epochs"
+        )
     run.total_steps = max(1, planned if run.max_steps is None else min(planned, run.max_steps))
     for optimizer in run.optimizers.values():
         for group in optimizer.param_groups:

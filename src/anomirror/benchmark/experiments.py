@@ -145,7 +145,7 @@ def trainings(
                     scorings={
                         scoring: departures
                         for scoring, departures in (scorings or {}).get(method, {}).items()
-                        if _departing(usual, departures) and installed(departures.get("codec", "png"))
+                        if _departing(usual, departures) and _usable(departures)
                     },
                     own=str({**usual, **changes}[NAMED_BY[method]]) if method in NAMED_BY else "",
                     folder_size=settings.folder_size,
@@ -255,10 +255,13 @@ def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> li
 
 def absent_codecs(methods: Sequence[str]) -> list[str]:
     """Codecs that rows of some methods would name, and that are not installed."""
-    named = [
-        departures["codec"] for method in methods for departures in SCORINGS.get(method, {}).values() if "codec" in departures
-    ]
-    return [codec for codec in named if not installed(codec)]
+    scorings = [departures for method in methods for departures in SCORINGS.get(method, {}).values()]
+    return [departures["codec"] for departures in scorings if not _usable(departures)]
+
+
+def _usable(departures: Mapping[str, Any]) -> bool:
+    """Whether a scoring needs no codec, or one that is installed."""
+    return "codec" not in departures or installed(departures["codec"])
 
 
 def _available(sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]) -> Iterable[tuple[str, list[str]]]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from anomirror.benchmark.experiments import LIKELIHOOD, OUT_OF_DISTRIBUTION
 from anomirror.benchmark.published import PUBLISHED_PAIRS
+from anomirror.benchmark.runner import folder_name
 from anomirror.benchmark.tables import Cell, markdown, mean_and_spread, read_cells
 from anomirror.data import DATASETS
 from anomirror.detectors import make_detector
@@ -59,8 +60,7 @@ def _of_likelihood(cells: Iterable[Cell], **wanted: str) -> list[Cell]:
 
 def _bits(cell: Cell, folder: Path, kind: str) -> np.ndarray:
     """-log2 p(x) of stored images; of anomalies the sampled ones."""
-    file = folder / cell["normal"].replace(":", "-") / cell["scores_file"]
-    with np.load(file) as scores:
+    with np.load(folder / folder_name(cell["normal"]) / cell["scores_file"]) as scores:
         values: np.ndarray = scores[cell["scores"][kind]].astype(float)
         return np.take(values, scores[f"sampled_{cell['anomalies']}"]) if kind == "anomalies" else values
 
@@ -137,7 +137,7 @@ def lengths_table(normal: str, *folders: Path) -> str:
     for folder in folders:
         for cell in read_cells(folder):
             if (cell["method"], cell["normal"], cell["seed"]) == ("complexity", normal, 0):
-                history = read_history(folder / normal / f"{cell['training']}-history.csv")
+                history = read_history(folder / folder_name(normal) / f"{cell['training']}-history.csv")
                 runs[cell["parameters"]["filters"]] = cell, history
     if not runs:
         raise InputError(f"{', '.join(map(str, folders))}: no complexity of {normal}, seed 0")

@@ -96,7 +96,7 @@ class Training:
 
     def folder(self, out: Path) -> Path:
         """Where its files lie."""
-        return out / plain_name(self.normal).replace(":", "-")
+        return out / folder_name(self.normal)
 
     def comparison(self, data_dir: Path | None = None) -> Comparison:
         """Its images."""
@@ -137,6 +137,15 @@ class Training:
 
     def __str__(self) -> str:
         return f"{self.method}{f' ({self.variant})' if self.variant else ''} on {self.normal}, seed {self.seed}"
+
+
+def folder_name(normal: str) -> str:
+    """Of the folder of all results of a normal set.
+
+    >>> folder_name("mnist:3")
+    'mnist-3'
+    """
+    return plain_name(normal).replace(":", "-")
 
 
 def joined(*parts: str) -> str:

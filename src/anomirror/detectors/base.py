@@ -418,6 +418,29 @@ class NetworkDetector(Detector):
 
     networks_: nn.ModuleDict
 
+    _common: ClassVar[tuple[str, ...]] = (
+        "epochs",
+        "epoch_steps",
+        "max_steps",
+        "batch_size",
+        "lr_drops",
+        "average",
+        "precision",
+        "scoring_precision",
+        "calibration",
+        "heldout",
+        "scorer",
+        "contamination",
+        "image_size",
+        "device",
+        "random_state",
+        "checkpoint_dir",
+        "workers",
+        "skip_bad",
+        "verbose",
+        "monitor",
+    )
+    """Arguments of the constructor that every detector of this kind has."""
     _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
     _scoring_only = Detector._scoring_only | {"scoring_precision"}
     _way_out = "lower the learning rate"
@@ -455,8 +478,8 @@ class NetworkDetector(Detector):
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
 
     def _store_common(self, arguments: Mapping[str, Any]) -> None:
-        """Keep those of a constructor's arguments that all detectors with networks have."""
-        for name in _COMMON:
+        """Keep those of a constructor's arguments that all detectors of this kind have."""
+        for name in self._common:
             setattr(self, name, arguments[name])
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
@@ -621,31 +644,6 @@ class NetworkDetector(Detector):
                     raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
             network.load_state_dict(stored, assign=True)
         self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-_COMMON = (
-    "epochs",
-    "epoch_steps",
-    "max_steps",
-    "batch_size",
-    "lr_drops",
-    "average",
-    "precision",
-    "scoring_precision",
-    "calibration",
-    "heldout",
-    "scorer",
-    "contamination",
-    "image_size",
-    "device",
-    "random_state",
-    "checkpoint_dir",
-    "workers",
-    "skip_bad",
-    "verbose",
-    "monitor",
-)
-"""Arguments of every detector with networks."""
 
 
 _AnyDetector = TypeVar("_AnyDetector", bound=Detector)

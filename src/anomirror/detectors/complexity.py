@@ -17,7 +17,7 @@ from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageSet, ImageShape
 from anomirror.networks.pixelcnn import Nonlinearity
 from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Precision, Run
 
 
 class Complexity(PixelCNNDetector):
@@ -95,16 +95,6 @@ class Complexity(PixelCNNDetector):
     ) -> None:
         self.codec = codec
         self.cache_dir = cache_dir
-        self.plain = plain
-        self.filters = filters
-        self.blocks = blocks
-        self.mixtures = mixtures
-        self.levels = levels
-        self.nonlinearity = nonlinearity
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.lr_decay = lr_decay
         self._store_common(locals())
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
@@ -114,9 +104,6 @@ class Complexity(PixelCNNDetector):
             return {"pixelcnn": Adam(network.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
 
         return {"pixelcnn": network}, make_optimizers
-
-    def _phases(self) -> list[Phase]:
-        return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
         self._start_network("pixelcnn", next(iter(batches)).normal)

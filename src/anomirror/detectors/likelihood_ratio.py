@@ -17,7 +17,7 @@ from anomirror.errors import SettingError
 from anomirror.images import ImageShape
 from anomirror.networks.pixelcnn import Nonlinearity, penalty
 from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Precision, Run
 
 
 class LikelihoodRatio(PixelCNNDetector):
@@ -94,18 +94,8 @@ class LikelihoodRatio(PixelCNNDetector):
         verbose: bool = False,
         monitor: Monitor | None = None,
     ) -> None:
-        self.filters = filters
-        self.blocks = blocks
-        self.mixtures = mixtures
-        self.levels = levels
-        self.nonlinearity = nonlinearity
-        self.dropout = dropout
         self.mutation_rate = mutation_rate
         self.weight_decay = weight_decay
-        self.plain = plain
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.lr_decay = lr_decay
         self._store_common(locals())
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
@@ -116,9 +106,6 @@ class LikelihoodRatio(PixelCNNDetector):
             return {"both": Adam(both, lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
 
         return networks, make_optimizers
-
-    def _phases(self) -> list[Phase]:
-        return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
         x = next(iter(batches)).normal

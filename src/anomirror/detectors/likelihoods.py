@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -15,13 +16,18 @@ from anomirror.errors import SettingError
 from anomirror.images import ImageInput
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
 from anomirror.networks.starting import starting
+from anomirror.training import Batch, Phase, Run
 
 
 class LikelihoodDetector(NetworkDetector):
-    """A detector whose statistic rests on log p(x): it writes :meth:`_log_probability` and :meth:`_statistic`."""
+    """A detector whose statistic rests on log p(x).
+
+    It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_statistic`.
+    """
 
     plain: bool
 
+    _common = (*NetworkDetector._common, "plain", "learning_rate", "betas", "lr_decay")
     _scoring_only = NetworkDetector._scoring_only | {"plain"}
     _watched_as = "bits_per_dim"
 
@@ -32,6 +38,17 @@ class LikelihoodDetector(NetworkDetector):
     @abstractmethod
     def _statistic(self, x: Tensor) -> Tensor:
         """The method's own raw score, ``(b,)``, in bits."""
+
+    @abstractmethod
+    def _start(self, batches: Iterable[Batch], run: Run) -> None:
+        """First weights by a minibatch."""
+
+    @abstractmethod
+    def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """Maximum likelihood."""
+
+    def _phases(self) -> list[Phase]:
+        return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
@@ -63,6 +80,8 @@ class PixelCNNDetector(LikelihoodDetector):
     levels: int
     nonlinearity: Nonlinearity
     dropout: float
+
+    _common = (*LikelihoodDetector._common, "filters", "blocks", "mixtures", "levels", "nonlinearity", "dropout")
 
     def _pixelcnn(self, channels: int) -> PixelCNN:
         return PixelCNN(channels, self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)

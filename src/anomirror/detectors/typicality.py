@@ -17,7 +17,7 @@ from anomirror.images import ImageInput, ImageSet, ImageShape
 from anomirror.networks.glow import Glow
 from anomirror.networks.starting import starting
 from anomirror.scoring import Scorer, Scores
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Precision, Run
 
 
 class Typicality(LikelihoodDetector):
@@ -94,10 +94,6 @@ class Typicality(LikelihoodDetector):
         self.flow_levels = flow_levels
         self.flow_steps = flow_steps
         self.hidden_width = hidden_width
-        self.plain = plain
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.lr_decay = lr_decay
         self._store_common(locals())
 
     def score_groups(self, X: ImageInput, group_size: int) -> Scores:
@@ -124,9 +120,6 @@ class Typicality(LikelihoodDetector):
             return {"glow": Adamax(glow.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
 
         return {"glow": glow}, make_optimizers
-
-    def _phases(self) -> list[Phase]:
-        return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
     @torch.no_grad()
     def _start(self, batches: Iterable[Batch], run: Run) -> None:

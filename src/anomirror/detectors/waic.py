@@ -16,7 +16,7 @@ from torch.optim import Optimizer, RMSprop
 from anomirror import losses
 from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageShape
+from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.scoring import Scorer
@@ -168,15 +168,6 @@ class WAIC(NetworkDetector):
 
     def _watched(self, x: Tensor) -> Tensor:
         return -self._raw_score(x)
-
-    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
-        per_epoch = self.epoch_steps or max(1, len(normal) // min(self.batch_size, len(normal)))
-        if self.max_steps is not None and self.max_steps <= per_epoch * self.epochs:
-            raise SettingError(
-                f"max_steps={self.max_steps!r}: training would end before critics are made classifiers, and their scale means "
-                f"nothing without; choose more than {per_epoch * self.epochs}, or fewer epochs"
-            )
-        return super()._learn(normal, anomalies)
 
     def _validate(self) -> None:
         super()._validate()
