@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def test_every_result_of_complexity_names_its_codec(results: Path) -> None:
         ("png", "png"),
         (LIKELIHOOD, "webp"),
     }
+    assert {(cell["variant"], *cell["programs"]) for cell in cells} == {("webp", "webp"), ("png", "png"), (LIKELIHOOD,)}
+    assert all(re.match(r"\d", version) for cell in cells for version in cell["programs"].values())
     assert {cell["parameters"]["plain"] for cell in cells if cell["variant"] == LIKELIHOOD} == {True}
     assert {file.name.split("-")[0] for file in (results / CACHE).iterdir()} == {"png", "webp"}
     (table,) = all_tables(cells)

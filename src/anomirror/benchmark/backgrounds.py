@@ -27,7 +27,7 @@ from anomirror.metrics import auroc
 RATES, DECAYS = (0.1, 0.2, 0.3), (0.0, 10.0, 100.0)
 """The grid of the paper."""
 NORMAL = 500
-LENGTH = {"epochs": 2, "epoch_steps": 80}
+LENGTH = {"epochs": 2, "epoch_steps": 200}
 
 
 def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any) -> dict[str, Any]:

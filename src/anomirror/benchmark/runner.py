@@ -236,6 +236,7 @@ def _cell(
         "training": training.stem,
         "parameters": detector.stored_parameters(),
         "fitted": detector._fitted(),
+        "programs": detector._programs(),
         "preparation": {name: how for name, how in comparison.preparation.items() if name in compared},
         "parts": described_parts(comparison, column),
         "counts": {"train": len(comparison.train), "normal": len(normal), "anomalies": len(sampled), "whole_set": len(whole)},

@@ -130,6 +130,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         """Everything else fitted, as numbers."""
         return {}
 
+    def _programs(self) -> dict[str, str]:
+        """Programs outside Python's packages that scores depend on, and their versions."""
+        return {}
+
     @contextmanager
     def _scoring(self) -> Iterator[None]:
         """What holds while fitted networks compute: no gradients, and what a method adds."""

@@ -69,13 +69,13 @@ class Complexity(PixelCNNDetector):
         levels: int = 3,
         nonlinearity: Nonlinearity = "relu",
         dropout: float = 0.0,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 3e-3,
         betas: Sequence[float] = (0.95, 0.9995),
         lr_decay: float = 1.0,
-        epochs: int = 4,
-        epoch_steps: int | None = 96,
+        epochs: int = 5,
+        epoch_steps: int | None = 480,
         max_steps: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = 8,
         lr_drops: Sequence[float] = (0.8,),
         average: float | None = 0.98,
         precision: Precision = "auto",
@@ -123,6 +123,9 @@ class Complexity(PixelCNNDetector):
         cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
         lengths = compressed_bits(pictures(x), self.codec, cache_dir)
         return self._bits(x) - torch.from_numpy(lengths).to(x.device)
+
+    def _programs(self) -> dict[str, str]:
+        return {} if self.plain else {self.codec: codec_of(self.codec).version()}
 
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
         codec_of(self.codec).require()  # before a training, not after it
