@@ -99,7 +99,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "mixtures": 1,  # R
             "levels": 1,  # R
             "nonlinearity": "concat_elu",
-            "mutation_rate": 0.3,  # O, of the paper's grid
+            "mutation_rate": 0.1,  # O, of the paper's grid
             "weight_decay": 100.0,  # O, of the paper's grid
             "learning_rate": 1e-4,
             "lr_decay": 0.999995,

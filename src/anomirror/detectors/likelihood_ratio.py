@@ -67,7 +67,7 @@ class LikelihoodRatio(PixelCNNDetector):
         levels: int = 3,
         nonlinearity: Nonlinearity = "relu",
         dropout: float = 0.0,
-        mutation_rate: float = 0.3,
+        mutation_rate: float = 0.1,
         weight_decay: float = 100.0,
         plain: bool = False,
         learning_rate: float = 3e-3,
