@@ -19,6 +19,7 @@ from benchmarks.floor import Machine, counting
 from benchmarks.memory import anonymous
 from benchmarks.quality import Way, aurocs, change, scored, trained
 from benchmarks.train_step import ratio
+from benchmarks.trainings import timed
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +75,14 @@ def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split
     start = fresh._build_seeded(0, torch.device("cpu"))[0]["critic"].linear.weight
     assert not torch.allclose(fast, reference)  # drawn otherwise
     assert not torch.allclose(start, reference)
+
+
+def test_images_a_second_are_minibatches_times_their_size(sample: Sample) -> None:
+    detector = AMA(**TINY["ama"])
+    found = timed(detector, sample.train[:64], sample.normal[:16])
+    assert found["trained"] * found["fit_seconds"] == pytest.approx(2 * 4 * 16)  # epochs, minibatches, images
+    assert found["fit_seconds"] > sum(row["seconds"] for row in detector.history_)
+    assert found["scored"] > 0
 
 
 def test_operations_are_counted_with_what_they_multiply_and_move() -> None:

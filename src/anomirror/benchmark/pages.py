@@ -146,6 +146,17 @@ def public_table(folder: Path) -> str:
     return markdown(["training step of", "beside", "times as fast, float32", "times as fast, precision auto"], rows)
 
 
+def trainings_table(folder: Path, normal: str) -> str:
+    """What ``benchmarks/trainings.py`` wrote: a whole training of each method, and images a second."""
+    run = json.loads((folder / f"trainings-{normal}.json").read_text(encoding="utf-8"))
+    rows = []
+    for method, found in run["methods"].items():
+        trained = "-" if found["trained"] is None else f"{found['trained']:,.0f}"
+        rows.append([method, f"{found['fit_seconds']:.0f}", trained, f"{found['scored']:,.0f}"])
+    heading = [f"preset cpu, {run['images']:,} images of {normal}, {run['threads']} threads", "fit, seconds"]
+    return markdown([*heading, "images/s trained", "images/s scored"], rows)
+
+
 def solar_table(folder: Path) -> str:
     """What ``examples/solar_cells.py`` wrote: each detector and reading on each kind of cell."""
     runs = [read_cell(file) for file in sorted(folder.glob("*.json"))]
@@ -175,6 +186,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "bits": lambda root, folder: likelihoods.bits_table(root / folder),
     "lengths": lambda root, normal, *folders: likelihoods.lengths_table(normal, *(root / folder for folder in folders)),
     "public": lambda root, folder: public_table(root / folder),
+    "trainings": lambda root, folder, normal: trainings_table(root / folder, normal),
     "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),
     "references": lambda root, folder, normal: references.proxies_table(root / folder, normal),
     "reference-means": lambda root, folder: references.means_table(root / folder),

@@ -1,0 +1,69 @@
+"""How long a whole training of every method takes with preset ``cpu``, and how fast it scores, all in one run.
+
+    python -m benchmarks.trainings --json results/speed/trainings-cifar10.json
+
+What is written stands after each method; nothing else should run beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from anomirror.data import load_dataset
+from anomirror.detectors import Detector, make_detector
+from anomirror.presets import PRESETS, preset
+from anomirror.storage import replacing
+
+SCORED = 1024
+ROUNDS = 3
+"""Of scoring; the median counts."""
+
+
+def timed(detector: Detector, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+    """Seconds of the fit, with calibration, and images a second; ``trained`` is None for a method without minibatches."""
+    started = time.perf_counter()
+    detector.fit(train)
+    seconds = time.perf_counter() - started
+    scoring = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        detector.raw_scores(test)
+        scoring.append(time.perf_counter() - started)
+    steps = detector.history_[-1]["step"] if detector.history_ else 0
+    return {
+        "fit_seconds": seconds,
+        "trained": steps * detector.batch_size / seconds if steps else None,
+        "scored": len(test) / statistics.median(scoring),
+    }
+
+
+def main(
+    normal: str = "cifar10",
+    methods: Annotated[str, typer.Option(help="separated by commas")] = ",".join(PRESETS),
+    threads: int = 2,
+    out: Annotated[Path | None, typer.Option("--json")] = None,
+    data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
+) -> None:
+    """Print what was measured, and write it."""
+    torch.set_num_threads(threads)
+    train, test = (load_dataset(normal, part, data_dir)[0] for part in ("train", "test"))
+    told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
+    told |= {"bf16": torch.cpu._is_avx512_bf16_supported(), "methods": {}}
+    for method in methods.split(","):
+        told["methods"][method] = timed(make_detector(method, **preset(method, "cpu")), train, test[:SCORED])
+        print(method, json.dumps(told["methods"][method]), flush=True)
+        if out is not None:
+            with replacing(out) as temporary:
+                temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
