@@ -111,6 +111,9 @@ def test_a_codec_that_is_not_there_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.delenv("NODE_PATH", raising=False)
     with pytest.raises(MissingDependencyError, match="npm install flif-wasm.* NODE_PATH"):
         CODECS["flif"].require()  # what lies below the working folder is not run
+    monkeypatch.setenv("NODE_PATH", "node_modules")
+    with pytest.raises(MissingDependencyError, match="by the whole path, in NODE_PATH"):
+        CODECS["flif"].require()
     monkeypatch.setenv("NODE_PATH", str(tmp_path / "node_modules"))
     monkeypatch.setattr(complexity.shutil, "which", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"needs Node\.js"):

@@ -42,13 +42,14 @@ class Codec:
     """Of the program: another one may compress otherwise."""
 
     def require(self) -> None:
-        """Compress something.
+        """Compress something grey and something coloured.
 
         Raises
         ------
         MissingDependencyError : the program is not there; the message says how to get it.
         """
-        self.lengths([np.zeros((8, 8), np.uint8)])
+        noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        self.lengths([np.zeros((8, 8), np.uint8), noise])
 
 
 _FLIF = """
@@ -84,12 +85,13 @@ def _jpeg_xl(pictures: Sequence[Picture]) -> list[int]:
 
 
 def _flif_package() -> Path:
-    """flif-wasm below a folder that NODE_PATH names; never below the working folder, whose files may be anybody's."""
-    for folder in filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)):
+    """flif-wasm below a folder that NODE_PATH names by its whole path; below the working folder files may be anybody's."""
+    for folder in filter(os.path.isabs, os.environ.get("NODE_PATH", "").split(os.pathsep)):
         if (package := Path(folder) / "flif-wasm" / "lib" / "flif.js").is_file():
             return package.parent.parent
     raise MissingDependencyError(
-        "codec='flif' needs flif-wasm: run `npm install flif-wasm` in a folder of yours, and name its node_modules in NODE_PATH"
+        "codec='flif' needs flif-wasm: run `npm install flif-wasm` in a folder of yours, "
+        "and name its node_modules, by the whole path, in NODE_PATH"
     )
 
 

@@ -18,7 +18,7 @@ from anomirror.benchmark.published import PUBLISHED
 from anomirror.benchmark.runner import CACHE, Training, measure
 from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
 from anomirror.complexity import CODECS, installed
-from anomirror.errors import InputError
+from anomirror.errors import InputError, SettingError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc
 from tests.tiny import TINY, shuffled
@@ -91,14 +91,14 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
     assert [row[0].lstrip("| ") for row in rows[2:]] == [
         f"{images}, {what}"
         for images in ("one image", "2 images of one kind", "10 images of one kind")
-        for what in ("AUROC", "rejected at 5%")
+        for what in ("AUROC", "rejected at 1%")
     ]
-    assert "(paper 0.140)" in rows[5][1]  # a share of rejected pairs stands beside ours
-    assert "paper" not in rows[4][1]
+    assert "(paper 0.140)" in rows[5][2]  # a share of rejected pairs stands beside ours
+    assert "paper" not in rows[4][2]
     files = [results / "fashion-mnist" / f"typicality-seed{seed}-mnist-one-sided.json" for seed in (0, 1)]
     cells = [json.loads(file.read_text()) for file in files]
     single = float(np.mean([cell["metrics"]["auroc"] for cell in cells]))
-    assert float(rows[2][1].split()[0]) == pytest.approx(single, abs=0.003)  # one image: the detector itself
+    assert float(rows[2][2].split()[0]) == pytest.approx(single, abs=0.003)  # one image: the detector itself
     model = load(results / "fashion-mnist" / "typicality-seed0.model", device="cpu")
     comparison = training("typicality").comparison(data_dir)
     rng = np.random.default_rng(0)
@@ -120,7 +120,9 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
         == ("typicality", LIKELIHOOD, "mnist", "one-sided", 0)
     )
     found = _group_metrics(plain, results, 2)
+    usual = np.quantile(groups["train"], 0.99)
     assert found[0] == pytest.approx(auroc(-groups["normal"], -groups["anomalies"]), abs=0.01)
+    assert found[1:] == pytest.approx([np.mean(groups[kind] > usual) for kind in ("anomalies", "normal")], abs=0.02)
     with pytest.raises(InputError, match="no typicality of cifar10"):
         groups_table(results, "cifar10")
 
@@ -160,6 +162,8 @@ def test_backgrounds_are_compared_on_proxies_with_unseen_images(
     assert cell["parameters"]["mutation_rate"] == 0.2
     assert set(cell["auroc"]) == {"ratio", "likelihood"}
     (tmp_path / "cell.json").write_text(json.dumps(cell))
+    with pytest.raises(SettingError, match="cell.json: was measured with batch_size=16, and now it would be 8"):
+        backgrounds.refuse_other_settings(tmp_path / "cell.json", 0.2, 10.0, 0)
     lines = backgrounds.backgrounds_table(tmp_path, "fashion-mnist").splitlines()
     assert lines[2].startswith("| rate 0.2, decay 10 | ")
     assert lines[3].startswith("| likelihood alone | ")

@@ -16,7 +16,7 @@ from anomirror import WAIC, Complexity, LikelihoodRatio, Typicality, load
 from anomirror.complexity import compressed_bits
 from anomirror.detectors.likelihood_ratio import mutated
 from anomirror.detectors.waic import generator_turns
-from anomirror.errors import MissingDependencyError, SettingError
+from anomirror.errors import InputError, MissingDependencyError, SettingError
 from anomirror.metrics import auroc
 from anomirror.training import Batch, Run
 from tests.tiny import TINY, tiny
@@ -225,6 +225,14 @@ def test_a_codec_that_is_not_there_is_told_of_before_the_training(clothes: np.nd
     detector = tiny("complexity", codec="flif", monitor=lambda _: pytest.fail("trained"))
     with pytest.raises(MissingDependencyError, match="flif-wasm"):
         detector.fit(clothes)
+    tiny("complexity", codec="flif", plain=True).fit(clothes)  # compresses nothing
+
+
+def test_a_folder_that_remembers_no_lengths_is_told_of_before_the_training(clothes: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    detector = tiny("complexity", cache_dir=tmp_path / "file" / "below", monitor=lambda _: pytest.fail("trained"))
+    with pytest.raises(InputError, match="cannot remember lengths"):
+        detector.fit(clothes)
 
 
 def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
@@ -235,6 +243,8 @@ def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
         (Complexity(filters=0), "filters=0"),
         (Complexity(nonlinearity=cast(Any, "tanh")), "nonlinearity='tanh'"),
         (Typicality(flow_levels=6), "flow_levels=6"),
+        (Typicality(flow_steps=10**7), "flow_steps=10000000"),
+        (LikelihoodRatio(blocks=10**7), "blocks=10000000"),
         (Typicality(lr_decay=0.0), "lr_decay=0.0"),
         (WAIC(members=0), "members=0"),
         (WAIC(gradient_penalty=-1.0), "gradient_penalty=-1.0"),

@@ -98,6 +98,16 @@ def test_glow_inverts(channels: int, levels: int) -> None:
     assert torch.allclose(glow.inverse([latent.z for latent in latents]), x, atol=1e-10)
 
 
+def test_glow_inverts_in_bf16_but_for_the_rounding_of_its_couplings() -> None:
+    glow = moved_glow(3, 2, 4).float()
+    x = torch.rand(4, 3, 8, 8) - 0.5
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        latents, _ = glow(x)
+        error = (glow.inverse([latent.z for latent in latents]) - x).abs()
+    assert error.mean() < 2e-3
+    assert error.max() < 0.05
+
+
 def test_the_log_determinant_is_that_of_the_jacobian() -> None:
     glow = moved_glow(1, 2, 2)
     x = torch.rand(2, 1, 4, 4, dtype=torch.float64) - 0.5

@@ -20,14 +20,14 @@ from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.detectors import LikelihoodRatio
-from anomirror.errors import InputError
+from anomirror.errors import InputError, SettingError
 from anomirror.images import open_images
 from anomirror.metrics import auroc
 
 RATES, DECAYS = (0.1, 0.2, 0.3), (0.0, 10.0, 100.0)
 """The grid of the paper."""
 NORMAL = 500
-LENGTH = {"epochs": 2, "epoch_steps": 200}
+LENGTH: dict[str, Any] = {"epochs": 2, "epoch_steps": 200}
 
 
 def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any) -> dict[str, Any]:
@@ -47,6 +47,18 @@ def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | No
             found[scoring][proxy] = auroc(-normal_raw[scoring], -raw)
     told = {"normal": normal, "seed": seed, "parameters": ratio.stored_parameters(), "counts": counts}
     return told | {"auroc": found, "history": ratio.history_}
+
+
+def refuse_other_settings(file: Path, rate: float, decay: float, seed: int) -> None:
+    """A background that is there must have been measured as it would be now."""
+    found = read_cell(file)["parameters"]
+    now = LikelihoodRatio(mutation_rate=rate, weight_decay=decay, random_state=seed, **LENGTH).stored_parameters()
+    if differing := sorted(name for name in now.keys() | found.keys() if now.get(name) != found.get(name)):
+        name = differing[0]
+        raise SettingError(
+            f"{file}: was measured with {name}={found.get(name)!r}, and now it would be {now.get(name)!r}; remove what was "
+            "measured with other settings, or choose another --out"
+        )
 
 
 def backgrounds_table(folder: Path, normal: str) -> str:
@@ -79,7 +91,9 @@ def main(
     name = canonical(normal)
     for decay, rate in product(DECAYS, RATES):
         file = out / f"{name}-rate{rate:g}-decay{decay:g}-seed{seed}.json"
-        if not file.exists():
+        if file.exists():
+            refuse_other_settings(file, rate, decay, seed)
+        else:
             cell = study(name, rate, decay, seed, data_directory(data_dir))
             write_cell(file, cell | {"versions": versions(), "command": command("anomirror.benchmark.backgrounds")})
 

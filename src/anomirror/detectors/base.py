@@ -37,7 +37,7 @@ from anomirror.images import (
     to_network,
 )
 from anomirror.processes import Group, together
-from anomirror.scoring import Scorer, Scores, make_scorer, scorer_name
+from anomirror.scoring import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
 from anomirror.training import (
     Checkpoints,
@@ -155,7 +155,14 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             raise SettingError(f"random_state={self.random_state!r}: expected 0 to 2**32 - 1, or None")
         if self.batch_size < 2:
             raise SettingError(f"batch_size={self.batch_size!r}: expected at least 2")
-        make_scorer(self.scorer)
+        if isinstance(make_scorer(self.scorer), LogGaussianDensity) and self._signed():
+            raise SettingError(
+                f"scorer='log-gaussian' needs raw scores of at least 0, and those of {self.method} are not; use scorer='gaussian'"
+            )
+
+    def _signed(self) -> bool:
+        """Whether raw scores may lie below 0."""
+        return False
 
     # ------------------------------------------------------------------ scikit-learn's contract
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -29,7 +30,7 @@ class Complexity(PixelCNNDetector):
         below a folder that NODE_PATH names). Raw scores follow a change after the fit; scorer and threshold stay those of the
         codec that it was fitted with.
     cache_dir : a folder that remembers compressed lengths by the content of images; None remembers none.
-    plain : score by -log2 p(x) alone.
+    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
     filters, blocks, mixtures, levels, nonlinearity, dropout, learning_rate, betas, lr_decay : as in :class:`LikelihoodRatio`.
     epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
         contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
@@ -120,15 +121,19 @@ class Complexity(PixelCNNDetector):
 
     def _statistic(self, x: Tensor) -> Tensor:
         """S(x) = -log2 p(x) - L(x), Eq. (1)."""
-        cache_dir = None if self.cache_dir is None else Path(self.cache_dir)
-        lengths = compressed_bits(pictures(x), self.codec, cache_dir)
+        lengths = compressed_bits(pictures(x), self.codec, self._lengths_kept())
         return self._bits(x) - torch.from_numpy(lengths).to(x.device)
+
+    def _lengths_kept(self) -> Path | None:
+        return None if self.cache_dir is None else Path(self.cache_dir)
 
     def _programs(self) -> dict[str, str]:
         return {} if self.plain else {self.codec: codec_of(self.codec).version()}
 
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
-        codec_of(self.codec).require()  # before a training, not after it
+        if not self.plain:  # what fails shall fail before a training, not after it
+            codec_of(self.codec).require()
+            compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._lengths_kept())
         return super()._learn(normal, anomalies)
 
     def _validate(self) -> None:

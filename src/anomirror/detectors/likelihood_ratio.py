@@ -29,7 +29,7 @@ class LikelihoodRatio(PixelCNNDetector):
         stage, logistics in each pixel's mixture, stages down (each halves the sides), "concat_elu" or "relu", and dropout.
     mutation_rate : mu, the probability that a channel of a pixel is replaced for p_0.
     weight_decay : of p_0: this times the sum of its squared weights is added to its mean -log p_0(x).
-    plain : score by -log2 p(x) alone.
+    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
     learning_rate, betas, lr_decay : of Adam; the rate is multiplied by ``lr_decay`` after every step.
     epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
         contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in

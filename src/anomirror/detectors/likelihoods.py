@@ -18,6 +18,9 @@ from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
 from anomirror.networks.starting import starting
 from anomirror.training import Batch, Phase, Run
 
+DEEPEST = 256
+"""Blocks of a stage, or steps of a level, at most: each is a module, which a model file may not ask for without end."""
+
 
 class LikelihoodDetector(NetworkDetector):
     """A detector whose statistic rests on log p(x).
@@ -50,11 +53,14 @@ class LikelihoodDetector(NetworkDetector):
     def _phases(self) -> list[Phase]:
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
+    def _signed(self) -> bool:
+        return not self.plain
+
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
 
-        A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32, whose border costs next to
-        nothing, multiply by 32 * 32 / (28 * 28).
+        A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32 multiply by 32 * 32 / (28 * 28).
+        The frame's border costs a PixelCNN++ next to nothing; of a Glow it is noise within a grey level, and costs bits.
         """
         bits = self.raw_scores_by(X, {"bits": {"plain": True}})["bits"]
         return np.asarray(bits / math.prod(self.image_shape_))
@@ -98,6 +104,8 @@ class PixelCNNDetector(LikelihoodDetector):
     def _validate(self) -> None:
         super()._validate()
         self._validate_counts("filters", "blocks", "mixtures", "levels")
+        if self.blocks > DEEPEST:
+            raise SettingError(f"blocks={self.blocks!r}: expected at most {DEEPEST}")
         if self.levels > 5:
             raise SettingError(f"levels={self.levels!r}: expected at most 5, each but the last halves the sides")
         if not 0 <= self.dropout < 1:

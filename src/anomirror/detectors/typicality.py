@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
 from anomirror.detectors.base import Calibration, Monitor, changed
-from anomirror.detectors.likelihoods import LikelihoodDetector
+from anomirror.detectors.likelihoods import DEEPEST, LikelihoodDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape
 from anomirror.networks.glow import Glow
@@ -26,7 +27,7 @@ class Typicality(LikelihoodDetector):
     Parameters
     ----------
     flow_levels, flow_steps, hidden_width : L, K and the width of the couplings of the Glow.
-    plain : score by -log2 p(x) alone.
+    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
     learning_rate, betas, lr_decay : of Adamax; the rate is multiplied by ``lr_decay`` after every step.
     epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
         contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
@@ -48,8 +49,9 @@ class Typicality(LikelihoodDetector):
     -----
     The detector is the test for one image, M = 1; for M > 1 there is :meth:`score_groups`. The uniform noise that makes grey
     levels continuous is drawn afresh in training; in scoring it is one noise for all images, so that a score depends on nothing
-    but its image. Left out of the released Glow: the extra channel that marks the border of convolutions, and the factor of 3 on
-    the log scales of activation norms, which there makes them learn faster.
+    but its image. Left out of the released Glow: the extra channel that marks the border of convolutions, the factor of 3 on
+    the log scales of activation norms, which there makes them learn faster, and the learning rate that rises over its first ten
+    epochs. Activation norms start by one minibatch, there by 256 images; images are not augmented.
 
     References
     ----------
@@ -107,11 +109,17 @@ class Typicality(LikelihoodDetector):
         ------
         SettingError : the images make no whole groups.
         """
-        found = self.raw_scores_by(X, {"bits": {"plain": True}})["bits"]
-        if group_size < 1 or len(found) % group_size:
-            over = f"; leave out {len(found) % group_size}" if group_size > 0 else ""
-            raise SettingError(f"group_size={group_size!r}: {len(found)} images make no whole groups{over}")
+        self._check_fitted()
+        images = self._open(X)
+        whole = isinstance(group_size, (int, np.integer)) and group_size > 0
+        if not whole or len(images) % group_size:
+            over = f"; leave out {len(images) % group_size}" if whole else ""
+            raise SettingError(f"group_size={group_size!r}: {len(images)} images make no whole groups{over}")
+        found = self._stream_by(images, {"bits": changed(self, {"plain": True})})["bits"]
         return -likelihood.deviation_of_groups(found, self.entropy_, group_size)
+
+    def _signed(self) -> bool:
+        return False
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         glow = Glow(image_shape[0], self.flow_levels, self.flow_steps, self.hidden_width)
@@ -163,6 +171,8 @@ class Typicality(LikelihoodDetector):
     def _validate(self) -> None:
         super()._validate()
         self._validate_counts("flow_levels", "flow_steps", "hidden_width")
+        if self.flow_steps > DEEPEST:
+            raise SettingError(f"flow_steps={self.flow_steps!r}: expected at most {DEEPEST}")
         if self.flow_levels > 5:
             raise SettingError(f"flow_levels={self.flow_levels!r}: expected at most 5, each halves the sides")
 

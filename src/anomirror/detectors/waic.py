@@ -166,6 +166,9 @@ class WAIC(NetworkDetector):
         logits = self.networks_["critics"](self._for_all(x))
         return cast(Tensor, logits.var(1, correction=0) - logits.mean(1))
 
+    def _signed(self) -> bool:
+        return True
+
     def _watched(self, x: Tensor) -> Tensor:
         return -self._raw_score(x)
 

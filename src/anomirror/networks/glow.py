@@ -115,13 +115,14 @@ class Step(nn.Module):
         return torch.cat([kept, (changed + shift) * torch.exp(log_scale)], dim=1), log_determinant
 
     def inverse(self, h: Tensor) -> Tensor:
-        """What :meth:`forward` made ``h`` of."""
+        """What :meth:`forward` made ``h`` of, but for what rounding does to a coupling that sees its input rounded."""
         kept, changed = h.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         h = torch.cat([kept, changed * torch.exp(-log_scale) - shift], dim=1)
-        weight = torch.linalg.inv(self.mixing())
-        h = F.conv2d(h, weight[:, :, None, None])
-        return h * torch.exp(-self.norm.log_scale)[:, None, None] - self.norm.bias[:, None, None]
+        with torch.autocast(h.device.type, enabled=False):
+            weight = torch.linalg.inv(self.mixing())
+            h = F.conv2d(h, weight[:, :, None, None])
+            return h * torch.exp(-self.norm.log_scale)[:, None, None] - self.norm.bias[:, None, None]
 
     def _coupled(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """log sigmoid(s + 2) and the shift, from the half that stays as it is."""
