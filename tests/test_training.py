@@ -68,6 +68,19 @@ def test_learning_rate_drops_by_ten_at_each_share_of_the_run() -> None:
     )
 
 
+def test_learning_rate_rises_decays_and_drops_by_steps() -> None:
+    rates: list[float] = []
+
+    def watch(batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        rates.append(run.optimizers["model"].param_groups[0]["lr"])
+        return {}
+
+    _, run = line_run(epoch_steps=6, lr_warmup=4, lr_decay=0.5, lr_drops=(0.9,))
+    train([Phase("watch", watch, 2)], images(), run)
+    shares = [0.25, 0.5, 0.75, *[1.0] * 8, 0.1]
+    assert rates == pytest.approx([0.1 * share * 0.5**step for step, share in enumerate(shares)])
+
+
 def test_every_image_is_seen_once_in_an_epoch_and_incomplete_batches_are_dropped() -> None:
     seen: list[Tensor] = []
 

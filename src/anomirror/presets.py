@@ -115,6 +115,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "flow_steps": 32,
             "hidden_width": 512,
             "learning_rate": 5e-4,
+            "lr_warmup": 10_000,  # ten epochs, as in Glow's released code
             "batch_size": 64,
             "epoch_steps": 1000,  # O
             "epochs": 100,  # O

@@ -90,6 +90,7 @@ class Run:
     max_steps : training ends after this many minibatches, even within an epoch; None is no limit.
     lr_drops : shares of the run after which every learning rate is divided by 10.
     lr_decay : what every learning rate is multiplied by after each step.
+    lr_warmup : steps over which every learning rate rises to what it is.
     average : decay per step of the exponential average of all weights that replaces them at the end; None keeps the last.
     precision : "auto" is bf16 where the device computes it natively.
     group : the processes that train together, each on an equal share of every minibatch. ``batch_size`` counts all of them;
@@ -105,6 +106,7 @@ class Run:
     max_steps: int | None = None
     lr_drops: Sequence[float] = ()
     lr_decay: float = 1.0
+    lr_warmup: int = 0
     average: float | None = None
     precision: Precision = "auto"
     group: Group = field(default_factory=Group)
@@ -269,7 +271,8 @@ def _one_epoch(
     for batch in _epoch_batches(data, run, order):
         for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * learning_rate_factor(run.progress, run.lr_drops) * run.lr_decay**run.step
+                factor = learning_rate_factor(run.progress, run.lr_drops) * run.lr_decay**run.step
+                group["lr"] = group["initial_lr"] * factor * min(1.0, (run.step + 1) / max(1, run.lr_warmup))
         with run.autocast():
             terms = phase.step(batch, run)
         counts.update(terms.keys())

@@ -246,6 +246,7 @@ def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
         (Typicality(flow_steps=10**7), "flow_steps=10000000"),
         (LikelihoodRatio(blocks=10**7), "blocks=10000000"),
         (Typicality(lr_decay=0.0), "lr_decay=0.0"),
+        (Typicality(lr_warmup=-1), "lr_warmup=-1"),
         (WAIC(members=0), "members=0"),
         (WAIC(gradient_penalty=-1.0), "gradient_penalty=-1.0"),
     ):

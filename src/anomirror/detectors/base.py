@@ -426,6 +426,8 @@ class NetworkDetector(Detector):
     betas: Sequence[float] = (0.9, 0.999)
     lr_decay: float = 1.0
     """What multiplies every learning rate after each step."""
+    lr_warmup: int = 0
+    """Steps over which every learning rate rises."""
 
     networks_: nn.ModuleDict
 
@@ -515,6 +517,8 @@ class NetworkDetector(Detector):
             raise SettingError(f"betas={self.betas!r}: expected two numbers in [0, 1)")
         if not 0 < self.lr_decay <= 1:
             raise SettingError(f"lr_decay={self.lr_decay!r}: expected a factor in (0, 1]")
+        if self.lr_warmup < 0:
+            raise SettingError(f"lr_warmup={self.lr_warmup!r}: expected 0 or more steps")
         if not 0 <= self.heldout < 1:
             raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
         if self.calibration == "heldout" and self.heldout == 0:
@@ -551,6 +555,7 @@ class NetworkDetector(Detector):
             max_steps=self.max_steps,
             lr_drops=tuple(self.lr_drops),
             lr_decay=self.lr_decay,
+            lr_warmup=self.lr_warmup,
             average=self.average,
             precision=self.precision,
             group=group,

@@ -28,7 +28,8 @@ class Typicality(LikelihoodDetector):
     ----------
     flow_levels, flow_steps, hidden_width : L, K and the width of the couplings of the Glow.
     plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
-    learning_rate, betas, lr_decay : of Adamax; the rate is multiplied by ``lr_decay`` after every step.
+    learning_rate, betas, lr_decay, lr_warmup : of Adamax; the rate is multiplied by ``lr_decay`` after every step, and rises
+        over the first ``lr_warmup``.
     epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
         contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
         :class:`AMA`.
@@ -50,8 +51,8 @@ class Typicality(LikelihoodDetector):
     The detector is the test for one image, M = 1; for M > 1 there is :meth:`score_groups`. The uniform noise that makes grey
     levels continuous is drawn afresh in training; in scoring it is one noise for all images, so that a score depends on nothing
     but its image. Left out of the released Glow: the extra channel that marks the border of convolutions, the factor of 3 on
-    the log scales of activation norms, which there makes them learn faster, and the learning rate that rises over its first ten
-    epochs. Activation norms start by one minibatch, there by 256 images; images are not augmented.
+    the log scales of activation norms, which there makes them learn faster. Activation norms start by one minibatch, there by
+    256 images; images are not augmented.
 
     References
     ----------
@@ -72,6 +73,7 @@ class Typicality(LikelihoodDetector):
         learning_rate: float = 4e-3,
         betas: Sequence[float] = (0.9, 0.999),
         lr_decay: float = 1.0,
+        lr_warmup: int = 192,
         epochs: int = 8,
         epoch_steps: int | None = 192,
         max_steps: int | None = None,
@@ -96,6 +98,7 @@ class Typicality(LikelihoodDetector):
         self.flow_levels = flow_levels
         self.flow_steps = flow_steps
         self.hidden_width = hidden_width
+        self.lr_warmup = lr_warmup
         self._store_common(locals())
 
     def score_groups(self, X: ImageInput, group_size: int) -> Scores:
