@@ -30,7 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
         "epoch_steps": 4,
     },
     "likelihood_ratio": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
-    "typicality": {"flow_steps": 1, "hidden_width": 8, "batch_size": 16, "epochs": 2, "epoch_steps": 4},
+    "typicality": {"flow_steps": 1, "hidden_width": 8, "batch_size": 16, "epochs": 2, "epoch_steps": 4, "lr_warmup": 2},
     "complexity": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},
@@ -45,8 +45,8 @@ LONGER: dict[str, dict[str, Any]] = {
         "generator_width": 16,
         "learning_rate": 2e-3,
     },
-    "likelihood_ratio": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2},
-    "typicality": {"epoch_steps": 60, "learning_rate": 1e-2},
+    "likelihood_ratio": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2, "mutation_rate": 0.3},
+    "typicality": {"epoch_steps": 60, "learning_rate": 1e-2, "lr_warmup": 20},
     "complexity": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2},
 }
 """What is added where a test needs the detector to be any good."""
@@ -76,7 +76,7 @@ def speckled(images: np.ndarray) -> np.ndarray:
     return np.where(rng.random(images.shape) < 0.05, rng.integers(0, 256, images.shape), images).astype(np.uint8)
 
 
-PLANTED = {"waic": inverted, "likelihood_ratio": speckled, "typicality": shuffled, "complexity": inverted}
+PLANTED = {"waic": inverted, "likelihood_ratio": speckled, "typicality": speckled, "complexity": inverted}
 """What is anomalous to a short training of a method, if not a turn: what a likelihood sees first is its neighbourhoods."""
 
 

@@ -154,7 +154,7 @@ def test_scores_are_finite_float64_and_not_constant(fitted: Detector, clothes: n
 
 
 def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: Any) -> None:
-    """Planted: clothes turned by a quarter, cut into shuffled tiles, speckled, or inverted (see tests/tiny.py)."""
+    """Planted: clothes turned by a quarter, speckled, or inverted (see tests/tiny.py)."""
     normal = sample.normal[:200]
     planted = PLANTED.get(method, turned)(sample.normal[200:400])
     trained = tiny(method, scorer="negate", **LONGER.get(method, {})).fit(sample.train[:1000])
