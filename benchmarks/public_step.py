@@ -27,9 +27,10 @@ import typer
 from torch import Tensor, nn
 
 from anomirror import likelihood
+from anomirror.benchmark.runner import write_cell
 from anomirror.networks.glow import Glow
 from anomirror.networks.pixelcnn import PixelCNN
-from anomirror.training import autocast
+from anomirror.training import autocast, use_bf16
 
 ROUNDS = 7
 BATCH, CHANNELS = 16, 3
@@ -156,12 +157,12 @@ def main(
         "ratios": ratios,
         "threads": threads,
         "batch": BATCH,
-        "bf16": torch.cpu._is_avx512_bf16_supported(),
+        "bf16": use_bf16("auto", torch.device("cpu")),
         "torch": torch.__version__,
     }
     print(json.dumps(told, indent=1))
     if out is not None:
-        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_cell(out, told)
 
 
 if __name__ == "__main__":

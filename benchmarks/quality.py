@@ -10,7 +10,6 @@ scored in float32; ours as shipped, too, with everything that scoring rests on m
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -26,11 +25,10 @@ from torch.optim import Optimizer
 
 from anomirror import AMA, load
 from anomirror.benchmark.protocols import Comparison, compare
-from anomirror.benchmark.runner import command, versions
+from anomirror.benchmark.runner import command, versions, write_cell
 from anomirror.images import open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import Scores, both_sides
-from anomirror.storage import replacing
 from anomirror.training import Batch, Precision, Run
 from benchmarks.train_step import draws_like, reference_like
 
@@ -124,8 +122,7 @@ def main(
         cell["auroc"]["auto"] = aurocs(ama, shipped)
         cell["change_of_r"] = change(exact["normal"], shipped["normal"])
     cell |= {"threads": torch.get_num_threads(), "versions": versions(), "command": command("benchmarks.quality")}
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+    write_cell(file, cell)
 
 
 if __name__ == "__main__":

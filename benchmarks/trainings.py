@@ -17,10 +17,11 @@ import numpy as np
 import torch
 import typer
 
+from anomirror.benchmark.runner import write_cell
 from anomirror.data import load_dataset
 from anomirror.detectors import Detector, make_detector
 from anomirror.presets import PRESETS, preset
-from anomirror.storage import replacing
+from anomirror.training import choose_device, use_bf16
 
 SCORED = 1024
 ROUNDS = 3
@@ -56,13 +57,12 @@ def main(
     torch.set_num_threads(threads)
     train, test = (load_dataset(normal, part, data_dir)[0] for part in ("train", "test"))
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
-    told |= {"bf16": torch.cpu._is_avx512_bf16_supported(), "methods": {}}
+    told |= {"bf16": use_bf16("auto", choose_device(None)), "methods": {}}
     for method in methods.split(","):
         told["methods"][method] = timed(make_detector(method, **preset(method, "cpu")), train, test[:SCORED])
         print(method, json.dumps(told["methods"][method]), flush=True)
         if out is not None:
-            with replacing(out) as temporary:
-                temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            write_cell(out, told)
 
 
 if __name__ == "__main__":

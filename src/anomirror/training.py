@@ -269,10 +269,11 @@ def _one_epoch(
     order, shared = _order(data, run, batch_size, steps), run.generator
     run.generator = _own_generator(run)
     for batch in _epoch_batches(data, run, order):
+        factor = learning_rate_factor(run.progress, run.lr_drops) * run.lr_decay**run.step
+        factor *= min(1.0, (run.step + 1) / max(1, run.lr_warmup))
         for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
-                factor = learning_rate_factor(run.progress, run.lr_drops) * run.lr_decay**run.step
-                group["lr"] = group["initial_lr"] * factor * min(1.0, (run.step + 1) / max(1, run.lr_warmup))
+                group["lr"] = group["initial_lr"] * factor
         with run.autocast():
             terms = phase.step(batch, run)
         counts.update(terms.keys())

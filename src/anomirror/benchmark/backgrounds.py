@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from anomirror.benchmark.runner import command, read_cell, versions, write_cell
+from anomirror.benchmark.runner import command, read_cell, refuse_difference, versions, write_cell
 from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.detectors import LikelihoodRatio
-from anomirror.errors import InputError, SettingError
+from anomirror.errors import InputError
 from anomirror.images import open_images
 from anomirror.metrics import auroc
 
@@ -51,14 +51,8 @@ def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | No
 
 def refuse_other_settings(file: Path, rate: float, decay: float, seed: int) -> None:
     """A background that is there must have been measured as it would be now."""
-    found = read_cell(file)["parameters"]
-    now = LikelihoodRatio(mutation_rate=rate, weight_decay=decay, random_state=seed, **LENGTH).stored_parameters()
-    if differing := sorted(name for name in now.keys() | found.keys() if now.get(name) != found.get(name)):
-        name = differing[0]
-        raise SettingError(
-            f"{file}: was measured with {name}={found.get(name)!r}, and now it would be {now.get(name)!r}; remove what was "
-            "measured with other settings, or choose another --out"
-        )
+    now = LikelihoodRatio(mutation_rate=rate, weight_decay=decay, random_state=seed, **LENGTH)
+    refuse_difference(file, read_cell(file)["parameters"], now.stored_parameters())
 
 
 def backgrounds_table(folder: Path, normal: str) -> str:

@@ -566,12 +566,17 @@ def refuse_other_settings(training: Training, out: Path) -> None:
         wanted = {**json.loads(json.dumps(scored.stored_parameters())), "scorer": scorer_name(scorer), "normal": training.normal}
         parameters = detector.brought_up_to_date(cell["parameters"])
         found = {**parameters, "scorer": cell["scorer"], "normal": cell["normal"]}
-        if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
-            name = differing[0]
-            raise SettingError(
-                f"{file}: was measured with {name}={found.get(name)!r}, and now it would be {wanted.get(name)!r}; "
-                "remove what was measured with other settings, or choose another --out"
-            )
+        refuse_difference(file, found, wanted)
+
+
+def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """What is stored in a file must have been measured with the settings that it would be measured with now."""
+    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        raise SettingError(
+            f"{file}: was measured with {name}={found.get(name)!r}, and now it would be {wanted.get(name)!r}; "
+            "remove what was measured with other settings, or choose another --out"
+        )
 
 
 def _refuse_other_pictures(training: Training, out: Path, data_dir: Path | None) -> None:

@@ -121,10 +121,10 @@ class Complexity(PixelCNNDetector):
 
     def _statistic(self, x: Tensor) -> Tensor:
         """S(x) = -log2 p(x) - L(x), Eq. (1)."""
-        lengths = compressed_bits(pictures(x), self.codec, self._lengths_kept())
+        lengths = compressed_bits(pictures(x), self.codec, self._cache_folder())
         return self._bits(x) - torch.from_numpy(lengths).to(x.device)
 
-    def _lengths_kept(self) -> Path | None:
+    def _cache_folder(self) -> Path | None:
         return None if self.cache_dir is None else Path(self.cache_dir)
 
     def _programs(self) -> dict[str, str]:
@@ -133,7 +133,7 @@ class Complexity(PixelCNNDetector):
     def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
         if not self.plain:  # what fails shall fail before a training, not after it
             codec_of(self.codec).require()
-            compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._lengths_kept())
+            compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())
         return super()._learn(normal, anomalies)
 
     def _validate(self) -> None:
