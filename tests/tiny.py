@@ -32,6 +32,51 @@ TINY: dict[str, dict[str, Any]] = {
     "likelihood_ratio": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
     "typicality": {"flow_steps": 1, "hidden_width": 8, "batch_size": 16, "epochs": 2, "epoch_steps": 4, "lr_warmup": 2},
     "complexity": {"filters": 4, "mixtures": 2, "levels": 2, "batch_size": 16, "epochs": 2, "epoch_steps": 3},
+    "deep_svdd": {
+        "widths": (4, 4),
+        "latent_dim": 16,
+        "batch_size": 16,
+        "pretrain_epochs": 1,
+        "epochs": 2,
+        "epoch_steps": 4,
+    },
+    "fence_gan": {
+        "latent_dim": 8,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "batch_size": 16,
+        "epochs": 2,
+        "epoch_steps": 4,
+    },
+    "alad": {
+        "latent_dim": 8,
+        "encoder_width": 4,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "batch_size": 16,
+        "epochs": 2,
+        "epoch_steps": 4,
+    },
+    "anogan": {
+        "latent_dim": 8,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "batch_size": 16,
+        "search_steps": 4,
+        "epochs": 2,
+        "epoch_steps": 4,
+    },
+    "skip_ganomaly": {"generator_width": 4, "discriminator_width": 4, "batch_size": 16, "epochs": 2, "epoch_steps": 4},
+    "negative_sampling": {
+        "latent_dim": 8,
+        "encoder_width": 4,
+        "generator_width": 4,
+        "layer_width": 16,
+        "batch_size": 16,
+        "autoencoder_epochs": 1,
+        "epochs": 2,
+        "epoch_steps": 4,
+    },
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},
 }
@@ -87,6 +132,11 @@ def tiny(method: str, **more: Any) -> Detector:
 def all_kept(method: str) -> dict[str, Any]:
     """Arguments that keep every image in the training."""
     return {"heldout": 0.0} if "heldout" in DETECTORS[method]().get_params() else {}
+
+
+def frozen(method: str) -> dict[str, float]:
+    """Arguments that leave its networks, if it has any, as they began."""
+    return {name: 1e-12 for name in DETECTORS[method]().get_params() if name.endswith("learning_rate")}
 
 
 METHODS = list(DETECTORS)

@@ -2,7 +2,8 @@
 
 >>> import anomirror
 >>> sorted(anomirror.DETECTORS)
-['ama', 'complexity', 'knn', 'likelihood_ratio', 'pca', 'typicality', 'waic']
+['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fence_gan', 'knn', 'likelihood_ratio', 'negative_sampling', 'pca',
+ 'skip_ganomaly', 'typicality', 'waic']
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from anomirror.presets import PRESETS, preset
 
 if TYPE_CHECKING:
     from anomirror.detectors import (
+        ALAD,
         AMA,
         DETECTORS,
         KNN,
         PCA,
         WAIC,
+        AnoGAN,
         Complexity,
+        DeepSVDD,
         Detector,
+        FenceGAN,
         LikelihoodRatio,
+        NegativeSampling,
+        SkipGANomaly,
         Typicality,
         load,
         make_detector,
@@ -33,18 +40,24 @@ if TYPE_CHECKING:
 __version__ = version("anomirror")
 
 __all__ = [
+    "ALAD",
     "AMA",
     "DETECTORS",
     "KNN",
     "PCA",
     "PRESETS",
     "WAIC",
+    "AnoGAN",
     "Complexity",
+    "DeepSVDD",
     "Detector",
+    "FenceGAN",
     "GaussianDensity",
     "LikelihoodRatio",
     "LogGaussianDensity",
     "Negate",
+    "NegativeSampling",
+    "SkipGANomaly",
     "Typicality",
     "errors",
     "load",

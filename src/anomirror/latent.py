@@ -38,6 +38,11 @@ def shell(count: int, dim: int, delta: float, direction: Literal["inward", "outw
     return radius * u
 
 
+def in_box(count: int, low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
+    """``(count, d)`` points, uniform in the box from ``low`` to ``high``, both ``(d,)``."""
+    return low + (high - low) * torch.rand(count, len(low), generator=generator).to(low.device)
+
+
 def box(count: int, z: Tensor, delta: float, generator: torch.Generator) -> Tensor:
     """Box negatives (Sipple 2020): uniform in the cube of half-side max |coordinate of z| (1 + delta), centre 0."""
     half_side = float(z.detach().abs().max()) * (1.0 + delta)

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
@@ -34,6 +35,17 @@ def gradient_penalty(
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     norms = gradient.reshape(len(gradient), members, -1).norm(dim=2)
     return cast(Tensor, (norms - 1.0).square().mean(0)).sum()
+
+
+def cross_entropy(logits: Tensor, target: float) -> Tensor:
+    """Mean binary cross-entropy of ``logits`` against one ``target`` for all: 1 for real images, 0 for generated ones."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def dispersion(x: Tensor) -> Tensor:
+    """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0 of one image."""
+    rows = x.flatten(1)
+    return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()
 
 
 def feature_distance(f_same: Tensor, f_other: Tensor) -> Tensor:

@@ -54,6 +54,22 @@ _PAPER_COMMON: dict[str, Any] = {
     "scoring_precision": "float32",
 }
 
+_DEEP_SVDD = _PAPER_COMMON | {
+    "learning_rate": 1e-4,
+    "weight_decay": 5e-7,
+    "pretrain_weight_decay": 5e-7,
+    "lr_drops": (1 / 3,),
+    "batch_size": 200,
+    "epoch_steps": None,
+    "epochs": 150,
+}
+
+_FENCE_GAN = _PAPER_COMMON | {
+    "generator_width": 64,  # O
+    "pretrain_epochs": 15,
+    "epoch_steps": None,
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ama": {
         "cpu": {},
@@ -138,6 +154,109 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "average": 0.9995,
             "epoch_steps": None,
             "epochs": 500,  # O
+        },
+    },
+    "deep_svdd": {
+        "cpu": {},
+        # MNIST and Fashion-MNIST; its own paper normalises contrast, the AMA paper does not
+        "paper-grey": _DEEP_SVDD
+        | {
+            "widths": (8, 4),
+            "latent_dim": 32,
+            "pretrain_epochs": 150,
+            "pretrain_lr_drops": (1 / 3,),
+            "pretrain_weight_decay": 5e-4,
+        },
+        "paper": _DEEP_SVDD | {"widths": (32, 64, 128), "latent_dim": 128, "pretrain_epochs": 350, "pretrain_lr_drops": (5 / 7,)},
+    },
+    "fence_gan": {
+        "cpu": {},
+        "paper-grey": _FENCE_GAN
+        | {
+            "latent_dim": 200,
+            "discriminator_width": 64,
+            "border": 0.1,
+            "dispersion_weight": 30.0,
+            "fake_weight": 0.1,
+            "dropout": 0.0,
+            "discriminator_learning_rate": 1e-5,
+            "learning_rate": 2e-5,
+            "batch_size": 200,
+            "epochs": 100,
+        },
+        "paper": _FENCE_GAN
+        | {
+            "latent_dim": 256,
+            "discriminator_width": 32,
+            "border": 0.5,
+            "dispersion_weight": 10.0,
+            "fake_weight": 0.5,
+            "dropout": 0.2,
+            "discriminator_learning_rate": 1e-4,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "epochs": 150,
+        },
+    },
+    "alad": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "latent_dim": 100,
+            "encoder_width": 128,
+            "generator_width": 128,
+            "discriminator_width": 128,
+            "learning_rate": 2e-4,
+            "average": 0.999,
+            "heldout": 0.05,  # O: its best epoch is chosen on held-out normal images
+            "batch_size": 32,
+            "epoch_steps": None,
+            "epochs": 100,  # O
+        },
+    },
+    "anogan": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "latent_dim": 100,
+            "generator_width": 128,
+            "discriminator_width": 128,
+            "encoder_width": 128,  # O
+            "search_steps": 500,
+            "search_rate": 1e-3,
+            "critic_steps": 5,
+            "learning_rate": 2e-4,
+            "batch_size": 64,
+            "epoch_steps": None,
+            "epochs": 100,  # O
+            "encoder_epochs": 50,  # O
+        },
+    },
+    "skip_ganomaly": {
+        "cpu": {},
+        "paper": _PAPER_COMMON
+        | {
+            "generator_width": 64,
+            "discriminator_width": 64,
+            "learning_rate": 2e-4,
+            "batch_size": 64,
+            "epoch_steps": None,
+            "epochs": 15,
+        },
+    },
+    "negative_sampling": {
+        "cpu": {},
+        # the published classifier; its autoencoder is ours, of the size of AMA's encoder
+        "paper": _PAPER_COMMON
+        | {
+            "latent_dim": 64,  # O
+            "encoder_width": 64,  # O
+            "generator_width": 64,  # O
+            "learning_rate": 1e-3,  # O
+            "batch_size": 256,  # O
+            "epoch_steps": None,
+            "autoencoder_epochs": 100,  # O
+            "epochs": 100,
         },
     },
     "pca": {"cpu": {}, "default": {}},

@@ -68,12 +68,17 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training with its own step; ``start`` sees the data once, before the first epoch."""
+    """A part of the training with its own step; ``start`` sees the data once, before the first epoch.
+
+    ``lr_drops`` are shares of this phase after which every learning rate is divided by 10, anew in each phase; None: those of
+    the run, over all of it.
+    """
 
     name: str
     step: Step
     epochs: int
     start: Callable[[Iterable[Batch], Run], None] | None = None
+    lr_drops: Sequence[float] | None = None
 
 
 @dataclass
@@ -115,6 +120,9 @@ class Run:
     step: int = 0
     total_steps: int = 1
     averaged: dict[str, AveragedModel] = field(default_factory=dict)
+    best_value: float = math.inf
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """The modules, as they would have been kept, after the best epoch so far; empty if none is singled out."""
 
     @property
     def progress(self) -> float:
@@ -134,6 +142,12 @@ class Run:
         if not self.averaged:
             return dict(self.modules)
         return {name: self.averaged[name].module for name in self.modules}
+
+    def rest(self, *names: str) -> None:
+        """From now on these modules shall not learn: if averages are kept, their weights become the averaged ones."""
+        for name in names:
+            if name in self.averaged:
+                self.modules[name].load_state_dict(self.averaged[name].module.state_dict())
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which a step runs; no cached casts: weights change within a step."""
@@ -190,9 +204,12 @@ def train(
     *,
     checkpoints: Checkpoints | None = None,
     on_epoch: Callable[[Run], Mapping[str, float]] | None = None,
+    best_by: str | None = None,
     verbose: bool = False,
 ) -> History:
     """Run all phases; returns one row for each epoch.
+
+    With ``best_by`` the weights that are kept are those after that epoch of the last phase whose row has the lowest such value.
 
     A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of everything that the steps returned, over
     the steps that returned it, and what ``on_epoch`` returned.
@@ -237,29 +254,45 @@ def train(
                     phase.start(_once(data, run, batch_size), run)
                 for module in run.modules.values():
                     run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
+            before = per_epoch * (first - 1)
+            share = _Share(before, max(1, min(per_epoch * phase.epochs, run.total_steps - before)))
             for epoch in range(first, first + phase.epochs):
                 if epoch <= run.epoch or run.step >= run.total_steps:
                     continue
                 started = time.perf_counter()
                 with _seeded_layers(run, epoch):
-                    means = _one_epoch(phase, data, run, epoch, batch_size, per_epoch, bar)
+                    means = _one_epoch(phase, share, data, run, epoch, batch_size, per_epoch, bar)
                 row = {"epoch": epoch, "phase": number, **means}
                 run.epoch = epoch
                 if on_epoch is not None:
                     observed = on_epoch(run)
                     refuse_taken(observed, row | {"step": 0, "seconds": 0})
                     row |= observed
+                if best_by is not None and number == len(phases) and row.get(best_by, math.inf) < run.best_value:
+                    run.best_value, run.best = row[best_by], _copies(run.scoring_modules())
                 history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
                 if checkpoints is not None and run.group.rank == 0:
                     write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
             first += phase.epochs
-    for name, averaged in run.averaged.items():
-        run.modules[name].load_state_dict(averaged.module.state_dict())
+    for name, state in (run.best or _copies(run.scoring_modules())).items():
+        run.modules[name].load_state_dict(state)
     return history
 
 
+@dataclass(frozen=True)
+class _Share:
+    """The steps of a phase, among those of the run."""
+
+    first: int
+    count: int
+
+
+def _copies(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    return {name: {key: t.clone() for key, t in module.state_dict().items()} for name, module in modules.items()}
+
+
 def _one_epoch(
-    phase: Phase, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
+    phase: Phase, share: _Share, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
 ) -> dict[str, float]:
     steps = min(steps, run.total_steps - run.step)
     sums: dict[str, Tensor] = {}
@@ -269,7 +302,11 @@ def _one_epoch(
     order, shared = _order(data, run, batch_size, steps), run.generator
     run.generator = _own_generator(run)
     for batch in _epoch_batches(data, run, order):
-        factor = learning_rate_factor(run.progress, run.lr_drops) * run.lr_decay**run.step
+        if phase.lr_drops is None:
+            factor = learning_rate_factor(run.progress, run.lr_drops)
+        else:
+            factor = learning_rate_factor((run.step - share.first) / share.count, phase.lr_drops)
+        factor *= run.lr_decay**run.step
         factor *= min(1.0, (run.step + 1) / max(1, run.lr_warmup))
         for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
@@ -382,6 +419,8 @@ def _state(run: Run) -> dict[str, Any]:
         "modules": {name: module.state_dict() for name, module in run.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
         "averaged": {name: averaged.state_dict() for name, averaged in run.averaged.items()},
+        # no infinity: it is no JSON
+        **({"best_value": run.best_value, "best": run.best} if run.best else {}),
     }
 
 
@@ -399,6 +438,9 @@ def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, averaged in run.averaged.items():
             averaged.load_state_dict(state["averaged"][name])
+        if "best" in state:
+            run.best_value = float(state["best_value"])
+            run.best = {name: {key: t.to(run.device) for key, t in found.items()} for name, found in state["best"].items()}
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         assert checkpoints is not None
         raise CheckpointError(f"{checkpoints.folder}: this checkpoint does not fit the run ({error})") from error

@@ -19,7 +19,7 @@ from anomirror.errors import ImageError, InputError, NotFittedError, SettingErro
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import Negate, Scores
-from tests.tiny import LONGER, METHODS, PLANTED, TINY, all_kept, tiny, turned
+from tests.tiny import LONGER, METHODS, PLANTED, TINY, all_kept, frozen, tiny, turned
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -97,7 +97,7 @@ def test_training_moves_every_network_and_tells_its_course(method: str, clothes:
     if not isinstance(detector, NetworkDetector):
         pytest.skip("it has no networks")
     detector.fit(clothes)
-    started = tiny(method, learning_rate=1e-12).fit(clothes)
+    started = tiny(method, **frozen(method)).fit(clothes)
     assert isinstance(started, NetworkDetector)
     for name, network in detector.networks_.items():
         before = dict(started.networks_[name].named_parameters())
@@ -159,8 +159,7 @@ def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: A
     planted = PLANTED.get(method, turned)(sample.normal[200:400])
     trained = tiny(method, scorer="negate", **LONGER.get(method, {})).fit(sample.train[:1000])
     noise = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
-    frozen = {"learning_rate": 1e-12} if "learning_rate" in trained.get_params() else {}
-    untrained = tiny(method, scorer="negate", **frozen).fit(noise)
+    untrained = tiny(method, scorer="negate", **frozen(method)).fit(noise)
     good, bad = (auroc(d.score_samples(normal), d.score_samples(planted)) for d in (trained, untrained))
     assert good >= bad + 0.1
     assert good > 0.65
@@ -244,7 +243,9 @@ def test_a_failed_second_fit_leaves_it_unfitted_rather_than_half_fitted(method: 
 
 
 def test_numpys_numbers_are_parameters_that_save_and_load(method: str, clothes: np.ndarray, tmp_path: Path) -> None:
-    size = next(name for name in ("n_components", "latent_dim", "filters", "hidden_width") if name in TINY[method])
+    size = next(
+        name for name in ("n_components", "latent_dim", "filters", "hidden_width", "generator_width") if name in TINY[method]
+    )
     more: dict[str, Any] = {size: np.int64(TINY[method][size])}
     if isinstance(tiny(method), NetworkDetector):
         more["checkpoint_dir"] = tmp_path / "checkpoint"

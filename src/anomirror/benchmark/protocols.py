@@ -110,8 +110,12 @@ def compare(
     known: Known | None = None,
     data_dir: Path | None = None,
     folder_size: int = 64,
+    tested: int | None = None,
 ) -> Comparison:
     """The images of one seed.
+
+    With ``tested`` no more than so many normal test images, and as many anomalies as belong to them, are there; of one class, so
+    many images of the test split in all. They are a fixed sample, of every seed the same.
 
     Raises
     ------
@@ -133,6 +137,11 @@ def compare(
     pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
     preparation = {name: test.preparation}
     train_at, normal_at = (_of_class(images, label, normal) for images in (pool, test))
+    some = np.arange(len(test.images))
+    if tested is not None:
+        among = normal_at if label is None else some
+        some = np.sort(among[_shuffled(23, 0, name, len(among))[:tested]])
+        normal_at = np.intersect1d(normal_at, some)
     set_aside = np.array([], int)
     if protocol == "paper":
         count = min(VALIDATION_MOST, max(1, round(VALIDATION_SHARE * len(train_at))))
@@ -152,7 +161,7 @@ def compare(
     validation: dict[str, np.ndarray] = {}
     sampled: dict[str, np.ndarray] = {}
     for column in anomalies:
-        source, images, candidates = name, test, np.setdiff1d(np.arange(len(test.images)), _of_class(test, label, normal))
+        source, images, candidates = name, test, np.setdiff1d(some, _of_class(test, label, normal))
         if label is None:
             # a folder of anomalies is for nothing but the test
             source, images = column, images_of(column, None if is_folder(column) else "test", form, data_dir)
@@ -166,12 +175,12 @@ def compare(
         validated, rest = order[:held], order[held:]
         if held:
             rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
-        left = np.sort(rest)
         whole_set = label is not None or is_folder(column)
-        tested = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
+        sample = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
+        left = np.sort(rest if tested is None else sample)
         parts |= {column: Part(source, "test", left), f"validation {column}": Part(source, "test", np.sort(validated))}
         whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
-        sampled[column] = np.flatnonzero(np.isin(left, tested))
+        sampled[column] = np.flatnonzero(np.isin(left, sample))
 
     return Comparison(
         train=pool.images[train_at],

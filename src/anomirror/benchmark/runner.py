@@ -85,6 +85,8 @@ class Training:
     own: str = ""
     """What cells call the method's own scoring, where it has to be told."""
     folder_size: int = 64
+    tested: int | None = None
+    """At most as many test images are scored, a fixed sample; None: all."""
 
     @property
     def stem(self) -> str:
@@ -108,6 +110,7 @@ class Training:
             known=self.known,
             data_dir=data_dir,
             folder_size=self.folder_size,
+            tested=self.tested,
         )
 
     def detector(self) -> Detector:
@@ -383,7 +386,7 @@ def _scores(training: Training, models: Mapping[tuple[str, str, str], _Model], c
         wanted = {column: {scoring for scoring, of, _ in places if of == column} for _, column, _ in places}
         every = set().union(*wanted.values())
         sets = {
-            "train": (comparison.train[_spaced(len(comparison.train))], every),
+            "train": (comparison.train[_spaced(len(comparison.train), training.tested or TRAIN_SCORES)], every),
             "normal": (comparison.normal, every),
             **{plain_name(column): (comparison.anomalies[column], chosen) for column, chosen in wanted.items()},
         }

@@ -5,33 +5,60 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from anomirror.detectors.alad import ALAD
 from anomirror.detectors.ama import AMA
+from anomirror.detectors.anogan import AnoGAN
 from anomirror.detectors.base import Detector
 from anomirror.detectors.complexity import Complexity
+from anomirror.detectors.deep_svdd import DeepSVDD
+from anomirror.detectors.fence_gan import FenceGAN
 from anomirror.detectors.knn import KNN
 from anomirror.detectors.likelihood_ratio import LikelihoodRatio
+from anomirror.detectors.negative_sampling import NegativeSampling
 from anomirror.detectors.pca import PCA
+from anomirror.detectors.skip_ganomaly import SkipGANomaly
 from anomirror.detectors.typicality import Typicality
 from anomirror.detectors.waic import WAIC
 from anomirror.errors import ModelFileError, SettingError
 from anomirror.storage import load_model
 
 __all__ = [
+    "ALAD",
     "AMA",
     "DETECTORS",
     "KNN",
     "PCA",
     "WAIC",
+    "AnoGAN",
     "Complexity",
+    "DeepSVDD",
     "Detector",
+    "FenceGAN",
     "LikelihoodRatio",
+    "NegativeSampling",
+    "SkipGANomaly",
     "Typicality",
     "load",
     "make_detector",
 ]
 
 DETECTORS: dict[str, type[Detector]] = {
-    detector.method: detector for detector in (AMA, WAIC, LikelihoodRatio, Typicality, Complexity, PCA, KNN)
+    detector.method: detector
+    for detector in (
+        AMA,
+        WAIC,
+        LikelihoodRatio,
+        Typicality,
+        Complexity,
+        DeepSVDD,
+        FenceGAN,
+        ALAD,
+        AnoGAN,
+        SkipGANomaly,
+        NegativeSampling,
+        PCA,
+        KNN,
+    )
 }
 """Name to class: the only way from a name in a file or on the command line to code."""
 

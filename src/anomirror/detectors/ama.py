@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
+from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetector
 from anomirror.errors import SettingError
 from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape, Subset, within_border
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
@@ -30,7 +30,7 @@ FEWEST = 32
 """Normal images, all but blank ones not counted, of which a power is fitted."""
 
 
-class AMA(NetworkDetector):
+class AMA(ReconstructingDetector):
     """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
 
     Parameters
@@ -105,7 +105,7 @@ class AMA(NetworkDetector):
 
     method = "ama"
     _way_out = "lower the learning rate, or turn the critic's normalisation on"
-    _scoring_only = NetworkDetector._scoring_only | {"relative"}
+    _scoring_only = ReconstructingDetector._scoring_only | {"relative"}
 
     blank_: Tensor
     residual_scale_: float
@@ -197,13 +197,6 @@ class AMA(NetworkDetector):
         if "relative" in upgraded and "blank" not in upgraded:
             upgraded |= {"relative": 1.0 if upgraded["relative"] else 0.0, "blank": "median"}
         return upgraded
-
-    def reconstruct(self, X: ImageInput) -> np.ndarray:
-        """x_hat = G(E(x)), ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""
-        images = self._open(X)
-        with self._scoring():
-            parts = [(self._reconstruction(x) * 0.5 + 0.5).cpu() for x in self._batches(images)]
-        return torch.cat(parts).permute(0, 2, 3, 1).numpy()
 
     def explain(self, X: ImageInput) -> np.ndarray:
         """Where the reconstruction departs: one map for each image, float32, >= 0.
@@ -477,9 +470,9 @@ class AMA(NetworkDetector):
         self._validate_counts("latent_dim", "encoder_width", "generator_width", "critic_width", "critic_steps")
         if not 0 < self.delta < math.inf:
             raise SettingError(f"delta={self.delta!r}: expected a positive number")
-        for name in ("interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
+        self._validate_weights(
+            "interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"
+        )
         if not isinstance(self.relative, str) and not 0 <= self.relative <= 1:
             raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1], or 'fitted'")
         if not 0 <= self.negatives_start <= 1:

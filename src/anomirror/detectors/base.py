@@ -337,6 +337,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         for batch in iterate(images, in_batches(len(images), batch_size or self._scoring_batch()), self.workers):
             yield to_network(batch.to(device))
 
+    def _calibrated(self) -> int:
+        """Training images that calibrate the scorer, at most."""
+        return CALIBRATION
+
     def _scoring_batch(self) -> int:
         """As many pixels at once for every size."""
         return max(1, SCORING_BATCH * 32 * 32 // self.image_shape_[1] ** 2)
@@ -423,6 +427,7 @@ class NetworkDetector(Detector):
     monitor: Monitor | None
 
     learning_rate: float
+    dropout: float = 0.0
     betas: Sequence[float] = (0.9, 0.999)
     lr_decay: float = 1.0
     """What multiplies every learning rate after each step."""
@@ -461,6 +466,8 @@ class NetworkDetector(Detector):
     _watched_as = "r"
     """How the history calls what is watched: with ``_train`` and ``_heldout`` after it."""
     _monitored = 256  # images of each kind whose raw score enters the history
+    _best_by: ClassVar[str | None] = None
+    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None keeps the last."""
 
     @abstractmethod
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
@@ -490,6 +497,22 @@ class NetworkDetector(Detector):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
 
+    def _validate_weights(self, *names: str) -> None:
+        """Refuse a named parameter that is negative or not finite."""
+        for name in names:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
+
+    def _validate_dropout(self) -> None:
+        """Refuse what is no probability to drop a value."""
+        if not 0 <= (dropout := self.dropout) < 1:
+            raise SettingError(f"dropout={dropout!r}: expected a probability in [0, 1)")
+
+    def _validate_drops(self, name: str) -> None:
+        """Refuse what are no shares of a training."""
+        if not all(0 < drop < 1 for drop in getattr(self, name)):
+            raise SettingError(f"{name}={getattr(self, name)!r}: expected shares of the run in (0, 1)")
+
     def _store_common(self, arguments: Mapping[str, Any]) -> None:
         """Keep those of a constructor's arguments that all detectors of this kind have."""
         for name in self._common:
@@ -507,8 +530,7 @@ class NetworkDetector(Detector):
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1, or None")
         if self.average is not None and not 0 < self.average < 1:
             raise SettingError(f"average={self.average!r}: expected a decay in (0, 1), or None")
-        if not all(0 < drop < 1 for drop in self.lr_drops):
-            raise SettingError(f"lr_drops={self.lr_drops!r}: expected shares of the run in (0, 1)")
+        self._validate_drops("lr_drops")
         if self.calibration not in ("train", "heldout"):
             raise SettingError(f"calibration={self.calibration!r}: choose train or heldout")
         if not 0 < self.learning_rate < math.inf:
@@ -566,12 +588,13 @@ class NetworkDetector(Detector):
             run,
             checkpoints=self._checkpoints(anomalies, group),
             on_epoch=lambda run: self._observe(run, kept, heldout),
+            best_by=self._best_by,
             verbose=self.verbose and group.rank == 0,
         )
         networks.eval()
         self._finish(self._some(kept, 4096))
         self.trained_on_ = len(kept)
-        return heldout if self.calibration == "heldout" and heldout is not None else self._some(kept, CALIBRATION)
+        return heldout if self.calibration == "heldout" and heldout is not None else self._some(kept, self._calibrated())
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
@@ -660,6 +683,21 @@ class NetworkDetector(Detector):
                     raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
             network.load_state_dict(stored, assign=True)
         self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+class ReconstructingDetector(NetworkDetector):
+    """A detector whose networks reconstruct images: it writes :meth:`_reconstruction` as well."""
+
+    @abstractmethod
+    def _reconstruction(self, x: Tensor) -> Tensor:
+        """x_hat, ``(b, c, size, size)`` in [-1, 1] as x is."""
+
+    def reconstruct(self, X: ImageInput) -> np.ndarray:
+        """x_hat, ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""
+        images = self._open(X)
+        with self._scoring():
+            parts = [(self._reconstruction(x) * 0.5 + 0.5).cpu() for x in self._batches(images)]
+        return torch.cat(parts).permute(0, 2, 3, 1).numpy()
 
 
 _AnyDetector = TypeVar("_AnyDetector", bound=Detector)

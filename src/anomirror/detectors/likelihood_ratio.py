@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -136,8 +135,7 @@ class LikelihoodRatio(PixelCNNDetector):
         super()._validate()
         if not 0 < self.mutation_rate <= 1:
             raise SettingError(f"mutation_rate={self.mutation_rate!r}: expected a probability in (0, 1]")
-        if not 0 <= self.weight_decay < math.inf:
-            raise SettingError(f"weight_decay={self.weight_decay!r}: expected 0 or a positive number")
+        self._validate_weights("weight_decay")
 
 
 def mutated(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:

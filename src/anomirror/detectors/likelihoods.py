@@ -108,5 +108,4 @@ class PixelCNNDetector(LikelihoodDetector):
             raise SettingError(f"blocks={self.blocks!r}: expected at most {DEEPEST}")
         if self.levels > 5:
             raise SettingError(f"levels={self.levels!r}: expected at most 5, each but the last halves the sides")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout={self.dropout!r}: expected a probability in [0, 1)")
+        self._validate_dropout()

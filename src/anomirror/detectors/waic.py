@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -15,7 +14,6 @@ from torch.optim import Optimizer, RMSprop
 
 from anomirror import losses
 from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
-from anomirror.errors import SettingError
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
@@ -183,8 +181,7 @@ class WAIC(NetworkDetector):
             "critic_warmup",
             "cross_entropy_epochs",
         )
-        if not 0 <= self.gradient_penalty < math.inf:
-            raise SettingError(f"gradient_penalty={self.gradient_penalty!r}: expected 0 or a positive number")
+        self._validate_weights("gradient_penalty")
 
 
 @lru_cache(maxsize=8)

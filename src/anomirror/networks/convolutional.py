@@ -1,4 +1,4 @@
-"""The encoder of AMA: strided 4x4 convolutions, as in DCGAN."""
+"""The encoder of AMA, of ALAD and of plain autoencoders: strided 4x4 convolutions, as in DCGAN."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from typing import cast
 
 from torch import Tensor, nn
+
+from anomirror.networks.spectral import halving
 
 
 def doublings(size: int) -> int:
@@ -18,17 +20,17 @@ class Encoder(nn.Module):
 
     One stride-2 convolution, batch norm and LeakyReLU(0.2) for each doubling of 4, then one 4x4 convolution to the
     latent; no biases. Channels grow ``width`` x 1, 2, 4, 4, ...; at 32x32, 3 channels, width 64, 128 latents: 1,183,616
-    parameters, as in the paper.
+    parameters, as in the paper. ``spectral``: all but the last are spectrally normalised.
     """
 
-    def __init__(self, channels: int, size: int, latent_dim: int, width: int = 64) -> None:
+    def __init__(self, channels: int, size: int, latent_dim: int, width: int = 64, *, spectral: bool = False) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = channels
         for stage in range(doublings(size)):
             after = width * min(2**stage, 4)
             layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
+                halving(before, after, spectral=spectral),
                 nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.2),
             ]

@@ -1,13 +1,17 @@
-"""Generators and critics without residual blocks, several members of an ensemble as one network of grouped convolutions."""
+"""DCGAN's generator and discriminators, and others without residual blocks; ensembles are one network of grouped convolutions."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from anomirror.networks.convolutional import doublings
+from anomirror.networks.dense import dense, logits
+from anomirror.networks.spectral import halving
+
+Norm = Literal["batch", "spectral", "both"]
 
 
 class Generator(nn.Module):
@@ -61,3 +65,62 @@ class WideCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.layers(x).flatten(1).float())
+
+
+def _halvings(channels: int, size: int, width: int, norm: Norm | None, dropout: float) -> tuple[nn.Sequential, int]:
+    """``(b, channels, size, size)`` to ``(b, f, 4, 4)``, and f: a convolution for each halving, of ``width`` x 1, 2, 4, 4, ..."""
+    layers: list[nn.Module] = []
+    before = channels
+    for stage in range(doublings(size)):
+        after = width * min(2**stage, 4)
+        layers.append(halving(before, after, spectral=norm in ("spectral", "both")))
+        if stage > 0 and norm in ("batch", "both"):
+            layers.append(nn.BatchNorm2d(after))
+        layers.append(nn.LeakyReLU(0.2))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        before = after
+    return nn.Sequential(*layers), before
+
+
+class Discriminator(nn.Module):
+    """DCGAN's (Radford et al. 2016): ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``, high for real images.
+
+    Convolutions of 4x4 and stride 2 down to 4x4, LeakyReLU(0.2) and ``dropout`` after each; their outputs are the features f,
+    a linear layer makes the logit. ``norm``: "batch" (from the second convolution on, as in DCGAN), "spectral", or "both".
+    """
+
+    def __init__(self, channels: int, size: int, width: int, *, norm: Norm | None = "batch", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.body, before = _halvings(channels, size, width, norm, dropout)
+        self.to_logit = nn.Linear(16 * before, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """f, ``(b, 16 * 4 * width)`` at sizes from 32 on, float32."""
+        return cast(Tensor, self.body(x).flatten(1).float())
+
+    def logit(self, features: Tensor) -> Tensor:
+        """Of features, ``(b,)``."""
+        return logits(self.to_logit, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logit(self.features(x))
+
+
+class JointDiscriminator(nn.Module):
+    """D(x, z) of a bidirectional GAN: images and codes ``(b, latent_dim)`` to logits ``(b,)``.
+
+    Convolutions as in :class:`Discriminator` (spectral and batch norm) for x, two dense layers of 4 ``width`` for z, one of
+    8 ``width`` over both; ``dropout`` after the dense ones.
+    """
+
+    def __init__(self, channels: int, size: int, latent_dim: int, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.of_image, before = _halvings(channels, size, width, "both", 0.0)
+        self.of_code = dense(latent_dim, (4 * width, 4 * width), dropout=dropout, spectral=True)
+        self.of_both = dense(16 * before + 4 * width, (8 * width,), dropout=dropout, spectral=True)
+        self.to_logit = nn.Linear(8 * width, 1)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        both = torch.cat([self.of_image(x).flatten(1).float(), self.of_code(z).float()], dim=1)
+        return logits(self.to_logit, self.of_both(both))

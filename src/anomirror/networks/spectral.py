@@ -56,7 +56,7 @@ class SpectralConv2d(_Spectral, nn.Conv2d):
     """``nn.Conv2d`` with a spectrally normalised weight (as a matrix: out x the rest)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.normalized(), self.bias, padding=self.kernel_size[0] // 2)
+        return F.conv2d(x, self.normalized(), self.bias, self.stride, self.padding)
 
 
 class SpectralLinear(_Spectral, nn.Linear):
@@ -75,11 +75,19 @@ def conv2d(before: int, after: int, side: int, *, spectral: bool) -> nn.Conv2d:
     return layer
 
 
-def linear(before: int, after: int, *, spectral: bool) -> nn.Linear:
-    """A linear layer without bias, normalised or not."""
+def halving(before: int, after: int, *, spectral: bool) -> nn.Conv2d:
+    """DCGAN's 4x4 convolution of stride 2, without bias, normalised or not."""
+    layer = (SpectralConv2d if spectral else nn.Conv2d)(before, after, 4, stride=2, padding=1, bias=False)
+    if isinstance(layer, SpectralConv2d):
+        layer.start()
+    return layer
+
+
+def linear(before: int, after: int, *, spectral: bool, bias: bool = False) -> nn.Linear:
+    """A linear layer, normalised or not."""
     if not spectral:
-        return nn.Linear(before, after, bias=False)
-    layer = SpectralLinear(before, after, bias=False)
+        return nn.Linear(before, after, bias=bias)
+    layer = SpectralLinear(before, after, bias=bias)
     layer.start()
     return layer
 

@@ -1,0 +1,186 @@
+"""ALAD: a bidirectional GAN whose cycles, from images and from codes, have discriminators of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from anomirror import losses
+from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetector
+from anomirror.images import ImageSet, ImageShape
+from anomirror.networks.batch_norm import unrecorded
+from anomirror.networks.convolutional import Encoder
+from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
+from anomirror.networks.dense import PairDiscriminator
+from anomirror.networks.spectral import folded, settle
+from anomirror.scoring import Scorer
+from anomirror.training import Batch, Phase, Precision, Run
+
+CODE_WIDTHS = (64, 32)
+"""Dense layers of the discriminator of pairs of codes."""
+
+
+class ALAD(ReconstructingDetector):
+    """|| f(x, x) - f(x, G(E(x))) ||_1: f are the features of the discriminator that tells images from their reconstructions.
+
+    Parameters
+    ----------
+    latent_dim : size of the codes, which are standard normal.
+    encoder_width, generator_width, discriminator_width : channels of the first convolution of E, of the last but one of G, of the
+        first of the discriminators.
+    dropout : in the discriminators.
+    learning_rate, betas : of Adam.
+    average : decay per step of the average of the weights that is scored with.
+    epochs, epoch_steps, max_steps, batch_size, lr_drops, precision, scoring_precision, calibration, heldout, scorer,
+        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
+        :class:`AMA`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> alad = ALAD(encoder_width=4, generator_width=4, discriminator_width=4, epochs=1, epoch_steps=1).fit(images)
+    >>> alad.score_samples(images[:2]).shape
+    (2,)
+
+    Notes
+    -----
+    Pairs of images are stacked on the channels; the released code sets them one above the other. Weights are those after the
+    epoch whose reconstructions of held-out normal images were closest. The released code looks for its best epoch by its score,
+    and never goes back to it; a distance in features of a discriminator that still learns is no measure over epochs. Without
+    held-out images the last weights stay. E and G enter the batch-norm statistics with what scoring shows them, x and E(x).
+    Convolutions of the discriminators are 4x4, as of the others in this package; the paper's for pairs of images has two of 5x5.
+    One minibatch serves both kinds of step.
+
+    References
+    ----------
+    Zenati, Romain, Foo, Lecouat, Chandrasekhar: Adversarially Learned Anomaly Detection, ICDM 2018, arXiv 1812.02288.
+    """
+
+    method = "alad"
+    _watched_as = "reconstruction"
+    _best_by = "reconstruction_heldout"
+
+    def __init__(
+        self,
+        latent_dim: int = 32,
+        encoder_width: int = 16,
+        generator_width: int = 16,
+        discriminator_width: int = 16,
+        dropout: float = 0.2,
+        learning_rate: float = 1e-3,
+        betas: Sequence[float] = (0.5, 0.999),
+        epochs: int = 8,
+        epoch_steps: int | None = 64,
+        max_steps: int | None = None,
+        batch_size: int = 32,
+        lr_drops: Sequence[float] = (),
+        average: float | None = 0.99,
+        precision: Precision = "auto",
+        scoring_precision: Precision = "auto",
+        calibration: Calibration = "train",
+        heldout: float = 0.05,
+        scorer: str | Scorer = "negate",
+        contamination: float = 0.05,
+        image_size: int | None = None,
+        device: str | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        skip_bad: bool = False,
+        verbose: bool = False,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.encoder_width = encoder_width
+        self.generator_width = generator_width
+        self.discriminator_width = discriminator_width
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self._store_common(locals())
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """As in every detector with networks, spectral norms computed once for all batches."""
+        with super()._scoring(), folded(self.networks_):
+            yield
+
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        channels, size, _ = image_shape
+        width, dropout = self.discriminator_width, self.dropout
+        networks: dict[str, nn.Module] = {
+            "encoder": Encoder(channels, size, self.latent_dim, self.encoder_width, spectral=True),
+            "generator": Generator(channels, size, self.latent_dim, self.generator_width),
+            "d_xz": JointDiscriminator(channels, size, self.latent_dim, width, dropout=dropout),
+            "d_xx": Discriminator(2 * channels, size, width, norm="spectral", dropout=dropout),
+            "d_zz": PairDiscriminator(self.latent_dim, CODE_WIDTHS, dropout=dropout),
+        }
+
+        def make_optimizers() -> dict[str, Optimizer]:
+            betas = (self.betas[0], self.betas[1])
+            players = {"autoencoder": ("encoder", "generator"), "discriminators": ("d_xz", "d_xx", "d_zz")}
+            return {
+                player: Adam([p for name in names for p in networks[name].parameters()], lr=self.learning_rate, betas=betas)
+                for player, names in players.items()
+            }
+
+        return networks, make_optimizers
+
+    def _phases(self) -> list[Phase]:
+        return [Phase("adversarial", self._step, self.epochs)]
+
+    def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """One minibatch of Eq. (6): min over E and G, max over D_xz, D_xx, D_zz, each by the loss that does not saturate."""
+        encoder, generator, d_xz, d_zz = (self.networks_[name] for name in ("encoder", "generator", "d_xz", "d_zz"))
+        x = batch.normal
+        z = torch.randn(len(x), self.latent_dim, generator=run.generator).to(run.device)
+        z_x = encoder(x)
+        x_hat = generator(z_x)
+        with unrecorded(encoder, generator):
+            x_z = generator(z)
+            z_hat = encoder(x_z)
+
+        z_x_now, x_hat_now, x_z_now, z_hat_now = (t.detach() for t in (z_x, x_hat, x_z, z_hat))
+        joint = losses.cross_entropy(d_xz(x, z_x_now), 1.0) + losses.cross_entropy(d_xz(x_z_now, z), 0.0)
+        images = losses.cross_entropy(self._d_xx(x, x), 1.0) + losses.cross_entropy(self._d_xx(x, x_hat_now), 0.0)
+        codes = losses.cross_entropy(d_zz(z, z), 1.0) + losses.cross_entropy(d_zz(z, z_hat_now), 0.0)
+        run.update("discriminators", joint + images + codes)
+
+        discriminators = nn.ModuleList(self.networks_[name] for name in ("d_xz", "d_xx", "d_zz")).requires_grad_(False)
+        fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(d_xz(x_z, z), 1.0)
+        cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(d_zz(z, z_hat), 1.0)
+        run.update("autoencoder", fooled + cycles)
+        discriminators.requires_grad_(True)
+        told = {"d_xz": joint, "d_xx": images, "d_zz": codes, "autoencoder": fooled + cycles}
+        return {name: loss.detach() for name, loss in told.items()}
+
+    def _d_xx(self, x: Tensor, other: Tensor) -> Tensor:
+        return cast(Tensor, self.networks_["d_xx"](torch.cat([x, other], dim=1)))
+
+    def _reconstruction(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
+
+    def _raw_score(self, x: Tensor) -> Tensor:
+        """A(x) = || f_xx(x, x) - f_xx(x, G(E(x))) ||_1."""
+        d_xx = cast(Discriminator, self.networks_["d_xx"])
+        x_hat = self._reconstruction(x)
+        return losses.feature_distance(d_xx.features(torch.cat([x, x], 1)), d_xx.features(torch.cat([x, x_hat], 1)))
+
+    def _watched(self, x: Tensor) -> Tensor:
+        """Mean absolute error of the reconstruction, in [0, 2]."""
+        return (x - self._reconstruction(x)).abs().flatten(1).mean(1)
+
+    def _finish(self, normal: ImageSet) -> None:
+        settle(self.networks_)
+
+    def _validate(self) -> None:
+        super()._validate()
+        self._validate_counts("latent_dim", "encoder_width", "generator_width", "discriminator_width")
+        self._validate_dropout()

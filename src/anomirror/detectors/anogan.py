@@ -1,0 +1,256 @@
+"""AnoGAN and its fast form: how well a generator of normal images can make an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from anomirror import losses
+from anomirror.detectors.base import CALIBRATION, Calibration, Monitor, NetworkDetector
+from anomirror.errors import SettingError
+from anomirror.images import ImageShape
+from anomirror.networks.batch_norm import running_statistics
+from anomirror.networks.convolutional import Encoder
+from anomirror.networks.dcgan import Discriminator, Generator
+from anomirror.scoring import Scorer
+from anomirror.training import Batch, Phase, Precision, Run
+
+SEARCHED = 256
+"""Training images that calibrate the scorer where each costs a search."""
+
+
+class AnoGAN(NetworkDetector):
+    """How far the nearest image that G makes is from x, in pixels and in features of the discriminator.
+
+    Without ``fast``, AnoGAN: a GAN, and for each image that is scored a search for its code by gradient descent. With it,
+    f-AnoGAN: a WGAN-GP, and an encoder that finds the code at once.
+
+    Parameters
+    ----------
+    fast : f-AnoGAN in place of AnoGAN.
+    latent_dim : size of the codes, which are standard normal.
+    generator_width, discriminator_width, encoder_width : channels of the last but one layer of G, of the first of D and of E.
+    search_steps, search_rate : of Adam, from one code for all images. Scores follow a change after the fit; scorer and
+        threshold stay as they were fitted.
+    feature_weight : lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features.
+    encoder_epochs : of E, when G and D are there (``fast``).
+    encoder_feature_weight : kappa of f-AnoGAN, of the features beside the pixels.
+    critic_steps, gradient_penalty : of the WGAN-GP; each critic step is a minibatch.
+    learning_rate, betas : of Adam.
+    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
+        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
+        :class:`AMA`; ``epochs`` are those of the GAN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> small = {"generator_width": 4, "discriminator_width": 4, "encoder_width": 4, "epochs": 1, "epoch_steps": 1}
+    >>> AnoGAN(search_steps=2, **small).fit(images).score_samples(images[:2]).shape
+    (2,)
+    >>> AnoGAN(fast=True, encoder_epochs=1, **small).fit(images).score_samples(images[:2]).shape
+    (2,)
+
+    Notes
+    -----
+    The search begins at one code for all images, where the paper draws one for each: a score depends on nothing but its image.
+    Where each image costs a search, 256 training images calibrate the scorer, and 16 of each kind are watched in the history.
+    The critic of the WGAN-GP has no normalisation (in the paper that of layers). With averaged weights E learns beside the
+    averaged G and D, which rest.
+
+    References
+    ----------
+    Schlegl, Seeboeck, Waldstein, Schmidt-Erfurth, Langs: Unsupervised Anomaly Detection with Generative Adversarial Networks to
+    Guide Marker Discovery, IPMI 2017, arXiv 1703.05921. f-AnoGAN: Schlegl, Seeboeck, Waldstein, Langs, Schmidt-Erfurth, Medical
+    Image Analysis 54, 2019.
+    """
+
+    method = "anogan"
+    _watched_as = "residual"
+    _scoring_only = NetworkDetector._scoring_only | {"search_steps", "search_rate"}
+
+    def __init__(
+        self,
+        fast: bool = False,
+        latent_dim: int = 32,
+        generator_width: int = 16,
+        discriminator_width: int = 16,
+        encoder_width: int = 16,
+        search_steps: int = 60,
+        search_rate: float = 0.1,
+        feature_weight: float = 0.1,
+        encoder_epochs: int = 4,
+        encoder_feature_weight: float = 1.0,
+        critic_steps: int = 1,
+        gradient_penalty: float = 10.0,
+        learning_rate: float = 1e-3,
+        betas: Sequence[float] = (0.5, 0.999),
+        epochs: int = 8,
+        epoch_steps: int | None = 64,
+        max_steps: int | None = None,
+        batch_size: int = 64,
+        lr_drops: Sequence[float] = (),
+        average: float | None = 0.99,
+        precision: Precision = "auto",
+        scoring_precision: Precision = "auto",
+        calibration: Calibration = "train",
+        heldout: float = 0.05,
+        scorer: str | Scorer = "negate",
+        contamination: float = 0.05,
+        image_size: int | None = None,
+        device: str | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        skip_bad: bool = False,
+        verbose: bool = False,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.fast = fast
+        self.latent_dim = latent_dim
+        self.generator_width = generator_width
+        self.discriminator_width = discriminator_width
+        self.encoder_width = encoder_width
+        self.search_steps = search_steps
+        self.search_rate = search_rate
+        self.feature_weight = feature_weight
+        self.encoder_epochs = encoder_epochs
+        self.encoder_feature_weight = encoder_feature_weight
+        self.critic_steps = critic_steps
+        self.gradient_penalty = gradient_penalty
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self._store_common(locals())
+
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        channels, size, _ = image_shape
+        networks: dict[str, nn.Module] = {
+            "generator": Generator(channels, size, self.latent_dim, self.generator_width),
+            "discriminator": Discriminator(channels, size, self.discriminator_width, norm=None if self.fast else "batch"),
+        }
+        if self.fast:
+            networks["encoder"] = Encoder(channels, size, self.latent_dim, self.encoder_width)
+
+        def make_optimizers() -> dict[str, Optimizer]:
+            betas = (self.betas[0], self.betas[1])
+            return {name: Adam(network.parameters(), lr=self.learning_rate, betas=betas) for name, network in networks.items()}
+
+        return networks, make_optimizers
+
+    def _phases(self) -> list[Phase]:
+        if not self.fast:
+            return [Phase("gan", self._play, self.epochs)]
+        return [
+            Phase("wgan", self._play_wasserstein, self.epochs),
+            Phase("encoder", self._encode, self.encoder_epochs, start=self._let_rest),
+        ]
+
+    def _play(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """A step of D, then one of G by the loss that does not saturate."""
+        discriminator, x = self.networks_["discriminator"], batch.normal
+        fake = self._generated(len(x), run)
+        loss = losses.cross_entropy(discriminator(x), 1.0) + losses.cross_entropy(discriminator(fake.detach()), 0.0)
+        run.update("discriminator", loss)
+        discriminator.requires_grad_(False)
+        fooled = losses.cross_entropy(discriminator(fake), 1.0)
+        run.update("generator", fooled)
+        discriminator.requires_grad_(True)
+        return {"discriminator": loss.detach(), "generator": fooled.detach()}
+
+    def _play_wasserstein(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """A critic step of WGAN-GP; after every ``critic_steps`` of them a step of G."""
+        critic, x = self.networks_["discriminator"], batch.normal
+        with torch.no_grad():
+            fake = self._generated(len(x), run)
+        real_value, fake_value = critic(torch.cat([x, fake])).split(len(x))
+        gap = losses.wasserstein_gap(real_value, fake_value)
+        penalty = losses.gradient_penalty(critic, x, fake, run.generator)
+        run.update("discriminator", self.gradient_penalty * penalty - gap)
+        if run.step % self.critic_steps == self.critic_steps - 1:
+            critic.requires_grad_(False)
+            run.update("generator", -critic(self._generated(len(x), run)).mean())
+            critic.requires_grad_(True)
+        return {"gap": gap.detach(), "penalty": penalty.detach()}
+
+    def _let_rest(self, batches: Iterable[Batch], run: Run) -> None:
+        """G and D are what they will be."""
+        run.rest("generator", "discriminator")
+
+    def _encode(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """A step of E alone: || x - G(E(x)) ||^2 / n + kappa || f(x) - f(G(E(x))) ||^2 / n_f."""
+        resting = nn.ModuleList(self.networks_[name] for name in ("generator", "discriminator")).requires_grad_(False)
+        with running_statistics(*resting):
+            loss = self._encoded_residual(batch.normal).mean()
+            run.update("encoder", loss)
+        resting.requires_grad_(True)
+        return {"encoder": loss.detach()}
+
+    def _generated(self, count: int, run: Run) -> Tensor:
+        z = torch.randn(count, self.latent_dim, generator=run.generator).to(run.device)
+        return cast(Tensor, self.networks_["generator"](z))
+
+    def _encoded_residual(self, x: Tensor) -> Tensor:
+        """A(x) of f-AnoGAN: mean squared error of pixels, and kappa times that of features, ``(b,)``."""
+        features = cast(Discriminator, self.networks_["discriminator"]).features
+        x_hat = self.networks_["generator"](self.networks_["encoder"](x))
+        pixels = (x - x_hat).square().flatten(1).mean(1)
+        return cast(Tensor, pixels + self.encoder_feature_weight * (features(x) - features(x_hat)).square().mean(1))
+
+    @torch.no_grad()
+    def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes ``(b, latent_dim)`` of all images at once, and their residuals ``(b,)``: before each step, and at the end.
+
+        Only the codes have gradients. The sum over images is minimised, so that none of them matters to another.
+        """
+        z = torch.randn(1, self.latent_dim, generator=torch.Generator().manual_seed(0)).to(x.device).repeat(len(x), 1)
+        of_x = cast(Discriminator, self.networks_["discriminator"]).features(x)
+        search = Adam([z], lr=self.search_rate)
+        course = []
+        for _ in range(self.search_steps):
+            with torch.enable_grad():
+                found = self._residual(x, of_x, z.requires_grad_(True))
+                (z.grad,) = torch.autograd.grad(found.sum(), z)
+            search.step()
+            z.requires_grad_(False)
+            course.append(found.detach())
+        return z, torch.stack([*course, self._residual(x, of_x, z)])
+
+    def _residual(self, x: Tensor, of_x: Tensor, z: Tensor) -> Tensor:
+        """(1 - lambda) || x - G(z) ||_1 + lambda || f(x) - f(G(z)) ||_1, ``(b,)``."""
+        x_hat = cast(Tensor, self.networks_["generator"](z))
+        of_x_hat = cast(Discriminator, self.networks_["discriminator"]).features(x_hat)
+        pixels = (x - x_hat).abs().flatten(1).sum(1)
+        return (1 - self.feature_weight) * pixels + self.feature_weight * losses.feature_distance(of_x, of_x_hat)
+
+    def _raw_score(self, x: Tensor) -> Tensor:
+        """The residual at the end of the search, or of the encoder's code."""
+        return self._encoded_residual(x) if self.fast else self._search(x)[1][-1]
+
+    @property
+    def _monitored(self) -> int:  # type: ignore[override]
+        return super()._monitored if self.fast else 16
+
+    def _calibrated(self) -> int:
+        return CALIBRATION if self.fast else SEARCHED
+
+    def _validate(self) -> None:
+        super()._validate()
+        self._validate_counts(
+            "latent_dim",
+            "generator_width",
+            "discriminator_width",
+            "encoder_width",
+            "search_steps",
+            "encoder_epochs",
+            "critic_steps",
+        )
+        self._validate_weights("encoder_feature_weight", "gradient_penalty")
+        if not 0 <= self.feature_weight <= 1:
+            raise SettingError(f"feature_weight={self.feature_weight!r}: expected a share in [0, 1]")
+        if not self.search_rate > 0:
+            raise SettingError(f"search_rate={self.search_rate!r}: expected a positive number")

@@ -1,0 +1,182 @@
+"""Fence GAN: a generator that is kept at the border of what is normal, and a discriminator that learns where the border is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from anomirror import losses
+from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
+from anomirror.errors import SettingError
+from anomirror.images import ImageShape
+from anomirror.networks.dcgan import Discriminator, Generator
+from anomirror.scoring import Scorer
+from anomirror.training import Batch, Phase, Precision, Run
+
+
+class FenceGAN(NetworkDetector):
+    """1 - D(x): D has learnt to tell normal images from generated ones, which surround them.
+
+    Parameters
+    ----------
+    latent_dim : size of the generator's codes.
+    generator_width, discriminator_width : channels.
+    border : alpha, the D(G(z)) that the generator seeks: between generated (0) and real (1).
+    dispersion_weight : beta, of 1 / (mean distance of generated images from their centre).
+    fake_weight : gamma, of generated images in the loss of D.
+    dropout : in D, before its last layer.
+    discriminator_weight_decay : of D's Adam, an L2 penalty.
+    learning_rate, discriminator_learning_rate, betas : of Adam for G and D.
+    pretrain_epochs : of D alone, before G learns.
+    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
+        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
+        :class:`AMA`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, pretrain_epochs=1, epochs=1, epoch_steps=1).fit(images)
+    >>> fence.score_samples(images[:2]).shape
+    (2,)
+
+    Notes
+    -----
+    Both networks are DCGAN's; the released code has others for each data set. D has no batch norm, as its own for MNIST: real and
+    generated images pass through it apart, and statistics of both together, as in scoring, would be those of neither. Real and
+    generated images enter one step of D; the released code takes a step for each. The distance is not squared, as in the released
+    code. Of a single generated image, or of equal ones, there is no dispersion, and its term is a constant.
+
+    References
+    ----------
+    Ngo, Winarto, Kou, Park, Akram, Lee: Fence GAN: Towards Better Anomaly Detection, ICTAI 2019, arXiv 1904.01209.
+    """
+
+    method = "fence_gan"
+    _watched_as = "anomaly_probability"
+
+    def __init__(
+        self,
+        latent_dim: int = 64,
+        generator_width: int = 16,
+        discriminator_width: int = 16,
+        border: float = 0.5,
+        dispersion_weight: float = 10.0,
+        fake_weight: float = 0.5,
+        dropout: float = 0.2,
+        discriminator_weight_decay: float = 0.0,
+        learning_rate: float = 1e-3,
+        discriminator_learning_rate: float = 2e-4,
+        betas: Sequence[float] = (0.5, 0.999),
+        pretrain_epochs: int = 1,
+        epochs: int = 8,
+        epoch_steps: int | None = 64,
+        max_steps: int | None = None,
+        batch_size: int = 64,
+        lr_drops: Sequence[float] = (),
+        average: float | None = 0.99,
+        precision: Precision = "auto",
+        scoring_precision: Precision = "auto",
+        calibration: Calibration = "train",
+        heldout: float = 0.05,
+        scorer: str | Scorer = "negate",
+        contamination: float = 0.05,
+        image_size: int | None = None,
+        device: str | None = None,
+        random_state: int | None = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        skip_bad: bool = False,
+        verbose: bool = False,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.generator_width = generator_width
+        self.discriminator_width = discriminator_width
+        self.border = border
+        self.dispersion_weight = dispersion_weight
+        self.fake_weight = fake_weight
+        self.dropout = dropout
+        self.discriminator_weight_decay = discriminator_weight_decay
+        self.learning_rate = learning_rate
+        self.discriminator_learning_rate = discriminator_learning_rate
+        self.betas = betas
+        self.pretrain_epochs = pretrain_epochs
+        self._store_common(locals())
+
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        channels, size, _ = image_shape
+        generator = Generator(channels, size, self.latent_dim, self.generator_width)
+        discriminator = Discriminator(channels, size, self.discriminator_width, norm=None, dropout=self.dropout)
+
+        def make_optimizers() -> dict[str, Optimizer]:
+            betas, decay = (self.betas[0], self.betas[1]), self.discriminator_weight_decay
+            return {
+                "generator": Adam(generator.parameters(), lr=self.learning_rate, betas=betas),
+                "discriminator": Adam(
+                    discriminator.parameters(), lr=self.discriminator_learning_rate, betas=betas, weight_decay=decay
+                ),
+            }
+
+        return {"generator": generator, "discriminator": discriminator}, make_optimizers
+
+    def _phases(self) -> list[Phase]:
+        return [
+            Phase("pretrain", self._discriminate, self.pretrain_epochs),
+            Phase("adversarial", self._play, self.epochs),
+        ]
+
+    def _discriminate(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """Eq. (5): BCE(D(x), 1) + gamma BCE(D(G(z)), 0), for D alone."""
+        discriminator, x = self.networks_["discriminator"], batch.normal
+        with torch.no_grad():
+            fake = self._generated(len(x), run)
+        real_logit, fake_logit = discriminator(torch.cat([x, fake])).split(len(x))
+        loss = losses.cross_entropy(real_logit, 1.0) + self.fake_weight * losses.cross_entropy(fake_logit, 0.0)
+        run.update("discriminator", loss)
+        return {"discriminator": loss.detach()}
+
+    def _play(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        """A step of D, then one of G: L_encirclement + beta L_dispersion."""
+        told = self._discriminate(batch, run)
+        discriminator = self.networks_["discriminator"]
+        fake = self._generated(len(batch.normal), run)
+        discriminator.requires_grad_(False)
+        loss = generator_loss(discriminator(fake), fake, self.border, self.dispersion_weight)
+        run.update("generator", loss)
+        discriminator.requires_grad_(True)
+        return {**told, "generator": loss.detach(), "dispersion": losses.dispersion(fake.detach())}
+
+    def _generated(self, count: int, run: Run) -> Tensor:
+        z = torch.randn(count, self.latent_dim, generator=run.generator).to(run.device)
+        fake: Tensor = self.networks_["generator"](z)
+        return fake
+
+    def _raw_score(self, x: Tensor) -> Tensor:
+        """1 - D(x), in float64: close to 1 float32 has no more than 7 digits."""
+        probability: Tensor = torch.sigmoid(-self.networks_["discriminator"](x).double())
+        return probability
+
+    def _validate(self) -> None:
+        super()._validate()
+        self._validate_counts("latent_dim", "generator_width", "discriminator_width")
+        self._validate_weights("dispersion_weight", "fake_weight", "discriminator_weight_decay")
+        self._validate_dropout()
+        if not 0 < self.border < 1:
+            raise SettingError(f"border={self.border!r}: expected a probability in (0, 1)")
+        if self.pretrain_epochs < 0:
+            raise SettingError(f"pretrain_epochs={self.pretrain_epochs!r}: expected 0 or more")
+        if not self.discriminator_learning_rate > 0:
+            raise SettingError(f"discriminator_learning_rate={self.discriminator_learning_rate!r}: expected a positive number")
+
+
+def generator_loss(logits: Tensor, fake: Tensor, border: float, dispersion_weight: float) -> Tensor:
+    """BCE(D(G(z)), alpha) + beta / mean_i || G(z_i) - mean_j G(z_j) ||, Eq. (6) to (8).
+
+    ``logits`` (b,) of D for the generated images ``fake`` (b, c, h, w). Where these do not differ the second term is constant.
+    """
+    return losses.cross_entropy(logits, border) + dispersion_weight / losses.dispersion(fake).clamp_min(1e-3)
