@@ -117,6 +117,56 @@ def test_phases_run_in_order_and_start_once() -> None:
     assert events == ["first", "start 10", "second", "second"]
 
 
+def test_drops_of_a_phase_are_shares_of_it_alone() -> None:
+    rates: list[float] = []
+
+    def watch(batch: Batch, run: Run) -> Mapping[str, Tensor]:
+        rates.append(run.optimizers["model"].param_groups[0]["lr"])
+        return {}
+
+    _, run = line_run(epoch_steps=2, lr_drops=(0.5,), max_steps=10)
+    train([Phase("a", watch, 2, lr_drops=(0.5,)), Phase("b", watch, 2, lr_drops=()), Phase("c", watch, 2)], images(), run)
+    # the last phase ends at ten steps, and has the run's drop after five of them
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, *[0.1] * 4, *[0.01] * 2])
+    rates.clear()
+    _, run = line_run(epoch_steps=2, max_steps=6)
+    train([Phase("a", watch, 2, lr_drops=(0.5,)), Phase("b", watch, 2, lr_drops=(0.5,))], images(), run)
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.1, 0.01])  # of a phase that is cut short, too
+
+
+def test_the_weights_of_the_best_epoch_of_the_last_phase_are_kept(tmp_path: Path) -> None:
+    told = iter([0.1, 3.0, 1.0, 2.0, 1.0])
+    weights: list[float] = []
+
+    def observe(run: Run) -> Mapping[str, float]:
+        weights.append(float(next(run.scoring_modules()["model"].parameters())))
+        return {"error": next(told)}
+
+    model, run = line_run(average=0.5)
+    phases = [Phase("a", descend, 1), Phase("b", descend, 4)]
+    train(phases, images(), run, on_epoch=observe, best_by="error")
+    assert len(set(weights)) == 5
+    assert float(model.weight.detach()) == weights[2]  # the first of the two best ones, and none of another phase
+    told = iter([0.1, 3.0, 1.0, 2.0, 1.0])
+    model, run = line_run(average=0.5)
+    train(phases, images(), run, on_epoch=observe, best_by="nothing of the kind")
+    assert float(model.weight.detach()) == weights[-1]
+
+
+def test_modules_that_rest_have_their_averaged_weights_from_then_on() -> None:
+    seen: list[float] = []
+
+    def settle(batches: Any, run: Run) -> None:
+        averaged = float(next(run.scoring_modules()["model"].parameters()))
+        assert averaged != float(next(run.modules["model"].parameters()))
+        run.rest("model")
+        seen.append(averaged)
+
+    model, run = line_run(average=0.9)
+    train([Phase("a", descend, 2), Phase("b", lambda batch, run: {}, 2, settle)], images(), run)
+    assert float(model.weight.detach()) == pytest.approx(seen[0], rel=1e-6)
+
+
 def test_known_anomalies_come_with_every_batch_and_are_marked() -> None:
     data = images()
     data = TrainingData(data.normal, open_images(np.full((3, 8, 8), 255, np.uint8)), anomalies_per_batch=2)

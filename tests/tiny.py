@@ -93,6 +93,27 @@ LONGER: dict[str, dict[str, Any]] = {
     "likelihood_ratio": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2, "mutation_rate": 0.3},
     "typicality": {"epoch_steps": 60, "learning_rate": 1e-2, "lr_warmup": 20},
     "complexity": {"epoch_steps": 40, "filters": 8, "learning_rate": 1e-2},
+    "deep_svdd": {"pretrain_epochs": 2, "epoch_steps": 60, "widths": (8, 8, 8), "latent_dim": 32, "learning_rate": 3e-3},
+    "fence_gan": {"epochs": 3, "epoch_steps": 60, "generator_width": 8, "discriminator_width": 8},
+    "alad": {
+        "epochs": 6,
+        "epoch_steps": 60,
+        "latent_dim": 16,
+        "encoder_width": 8,
+        "generator_width": 8,
+        "learning_rate": 4e-3,
+        "average": 0.95,
+    },
+    "anogan": {"epochs": 3, "epoch_steps": 60, "generator_width": 8, "discriminator_width": 8, "search_steps": 30},
+    "skip_ganomaly": {"epochs": 3, "epoch_steps": 60, "discriminator_width": 8, "learning_rate": 2e-3},
+    "negative_sampling": {
+        "autoencoder_epochs": 4,
+        "epochs": 3,
+        "epoch_steps": 60,
+        "latent_dim": 16,
+        "encoder_width": 8,
+        "generator_width": 8,
+    },
 }
 """What is added where a test needs the detector to be any good."""
 
@@ -121,7 +142,15 @@ def speckled(images: np.ndarray) -> np.ndarray:
     return np.where(rng.random(images.shape) < 0.05, rng.integers(0, 256, images.shape), images).astype(np.uint8)
 
 
-PLANTED = {"waic": inverted, "likelihood_ratio": speckled, "typicality": speckled, "complexity": inverted}
+PLANTED = {
+    "waic": inverted,
+    "likelihood_ratio": speckled,
+    "typicality": speckled,
+    "complexity": inverted,
+    "fence_gan": inverted,
+    "anogan": inverted,
+    "skip_ganomaly": speckled,
+}
 """What is anomalous to a short training of a method, if not a turn: what a likelihood sees first is its neighbourhoods."""
 
 

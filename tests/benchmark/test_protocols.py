@@ -62,6 +62,24 @@ def test_no_tested_image_is_trained_on(
         assert len(comparison.known) == (10 if known else 0)
 
 
+def test_a_sample_is_of_the_test_alone_and_the_same_in_every_seed(data_dir: Path) -> None:
+    whole, *some = (
+        compare("fashion-mnist:1", ["rest"], seed=seed, data_dir=data_dir, tested=n) for seed, n in ((0, None), (0, 40), (1, 40))
+    )
+    for sample in some:
+        assert len(sample.normal) + len(sample.anomalies["rest"]) == 40 - sum(sample.copies.values())
+        assert 10 < len(sample.normal) < 30
+        assert len(sample.train) == len(whole.train)
+        for part, images in (("normal", sample.normal), ("rest", sample.anomalies["rest"])):
+            assert set(sample.parts[part].indices) <= set(whole.parts[part].indices)
+            assert digests(images) <= digests(whole.normal if part == "normal" else whole.anomalies["rest"])
+        assert not sample.parts["normal"].members() & sample.parts["rest"].members()
+        assert len(sample.sampled["rest"]) == len(sample.anomalies["rest"])
+    assert some[0].hash_of("rest") == some[1].hash_of("rest") != whole.hash_of("rest")
+    apart = compare("fashion-mnist", ["mnist"], seed=0, data_dir=data_dir, tested=50)
+    assert (len(apart.normal), len(apart.anomalies["mnist"]), len(apart.sampled["mnist"])) == (50, 10, 10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("normal", OUT_OF_DISTRIBUTION)

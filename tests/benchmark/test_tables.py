@@ -108,6 +108,17 @@ def test_the_average_over_classes_needs_all_of_them_and_has_a_spread_over_seeds(
     assert one_class(classes[:9], "mnist").rows[5:] == [["average of 5", "0.820"], ["seeds", "1 to 2"]]  # the seed that all have
 
 
+def test_a_sample_of_the_test_is_told_of() -> None:
+    few, all_ = ({"counts": {"normal": n, "anomalies": 9 * n, "train": 5}} for n in (50, 1000))
+    here = {"normal": "mnist:0", "anomalies": "rest"}
+    cells = [cell(0.9, **here, **all_), cell(0.8, **here, **few, method="anogan", side="one-sided")]
+    cells.append(cell(0.7, **here, **all_, method="anogan", side="one-sided", variant="fast"))
+    table = one_class(cells, "mnist")
+    assert table.heading == ["AUROC", "ama, two-sided", "anogan, one-sided", "anogan, fast, one-sided"]
+    assert table.rows[0][2:] == ["0.800 [0.790, 0.810] (paper 0.902, -0.102)", "0.700 [0.690, 0.710]"]
+    assert table.notes == ["anogan, one-sided: a sample of 500 test images."]
+
+
 def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_can_be_turned() -> None:
     classes = [cell(0.8 + 0.1 * label, normal=f"cifar10:{label}", anomalies="rest") for label in (0, 1)]
     changed = [cell(0.5, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24") for label in (0, 1)]
@@ -257,6 +268,14 @@ def test_every_experiment_is_made_of_trainings_that_can_be_built(tmp_path: Path)
     assert len(table1(settings, lambda _: True)) == 4 * 2 * (4 + 2)
     assert len(table2(settings, lambda _: True)) == 20 * 2 * 3
     assert len(table3(settings, lambda _: True)) == 4 * 2 * (4 + 2)
+
+
+def test_a_search_for_each_image_is_tested_on_a_sample_and_its_fast_form_on_all() -> None:
+    both = table2(Settings(("anogan",)), lambda _: True)
+    assert {(training.variant, training.tested) for training in both} == {("", 500), ("fast", None)}
+    changed = next(iter(trainings("mnist:3", ["rest"], Settings(("anogan",), changes={"search_steps": 5}))))
+    assert changed.tested == 500
+    assert not any(training.tested for training in table2(Settings(("ama", "deep_svdd")), lambda _: True))
 
 
 def test_a_change_is_a_variant_with_one_name() -> None:

@@ -20,7 +20,18 @@ import numpy as np
 
 from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
 from anomirror.benchmark.runner import read_cell
-from anomirror.benchmark.tables import Cell, as_markdown, comparison, markdown, mean_and_spread, negatives, one_class, read_cells
+from anomirror.benchmark.tables import (
+    Cell,
+    as_markdown,
+    comparison,
+    markdown,
+    mean_and_spread,
+    negatives,
+    one_class,
+    own_side,
+    read_cells,
+    scoring,
+)
 from anomirror.errors import InputError
 from anomirror.storage import replacing
 
@@ -29,6 +40,14 @@ def table1(folder: Path, normal: str, methods: str = "") -> str:
     """One normal set of Table 1, with its open columns; of all methods, or of those that stand between commas."""
     cells = [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
     return as_markdown(comparison(_some(cells, folder), normal)).rstrip()
+
+
+def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") -> str:
+    """The classes of a set: of all methods or of some, and with "own" each read and scored in its own way alone."""
+    cells = [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
+    if readings == "own":
+        cells = [cell for cell in cells if cell["side"] == own_side(cell["method"]) and not scoring(cell["variant"])]
+    return as_markdown(one_class(_some(cells, folder), dataset)).rstrip()
 
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:
@@ -175,7 +194,7 @@ def solar_table(folder: Path) -> str:
 
 TABLES: dict[str, Callable[..., str]] = {
     "table1": lambda root, folder, normal, methods="": table1(root / folder, normal, methods),
-    "table2": lambda root, folder, dataset: as_markdown(one_class(read_cells(root / folder), dataset)).rstrip(),
+    "table2": lambda root, folder, *words: table2(root / folder, *words),
     "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
     "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
     "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),

@@ -241,7 +241,18 @@ def one_class(cells: Sequence[Cell], dataset: str, metric: str = "auroc") -> Tab
     rows.append([average, *(_told(averages[column], None, printed[column]) for column in columns)])
     rows.append(["seeds", *(found.seeds(column) for column in columns)])
     title = f"one class of {dataset} is normal: {_title(found)}"
-    return Table(title, [_metric_name(metric), *(column.label for column in columns)], rows, _beaten_on_average(found, averages))
+    notes = [*_beaten_on_average(found, averages), *_sampled(found)]
+    return Table(title, [_metric_name(metric), *(column.label for column in columns)], rows, notes)
+
+
+def _sampled(found: _Found) -> list[str]:
+    """Rows of which not all test images were scored that others were tested on."""
+    tested: dict[Row, int] = {}
+    for (row, _, _), cells in found.by_place.items():
+        counts = [cell["counts"] for cell in cells if "counts" in cell]
+        tested[row] = max([tested.get(row, 0), *(count["normal"] + count["anomalies"] for count in counts)])
+    most = max(tested.values(), default=0)
+    return [f"{row.label}: a sample of {count:,} test images." for row, count in tested.items() if 0 < count < most]
 
 
 def negatives(cells: Sequence[Cell], metric: str = "auroc") -> Table:
