@@ -55,6 +55,7 @@ _PAPER_COMMON: dict[str, Any] = {
 }
 
 _DEEP_SVDD = _PAPER_COMMON | {
+    "contrast_normalization": False,
     "learning_rate": 1e-4,
     "weight_decay": 5e-7,
     "pretrain_weight_decay": 5e-7,
@@ -66,6 +67,8 @@ _DEEP_SVDD = _PAPER_COMMON | {
 
 _FENCE_GAN = _PAPER_COMMON | {
     "generator_width": 64,  # O
+    "discriminator_weight_decay": 0.0,  # O
+    "betas": (0.5, 0.999),
     "pretrain_epochs": 15,
     "epoch_steps": None,
 }
@@ -205,8 +208,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "latent_dim": 100,
             "encoder_width": 128,
             "generator_width": 128,
-            "discriminator_width": 128,
+            "discriminator_width": 128,  # of all three; the released one of pairs of images has 64
+            "dropout": 0.2,
             "learning_rate": 2e-4,
+            "betas": (0.5, 0.999),
             "average": 0.999,
             "heldout": 0.05,  # O: its best epoch is chosen on held-out normal images
             "batch_size": 32,
@@ -224,8 +229,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "encoder_width": 128,  # O
             "search_steps": 500,
             "search_rate": 1e-3,
+            "feature_weight": 0.1,
+            "encoder_feature_weight": 1.0,
             "critic_steps": 5,
+            "gradient_penalty": 10.0,
             "learning_rate": 2e-4,
+            "betas": (0.5, 0.999),
             "batch_size": 64,
             "epoch_steps": None,
             "epochs": 100,  # O
@@ -238,7 +247,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         | {
             "generator_width": 64,
             "discriminator_width": 64,
+            "adversarial_weight": 1.0,
+            "image_weight": 50.0,
+            "feature_weight": 1.0,
+            "image_share": 0.9,
             "learning_rate": 2e-4,
+            "betas": (0.5, 0.999),
             "batch_size": 64,
             "epoch_steps": None,
             "epochs": 15,
@@ -252,6 +266,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "latent_dim": 64,  # O
             "encoder_width": 64,  # O
             "generator_width": 64,  # O
+            "delta": 0.05,  # R
+            "negatives_per_image": 4,  # O
+            "layers": 3,  # O
+            "layer_width": 64,
+            "dropout": 0.5,
             "learning_rate": 1e-3,  # O
             "batch_size": 256,  # O
             "epoch_steps": None,

@@ -96,7 +96,8 @@ class Run:
     lr_drops : shares of the run after which every learning rate is divided by 10.
     lr_decay : what every learning rate is multiplied by after each step.
     lr_warmup : steps over which every learning rate rises to what it is.
-    average : decay per step of the exponential average of all weights that replaces them at the end; None keeps the last.
+    average : decay per step of the exponential average of all weights that replaces them at the end, anew in each phase; None
+        keeps the last.
     precision : "auto" is bf16 where the device computes it natively.
     group : the processes that train together, each on an equal share of every minibatch. ``batch_size`` counts all of them;
         ``generator`` must begin equally in all, and within an epoch is another one in each.
@@ -254,6 +255,9 @@ def train(
                     phase.start(_once(data, run, batch_size), run)
                 for module in run.modules.values():
                     run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
+            if run.epoch < first:
+                for averaged in run.averaged.values():  # what begins to learn now has no past that counts
+                    averaged.n_averaged.zero_()
             before = per_epoch * (first - 1)
             share = _Share(before, max(1, min(per_epoch * phase.epochs, run.total_steps - before)))
             for epoch in range(first, first + phase.epochs):
@@ -268,8 +272,8 @@ def train(
                     observed = on_epoch(run)
                     refuse_taken(observed, row | {"step": 0, "seconds": 0})
                     row |= observed
-                if best_by is not None and number == len(phases) and row.get(best_by, math.inf) < run.best_value:
-                    run.best_value, run.best = row[best_by], _copies(run.scoring_modules())
+                if best_by is not None and number == len(phases) and best_by in row:
+                    _keep_if_best(run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by])
                 history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
                 if checkpoints is not None and run.group.rank == 0:
                     write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
@@ -285,6 +289,11 @@ class _Share:
 
     first: int
     count: int
+
+
+def _keep_if_best(run: Run, value: float) -> None:
+    if value < run.best_value:
+        run.best_value, run.best = value, _copies(run.scoring_modules())
 
 
 def _copies(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:

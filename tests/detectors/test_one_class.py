@@ -85,22 +85,19 @@ def test_no_coordinate_of_the_centre_is_near_zero_even_where_phi_is(clothes: np.
             assert float(centre.abs().min()) >= 0.1 - 1e-6
 
 
-def test_the_centre_is_the_mean_of_phi_in_evaluation_mode_and_stays(clothes: np.ndarray) -> None:
-    svdd = deep_svdd(clothes, learning_rate=1e-12, precision="float32", heldout=0.0)  # phi is as it began
-    hypersphere = cast(Hypersphere, svdd.networks_["hypersphere"])
-    again = deep_svdd(clothes, learning_rate=1e-12, precision="float32", heldout=0.0, epochs=1)
-    fresh = cast(Hypersphere, again.networks_["hypersphere"])
-    assert torch.equal(hypersphere.centre, fresh.centre)
+def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_stays(clothes: np.ndarray) -> None:
+    seen: list[Hypersphere] = []
+
+    def keep(detector: NetworkDetector) -> dict[str, float]:
+        seen.append(copy.deepcopy(cast(Hypersphere, detector.networks_["hypersphere"])))
+        return {}
+
+    deep_svdd(clothes, pretrain_epochs=3, epoch_steps=30, learning_rate=1e-2, precision="float32", heldout=0.0, monitor=keep)
     with torch.no_grad():
-        hypersphere.phi.to_latent.weight.mul_(100.0)  # or all coordinates would be close to 0
-    x = framed(clothes)
-    batches = [Batch(part, torch.zeros(len(part), dtype=torch.bool)) for part in x.split(100)]
-    hypersphere.train()
-    svdd._choose_centre(batches, cast(Run, FakeRun(svdd.networks_)))
-    with torch.no_grad():
-        mean = hypersphere.eval().phi(x * 0.5 + 0.5).mean(0)
-    assert_allclose(hypersphere.centre, away_from_zero(mean), rtol=1e-3, atol=1e-4)
-    assert float(hypersphere.centre.abs().max()) > 1
+        mean = seen[2].phi(framed(clothes) * 0.5 + 0.5).mean(0)
+    assert float(mean.abs().max()) > 0.2  # or all coordinates would be pushed
+    assert_allclose(seen[3].centre, away_from_zero(mean), rtol=1e-3, atol=1e-4)
+    assert torch.equal(seen[3].centre, seen[4].centre)
 
 
 def test_scores_do_not_collapse_to_one_value_however_long_it_trains(sample: Sample) -> None:
@@ -326,6 +323,40 @@ def test_anogans_residual_by_hand(clothes: np.ndarray) -> None:
     assert run.learners == {"discriminator": {"discriminator"}, "generator": {"generator"}}
 
 
+def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample: Sample) -> None:
+    """Where real and generated images had minibatches of their own, it called generated ones more real in evaluation mode."""
+    found = anogan(sample.train[:500], epochs=3, epoch_steps=60, generator_width=8, discriminator_width=8, average=None)
+    d, x = found.networks_["discriminator"], framed(sample.normal[:200])
+    with torch.no_grad():
+        fake = found.networks_["generator"](torch.randn(200, found.latent_dim, generator=torch.Generator().manual_seed(0)))
+        assert d(x).mean() > d(fake).mean()
+        in_evaluation = d(torch.cat([x, fake]))
+        d.train()
+        in_training = d(torch.cat([x, fake]))
+    assert np.corrcoef(in_evaluation, in_training)[0, 1] > 0.9
+
+
+def test_an_encoder_that_learns_late_is_not_averaged_with_its_beginning(clothes: np.ndarray) -> None:
+    """With an average that hardly moves the scored encoder would be the one that has learnt nothing."""
+    settings = {"fast": True, "encoder_epochs": 1, "epoch_steps": 20, "encoder_width": 4}
+    slow, last = (anogan(clothes, **settings, average=average) for average in (1 - 1e-9, None))
+    untrained = anogan(clothes, **settings, max_steps=41)  # one step of the encoder
+    assert untrained.history_[-1]["phase"] == 2
+    assert not torch.allclose(slow.networks_["encoder"].to_latent.weight, last.networks_["encoder"].to_latent.weight)  # type: ignore[arg-type]
+    first_step = untrained.networks_["encoder"].to_latent.weight
+    assert torch.allclose(slow.networks_["encoder"].to_latent.weight, first_step, atol=1e-2)  # type: ignore[arg-type]
+
+
+def test_anogan_shows_what_it_found(clothes: np.ndarray) -> None:
+    for fast in (False, True):
+        found = anogan(clothes, fast=fast, scoring_precision="float32", encoder_feature_weight=0.0, feature_weight=0.0)
+        x_hat = found.reconstruct(clothes[:3])
+        assert x_hat.shape == (3, 32, 32, 1)
+        x = framed(clothes[:3]).permute(0, 2, 3, 1).numpy() / 2 + 0.5
+        residual = np.square(2 * (x - x_hat)).mean((1, 2, 3)) if fast else np.abs(2 * (x - x_hat)).sum((1, 2, 3))
+        assert_allclose(found.raw_scores(clothes[:3]), residual, rtol=1e-3)
+
+
 def test_the_fast_form_trains_an_encoder_beside_networks_that_rest(clothes: np.ndarray) -> None:
     epochs: list[dict[str, Tensor]] = []
 
@@ -450,6 +481,8 @@ def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
         (ALAD(latent_dim=0), "latent_dim=0"),
         (AnoGAN(feature_weight=1.1), "feature_weight=1.1"),
         (AnoGAN(search_rate=0.0), "search_rate=0.0"),
+        (AnoGAN(search_rate=math.inf), "search_rate=inf"),
+        (FenceGAN(discriminator_learning_rate=math.inf), "discriminator_learning_rate=inf"),
         (AnoGAN(search_steps=0), "search_steps=0"),
         (SkipGANomaly(image_share=2.0), "image_share=2.0"),
         (SkipGANomaly(image_weight=-1.0), "image_weight=-1.0"),

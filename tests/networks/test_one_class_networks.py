@@ -130,3 +130,5 @@ def test_a_box_is_one_to_minus_one_for_the_classifier() -> None:
     plain = classifier(2 * z - 1)
     classifier.low.zero_()
     torch.testing.assert_close(classifier(z), plain)
+    classifier.high.zero_()  # of no width: all that is left is 0
+    torch.testing.assert_close(classifier(z), classifier(z + 1))

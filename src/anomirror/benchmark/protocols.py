@@ -115,7 +115,8 @@ def compare(
     """The images of one seed.
 
     With ``tested`` no more than so many normal test images, and as many anomalies as belong to them, are there; of one class, so
-    many images of the test split in all. They are a fixed sample, of every seed the same.
+    many images of the test split in all (validation is drawn from these); of a folder, so many. They are a fixed sample, under
+    protocol ``blind`` the same in every seed.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def compare(
             preparation[column] = images.preparation
             candidates = np.arange(len(images.images))
         candidates = seen.without_copies(column, images.images, candidates)
-        order = candidates[_shuffled(20, seed, source, len(candidates))]
+        order = candidates[_shuffled(20, seed if tested is None else 0, source, len(candidates))]
         held = VALIDATION_ANOMALIES if protocol == "paper" else 0
         if len(order) <= held:
             raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
@@ -176,7 +177,7 @@ def compare(
         if held:
             rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
         whole_set = label is not None or is_folder(column)
-        sample = rest if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
+        sample = rest[:tested] if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
         left = np.sort(rest if tested is None else sample)
         parts |= {column: Part(source, "test", left), f"validation {column}": Part(source, "test", np.sort(validated))}
         whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]

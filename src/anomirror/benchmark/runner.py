@@ -86,7 +86,7 @@ class Training:
     """What cells call the method's own scoring, where it has to be told."""
     folder_size: int = 64
     tested: int | None = None
-    """At most as many test images are scored, a fixed sample; None: all."""
+    """Of the test a fixed sample of this size is scored, as :func:`compare` says; None: all."""
 
     @property
     def stem(self) -> str:
@@ -357,10 +357,13 @@ class _Validation:
 
     def __call__(self, detector: Detector) -> dict[str, float]:
         found = {}
+        train_images, normal_images = self._comparison.train, self._comparison.validation_normal
+        few = 500 if self._training.tested is None else 100
+        normal_few = len(normal_images) if self._training.tested is None else 100
         for scoring, changes in self._training.all_scorings().items():
             scored = changed(detector, changes)
-            train = scored.raw_scores(self._comparison.train[_spaced(len(self._comparison.train), 500)])
-            normal = scored.raw_scores(self._comparison.validation_normal)
+            train = scored.raw_scores(train_images[_spaced(len(train_images), few)])
+            normal = scored.raw_scores(normal_images[_spaced(len(normal_images), normal_few)])
             for column, images in self._comparison.validation.items():
                 anomalies = scored.raw_scores(images)
                 for side, scorer in both_sides(make_scorer(scored.scorer)).items():

@@ -18,6 +18,7 @@ from anomirror.networks.batch_norm import unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
 from anomirror.networks.dense import PairDiscriminator
+from anomirror.networks.resting import resting
 from anomirror.networks.spectral import folded, settle
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
@@ -55,8 +56,9 @@ class ALAD(ReconstructingDetector):
     epoch whose reconstructions of held-out normal images were closest. The released code looks for its best epoch by its score,
     and never goes back to it; a distance in features of a discriminator that still learns is no measure over epochs. Without
     held-out images the last weights stay. E and G enter the batch-norm statistics with what scoring shows them, x and E(x).
-    Convolutions of the discriminators are 4x4, as of the others in this package; the paper's for pairs of images has two of 5x5.
-    One minibatch serves both kinds of step.
+    Averaged weights are scored with the last batch-norm statistics of those that learn, as in the released code. The
+    discriminator of pairs of images has three convolutions of 4x4 down to 4x4, as the others in this package, the released one
+    two of 5x5 with 64 and 128 channels. One minibatch serves both kinds of step.
 
     References
     ----------
@@ -153,11 +155,10 @@ class ALAD(ReconstructingDetector):
         codes = losses.cross_entropy(d_zz(z, z), 1.0) + losses.cross_entropy(d_zz(z, z_hat_now), 0.0)
         run.update("discriminators", joint + images + codes)
 
-        discriminators = nn.ModuleList(self.networks_[name] for name in ("d_xz", "d_xx", "d_zz")).requires_grad_(False)
-        fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(d_xz(x_z, z), 1.0)
-        cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(d_zz(z, z_hat), 1.0)
-        run.update("autoencoder", fooled + cycles)
-        discriminators.requires_grad_(True)
+        with resting(d_xz, self.networks_["d_xx"], d_zz):
+            fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(d_xz(x_z, z), 1.0)
+            cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(d_zz(z, z_hat), 1.0)
+            run.update("autoencoder", fooled + cycles)
         told = {"d_xz": joint, "d_xx": images, "d_zz": codes, "autoencoder": fooled + cycles}
         return {name: loss.detach() for name, loss in told.items()}
 

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import CALIBRATION, Calibration, Monitor, NetworkDetector
+from anomirror.detectors.base import CALIBRATION, Calibration, Monitor, ReconstructingDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
+from anomirror.networks.resting import resting
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
 
@@ -24,7 +25,7 @@ SEARCHED = 256
 """Training images that calibrate the scorer where each costs a search."""
 
 
-class AnoGAN(NetworkDetector):
+class AnoGAN(ReconstructingDetector):
     """How far the nearest image that G makes is from x, in pixels and in features of the discriminator.
 
     Without ``fast``, AnoGAN: a GAN, and for each image that is scored a search for its code by gradient descent. With it,
@@ -35,9 +36,9 @@ class AnoGAN(NetworkDetector):
     fast : f-AnoGAN in place of AnoGAN.
     latent_dim : size of the codes, which are standard normal.
     generator_width, discriminator_width, encoder_width : channels of the last but one layer of G, of the first of D and of E.
-    search_steps, search_rate : of Adam, from one code for all images. Scores follow a change after the fit; scorer and
-        threshold stay as they were fitted.
-    feature_weight : lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features.
+    search_steps, search_rate : of Adam, from one code for all images.
+    feature_weight : lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features. Scores follow a change of these
+        three after the fit; scorer and threshold stay as they were fitted.
     encoder_epochs : of E, when G and D are there (``fast``).
     encoder_feature_weight : kappa of f-AnoGAN, of the features beside the pixels.
     critic_steps, gradient_penalty : of the WGAN-GP; each critic step is a minibatch.
@@ -59,9 +60,12 @@ class AnoGAN(NetworkDetector):
     Notes
     -----
     The search begins at one code for all images, where the paper draws one for each: a score depends on nothing but its image.
-    Where each image costs a search, 256 training images calibrate the scorer, and 16 of each kind are watched in the history.
-    The critic of the WGAN-GP has no normalisation (in the paper that of layers). With averaged weights E learns beside the
-    averaged G and D, which rest.
+    At the paper's rate a coordinate of a code moves by .5 at most in 500 steps, so that what is found stays close to that
+    beginning. Real and generated images enter D as one minibatch, in DCGAN as two: its batch norms then have the same
+    statistics in scoring as in training. Averaged weights are scored with the last statistics of those that learn. Where each
+    image costs a search, 256 training images calibrate the scorer, and 16 of each kind are watched in the history. The critic
+    of the WGAN-GP has no normalisation (in the paper that of layers). With averaged weights E learns beside the averaged G and
+    D, which rest.
 
     References
     ----------
@@ -72,7 +76,7 @@ class AnoGAN(NetworkDetector):
 
     method = "anogan"
     _watched_as = "residual"
-    _scoring_only = NetworkDetector._scoring_only | {"search_steps", "search_rate"}
+    _scoring_only = ReconstructingDetector._scoring_only | {"search_steps", "search_rate", "feature_weight"}
 
     def __init__(
         self,
@@ -154,12 +158,12 @@ class AnoGAN(NetworkDetector):
         """A step of D, then one of G by the loss that does not saturate."""
         discriminator, x = self.networks_["discriminator"], batch.normal
         fake = self._generated(len(x), run)
-        loss = losses.cross_entropy(discriminator(x), 1.0) + losses.cross_entropy(discriminator(fake.detach()), 0.0)
+        real_logit, fake_logit = discriminator(torch.cat([x, fake.detach()])).split(len(x))
+        loss = losses.cross_entropy(real_logit, 1.0) + losses.cross_entropy(fake_logit, 0.0)
         run.update("discriminator", loss)
-        discriminator.requires_grad_(False)
-        fooled = losses.cross_entropy(discriminator(fake), 1.0)
-        run.update("generator", fooled)
-        discriminator.requires_grad_(True)
+        with resting(discriminator):
+            fooled = losses.cross_entropy(discriminator(torch.cat([x, fake]))[len(x) :], 1.0)
+            run.update("generator", fooled)
         return {"discriminator": loss.detach(), "generator": fooled.detach()}
 
     def _play_wasserstein(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
@@ -172,9 +176,8 @@ class AnoGAN(NetworkDetector):
         penalty = losses.gradient_penalty(critic, x, fake, run.generator)
         run.update("discriminator", self.gradient_penalty * penalty - gap)
         if run.step % self.critic_steps == self.critic_steps - 1:
-            critic.requires_grad_(False)
-            run.update("generator", -critic(self._generated(len(x), run)).mean())
-            critic.requires_grad_(True)
+            with resting(critic):
+                run.update("generator", -critic(self._generated(len(x), run)).mean())
         return {"gap": gap.detach(), "penalty": penalty.detach()}
 
     def _let_rest(self, batches: Iterable[Batch], run: Run) -> None:
@@ -183,11 +186,10 @@ class AnoGAN(NetworkDetector):
 
     def _encode(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """A step of E alone: || x - G(E(x)) ||^2 / n + kappa || f(x) - f(G(E(x))) ||^2 / n_f."""
-        resting = nn.ModuleList(self.networks_[name] for name in ("generator", "discriminator")).requires_grad_(False)
-        with running_statistics(*resting):
+        others = self.networks_["generator"], self.networks_["discriminator"]
+        with resting(*others), running_statistics(*others):
             loss = self._encoded_residual(batch.normal).mean()
             run.update("encoder", loss)
-        resting.requires_grad_(True)
         return {"encoder": loss.detach()}
 
     def _generated(self, count: int, run: Run) -> Tensor:
@@ -197,9 +199,9 @@ class AnoGAN(NetworkDetector):
     def _encoded_residual(self, x: Tensor) -> Tensor:
         """A(x) of f-AnoGAN: mean squared error of pixels, and kappa times that of features, ``(b,)``."""
         features = cast(Discriminator, self.networks_["discriminator"]).features
-        x_hat = self.networks_["generator"](self.networks_["encoder"](x))
+        x_hat = self._reconstruction(x)
         pixels = (x - x_hat).square().flatten(1).mean(1)
-        return cast(Tensor, pixels + self.encoder_feature_weight * (features(x) - features(x_hat)).square().mean(1))
+        return pixels + self.encoder_feature_weight * (features(x) - features(x_hat)).square().mean(1)
 
     @torch.no_grad()
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,6 +229,11 @@ class AnoGAN(NetworkDetector):
         pixels = (x - x_hat).abs().flatten(1).sum(1)
         return (1 - self.feature_weight) * pixels + self.feature_weight * losses.feature_distance(of_x, of_x_hat)
 
+    def _reconstruction(self, x: Tensor) -> Tensor:
+        """G of the code that was found by the search, or by the encoder."""
+        z = self.networks_["encoder"](x) if self.fast else self._search(x)[0]
+        return cast(Tensor, self.networks_["generator"](z))
+
     def _raw_score(self, x: Tensor) -> Tensor:
         """The residual at the end of the search, or of the encoder's code."""
         return self._encoded_residual(x) if self.fast else self._search(x)[1][-1]
@@ -252,5 +259,4 @@ class AnoGAN(NetworkDetector):
         self._validate_weights("encoder_feature_weight", "gradient_penalty")
         if not 0 <= self.feature_weight <= 1:
             raise SettingError(f"feature_weight={self.feature_weight!r}: expected a share in [0, 1]")
-        if not self.search_rate > 0:
-            raise SettingError(f"search_rate={self.search_rate!r}: expected a positive number")
+        self._validate_rates("search_rate")

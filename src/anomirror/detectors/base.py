@@ -338,7 +338,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             yield to_network(batch.to(device))
 
     def _calibrated(self) -> int:
-        """Training images that calibrate the scorer, at most."""
+        """Images that calibrate the scorer, at most."""
         return CALIBRATION
 
     def _scoring_batch(self) -> int:
@@ -503,6 +503,12 @@ class NetworkDetector(Detector):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
 
+    def _validate_rates(self, *names: str) -> None:
+        """Refuse a named parameter that is not positive and finite."""
+        for name in names:
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
+
     def _validate_dropout(self) -> None:
         """Refuse what is no probability to drop a value."""
         if not 0 <= (dropout := self.dropout) < 1:
@@ -533,8 +539,7 @@ class NetworkDetector(Detector):
         self._validate_drops("lr_drops")
         if self.calibration not in ("train", "heldout"):
             raise SettingError(f"calibration={self.calibration!r}: choose train or heldout")
-        if not 0 < self.learning_rate < math.inf:
-            raise SettingError(f"learning_rate={self.learning_rate!r}: expected a positive number")
+        self._validate_rates("learning_rate")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise SettingError(f"betas={self.betas!r}: expected two numbers in [0, 1)")
         if not 0 < self.lr_decay <= 1:
@@ -594,7 +599,7 @@ class NetworkDetector(Detector):
         networks.eval()
         self._finish(self._some(kept, 4096))
         self.trained_on_ = len(kept)
-        return heldout if self.calibration == "heldout" and heldout is not None else self._some(kept, self._calibrated())
+        return self._some(heldout if self.calibration == "heldout" and heldout is not None else kept, self._calibrated())
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""

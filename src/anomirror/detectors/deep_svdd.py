@@ -53,7 +53,8 @@ class DeepSVDD(NetworkDetector):
     pushed to +-0.1, one that is exactly 0 to +0.1 (in the released code it stays 0). Pictures of 28x28 lie in a frame of 32x32,
     which the normalisation of contrast sees whole; with two widths the last maps are of 8x8, the paper's of 7x7, and the decoder
     begins with a convolution of 4x4 maps, which the paper's for MNIST doubles first. The AMA paper leaves the normalisation of
-    contrast out.
+    contrast out. The released network for CIFAR-10 normalises codes by their minibatch on the way into the decoder, and begins by
+    Xavier's rule; that for MNIST, and this one, do not.
 
     References
     ----------

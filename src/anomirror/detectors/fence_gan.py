@@ -14,6 +14,7 @@ from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
+from anomirror.networks.resting import resting
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
 
@@ -28,7 +29,7 @@ class FenceGAN(NetworkDetector):
     border : alpha, the D(G(z)) that the generator seeks: between generated (0) and real (1).
     dispersion_weight : beta, of 1 / (mean distance of generated images from their centre).
     fake_weight : gamma, of generated images in the loss of D.
-    dropout : in D, before its last layer.
+    dropout : in D, after each convolution.
     discriminator_weight_decay : of D's Adam, an L2 penalty.
     learning_rate, discriminator_learning_rate, betas : of Adam for G and D.
     pretrain_epochs : of D alone, before G learns.
@@ -46,10 +47,11 @@ class FenceGAN(NetworkDetector):
 
     Notes
     -----
-    Both networks are DCGAN's; the released code has others for each data set. D has no batch norm, as its own for MNIST: real and
-    generated images pass through it apart, and statistics of both together, as in scoring, would be those of neither. Real and
-    generated images enter one step of D; the released code takes a step for each. The distance is not squared, as in the released
-    code. Of a single generated image, or of equal ones, there is no dispersion, and its term is a constant.
+    Both networks are DCGAN's; the released code has others for each data set, and drops values before the last layer of D
+    alone, for CIFAR-10. D has no batch norm, as its own for MNIST: real and generated images pass through it apart, and
+    statistics of both together, as in scoring, would be those of neither. Real and generated images enter one step of D; the
+    released code takes a step for each. The distance is not squared, as in the released code. Of a single generated image, or
+    of equal ones, there is no dispersion, and its term is a constant.
 
     References
     ----------
@@ -145,10 +147,9 @@ class FenceGAN(NetworkDetector):
         told = self._discriminate(batch, run)
         discriminator = self.networks_["discriminator"]
         fake = self._generated(len(batch.normal), run)
-        discriminator.requires_grad_(False)
-        loss = generator_loss(discriminator(fake), fake, self.border, self.dispersion_weight)
-        run.update("generator", loss)
-        discriminator.requires_grad_(True)
+        with resting(discriminator):
+            loss = generator_loss(discriminator(fake), fake, self.border, self.dispersion_weight)
+            run.update("generator", loss)
         return {**told, "generator": loss.detach(), "dispersion": losses.dispersion(fake.detach())}
 
     def _generated(self, count: int, run: Run) -> Tensor:
@@ -170,8 +171,7 @@ class FenceGAN(NetworkDetector):
             raise SettingError(f"border={self.border!r}: expected a probability in (0, 1)")
         if self.pretrain_epochs < 0:
             raise SettingError(f"pretrain_epochs={self.pretrain_epochs!r}: expected 0 or more")
-        if not self.discriminator_learning_rate > 0:
-            raise SettingError(f"discriminator_learning_rate={self.discriminator_learning_rate!r}: expected a positive number")
+        self._validate_rates("discriminator_learning_rate")
 
 
 def generator_loss(logits: Tensor, fake: Tensor, border: float, dispersion_weight: float) -> Tensor:

@@ -48,9 +48,11 @@ class NegativeSampling(ReconstructingDetector):
 
     Notes
     -----
-    The paper classifies rows of measurements; for images these are the codes of an autoencoder, encoded in evaluation mode. Codes
-    come to the classifier scaled by the box, where the released code takes off their mean and divides by their deviation. Adam
-    in place of RMSProp; no early stopping. With averaged weights the classifier learns beside the averaged autoencoder.
+    The paper classifies rows of measurements; for images these are the codes of an autoencoder, encoded in evaluation mode.
+    Codes come to the classifier scaled by the box, where the released code takes off their mean and divides by their deviation.
+    The box is that of all training images, in the released code that of each minibatch; and normal codes weigh as much as all
+    points of the box together, so that P(normal) is one of even odds. Adam in place of RMSProp; no early stopping. With
+    averaged weights the classifier learns beside the averaged autoencoder.
 
     References
     ----------

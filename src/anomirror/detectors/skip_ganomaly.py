@@ -14,6 +14,7 @@ from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetecto
 from anomirror.errors import SettingError
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
+from anomirror.networks.resting import resting
 from anomirror.networks.unet import UNet
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
@@ -46,7 +47,9 @@ class SkipGANomaly(ReconstructingDetector):
     -----
     Scores are those of each image alone: batch norms use their running statistics, and nothing is scaled by the range of a test
     set, both unlike the released code, which also chooses its epoch on the test. There the difference of features enters the
-    loss of D as well, with its sign; here, as in the paper, that of the U-Net alone. Features are D's last maps, of 4x4.
+    loss of D as well, with its sign, and D begins anew when it is too sure; here, as in the paper, the difference is in the
+    loss of the U-Net alone. Features are D's last maps, of 4x4; the released ones are 100 values that one more convolution
+    makes of them.
 
     References
     ----------
@@ -122,12 +125,11 @@ class SkipGANomaly(ReconstructingDetector):
         loss = losses.cross_entropy(discriminator(x), 1.0) + losses.cross_entropy(discriminator(x_hat.detach()), 0.0)
         run.update("discriminator", loss)
 
-        discriminator.requires_grad_(False)
-        f, f_hat = discriminator.features(x), discriminator.features(x_hat)
-        adversarial = losses.cross_entropy(discriminator.logit(f_hat), 1.0)
+        with resting(discriminator):
+            f, f_hat = discriminator.features(x), discriminator.features(x_hat)
+            adversarial = losses.cross_entropy(discriminator.logit(f_hat), 1.0)
         image, feature = (x - x_hat).abs().mean(), (f - f_hat).square().mean()
         run.update("generator", self.adversarial_weight * adversarial + self.image_weight * image + self.feature_weight * feature)
-        discriminator.requires_grad_(True)
         told = {"discriminator": loss, "adversarial": adversarial, "image": image, "feature": feature}
         return {name: value.detach() for name, value in told.items()}
 

@@ -17,6 +17,7 @@ from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
+from anomirror.networks.resting import resting
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Phase, Precision, Run
 
@@ -136,9 +137,8 @@ class WAIC(NetworkDetector):
         run.update("critics", self.gradient_penalty * penalty - gap)
         told = {"gap": gap.detach() / self.members, "penalty": penalty.detach() / self.members}
         if run.step in generator_turns(run.total_steps, self.critic_steps, self.critic_warmup):
-            critics.requires_grad_(False)
-            run.update("generators", -critics(generators(self._codes(len(x), run))).mean(0).sum())
-            critics.requires_grad_(True)
+            with resting(critics):
+                run.update("generators", -critics(generators(self._codes(len(x), run))).mean(0).sum())
         return told
 
     def _classify(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:

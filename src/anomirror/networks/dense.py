@@ -43,7 +43,7 @@ class PairDiscriminator(nn.Module):
 class BoxClassifier(nn.Module):
     """Points ``(b, latent_dim)`` to logits ``(b,)``, high for normal ones; it knows the box from ``low`` to ``high``.
 
-    The box becomes [-1, 1] in every coordinate, then ReLU layers of ``widths`` with dropout.
+    The box becomes [-1, 1] in every coordinate, or 0 where it has no width; then ReLU layers of ``widths`` with dropout.
     """
 
     low: Tensor
@@ -57,5 +57,6 @@ class BoxClassifier(nn.Module):
         self.register_buffer("high", torch.ones(latent_dim))
 
     def forward(self, z: Tensor) -> Tensor:
-        scaled = 2 * (z - self.low) / (self.high - self.low).clamp_min(1e-6) - 1
+        span = self.high - self.low
+        scaled = torch.where(span > 0, 2 * (z - self.low) / span - 1, 0.0)
         return logits(self.to_logit, self.layers(scaled))

@@ -37,7 +37,11 @@ class LeNet(nn.Module):
         self.to_latent = nn.Linear(before * (size // 2 ** len(widths)) ** 2, latent_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.to_latent(self.features(x).flatten(1)).float())
+        maps = self.features(x).flatten(1)
+        with torch.autocast(
+            maps.device.type, enabled=False
+        ):  # a short distance between two codes wants more than two digits of each
+            return cast(Tensor, self.to_latent(maps.float()))
 
 
 class LeNetDecoder(nn.Module):
