@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 import typer
 
-from anomirror.benchmark.runner import write_cell
+from anomirror.benchmark.experiments import FORMS
+from anomirror.benchmark.runner import joined, write_cell
 from anomirror.data import load_dataset
 from anomirror.detectors import Detector, make_detector
 from anomirror.presets import PRESETS, preset
@@ -46,6 +48,12 @@ def timed(detector: Detector, train: np.ndarray, test: np.ndarray) -> dict[str, 
     }
 
 
+def forms(method: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A method as it comes, and its other forms."""
+    yield "", {}
+    yield from FORMS.get(method, {}).items()
+
+
 def main(
     normal: str = "cifar10",
     methods: Annotated[str, typer.Option(help="separated by commas")] = ",".join(PRESETS),
@@ -58,9 +66,10 @@ def main(
     train, test = (load_dataset(normal, part, data_dir)[0] for part in ("train", "test"))
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
     told |= {"bf16": use_bf16("auto", choose_device(None)), "methods": {}}
-    for method in methods.split(","):
-        told["methods"][method] = timed(make_detector(method, **preset(method, "cpu")), train, test[:SCORED])
-        print(method, json.dumps(told["methods"][method]), flush=True)
+    for method, (form, departures) in ((method, each) for method in methods.split(",") for each in forms(method)):
+        name = joined(method, form)
+        told["methods"][name] = timed(make_detector(method, **preset(method, "cpu") | departures), train, test[:SCORED])
+        print(name, json.dumps(told["methods"][name]), flush=True)
         if out is not None:
             write_cell(out, told)
 

@@ -22,7 +22,7 @@ from anomirror.errors import SettingError
 from anomirror.processes import Group
 from anomirror.training import Batch, Run, TrainingData, train
 from tests.tiny import TINY
-from tests.trained_together import IMAGES, SETTINGS
+from tests.trained_together import IMAGES, SETTINGS, STARTED
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,8 +52,9 @@ def test_both_processes_end_with_one_model(models: Path) -> None:
     assert first.history_[-1]["gap"] == second.history_[-1]["gap"]
 
 
-def test_both_begin_with_the_weights_of_one_start(models: Path) -> None:
-    first, second = (load(models / f"started-{rank}", device="cpu") for rank in (0, 1))
+@pytest.mark.parametrize("name", STARTED)
+def test_both_find_between_epochs_what_is_found_once(models: Path, name: str) -> None:
+    first, second = (load(models / f"{name}-{rank}", device="cpu") for rank in (0, 1))
     images = load_sample().normal[:50]
     assert_array_equal(first.score_samples(images), second.score_samples(images))
 

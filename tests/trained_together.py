@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomirror import AMA, Complexity
+from anomirror import AMA, make_detector
 from anomirror.data.sample import load_sample
 from anomirror.detectors.base import NetworkDetector
 from anomirror.errors import AnomirrorError, CheckpointError, SettingError
@@ -29,6 +29,16 @@ SETTINGS: dict[str, Any] = {
     "recompute_statistics": False,
     "learning_rate": 1e-3,
 }
+
+
+STARTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "first weights by a minibatch": ("complexity", {"dropout": 0.2}),
+    "best epoch": ("alad", {"learning_rate": 0.1, "epochs": 4}),
+    "centre": ("deep_svdd", {}),
+    "box": ("negative_sampling", {"average": 0.9}),
+    "resting networks": ("anogan", {"fast": True, "encoder_epochs": 2}),
+}
+"""What both processes must find or choose alike, and where: a method and further arguments."""
 
 
 class Interrupted(RuntimeError):
@@ -66,7 +76,8 @@ def main(out: Path) -> None:
     atexit.register(note_threads, out / f"threads-{rank()}")  # runs last: after the group is dissolved
     images = load_sample().train[:IMAGES]
     AMA(**SETTINGS).fit(images).save(out / f"whole-{rank()}")
-    Complexity(**TINY["complexity"], device="cpu", dropout=0.2).fit(images).save(out / f"started-{rank()}")
+    for name, (method, more) in STARTED.items():
+        make_detector(method, **TINY[method] | more, device="cpu").fit(images).save(out / f"{name}-{rank()}")
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}
     try:
         AMA(**checkpointed, monitor=Watch(stop_in=2)).fit(images)
