@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,10 +48,12 @@ def timed(detector: Detector, train: np.ndarray, test: np.ndarray) -> dict[str, 
     }
 
 
-def forms(method: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A method as it comes, and its other forms."""
-    yield "", {}
-    yield from FORMS.get(method, {}).items()
+def forms(methods: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each method as it comes, and its other forms."""
+    for method in methods:
+        yield method, "", {}
+        for form, departures in FORMS.get(method, {}).items():
+            yield method, form, dict(departures)
 
 
 def main(
@@ -66,7 +68,7 @@ def main(
     train, test = (load_dataset(normal, part, data_dir)[0] for part in ("train", "test"))
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
     told |= {"bf16": use_bf16("auto", choose_device(None)), "methods": {}}
-    for method, (form, departures) in ((method, each) for method in methods.split(",") for each in forms(method)):
+    for method, form, departures in forms(methods.split(",")):
         name = joined(method, form)
         told["methods"][name] = timed(make_detector(method, **preset(method, "cpu") | departures), train, test[:SCORED])
         print(name, json.dumps(told["methods"][name]), flush=True)
