@@ -42,6 +42,16 @@ def cross_entropy(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
+def telling_apart(real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0) -> Tensor:
+    """BCE(D(real), 1) + w BCE(D(fake), 0): what a discriminator, or a classifier of two kinds, is trained by."""
+    return cross_entropy(real_logits, 1.0) + fake_weight * cross_entropy(fake_logits, 0.0)
+
+
+def mean_square(a: Tensor, b: Tensor) -> Tensor:
+    """Of the difference of each pair of images or features, ``(b, ...)`` twice to ``(b,)``."""
+    return (a - b).square().flatten(1).mean(1)
+
+
 def dispersion(x: Tensor) -> Tensor:
     """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0 of one image."""
     rows = x.flatten(1)

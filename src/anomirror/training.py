@@ -259,13 +259,13 @@ def train(
                 for averaged in run.averaged.values():  # what begins to learn now has no past that counts
                     averaged.n_averaged.zero_()
             before = per_epoch * (first - 1)
-            share = _Share(before, max(1, min(per_epoch * phase.epochs, run.total_steps - before)))
+            span = range(before, min(before + per_epoch * phase.epochs, run.total_steps))
             for epoch in range(first, first + phase.epochs):
                 if epoch <= run.epoch or run.step >= run.total_steps:
                     continue
                 started = time.perf_counter()
                 with _seeded_layers(run, epoch):
-                    means = _one_epoch(phase, share, data, run, epoch, batch_size, per_epoch, bar)
+                    means = _one_epoch(phase, span, data, run, epoch, batch_size, per_epoch, bar)
                 row = {"epoch": epoch, "phase": number, **means}
                 run.epoch = epoch
                 if on_epoch is not None:
@@ -278,30 +278,22 @@ def train(
                 if checkpoints is not None and run.group.rank == 0:
                     write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
             first += phase.epochs
-    for name, state in (run.best or _copies(run.scoring_modules())).items():
+    run.rest(*run.averaged)
+    for name, state in run.best.items():
         run.modules[name].load_state_dict(state)
     return history
 
 
-@dataclass(frozen=True)
-class _Share:
-    """The steps of a phase, among those of the run."""
-
-    first: int
-    count: int
-
-
 def _keep_if_best(run: Run, value: float) -> None:
     if value < run.best_value:
-        run.best_value, run.best = value, _copies(run.scoring_modules())
-
-
-def _copies(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
-    return {name: {key: t.clone() for key, t in module.state_dict().items()} for name, module in modules.items()}
+        run.best_value = value
+        run.best = {
+            name: {key: t.clone() for key, t in module.state_dict().items()} for name, module in run.scoring_modules().items()
+        }
 
 
 def _one_epoch(
-    phase: Phase, share: _Share, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
+    phase: Phase, span: range, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
 ) -> dict[str, float]:
     steps = min(steps, run.total_steps - run.step)
     sums: dict[str, Tensor] = {}
@@ -314,7 +306,7 @@ def _one_epoch(
         if phase.lr_drops is None:
             factor = learning_rate_factor(run.progress, run.lr_drops)
         else:
-            factor = learning_rate_factor((run.step - share.first) / share.count, phase.lr_drops)
+            factor = learning_rate_factor((run.step - span.start) / len(span), phase.lr_drops)
         factor *= run.lr_decay**run.step
         factor *= min(1.0, (run.step + 1) / max(1, run.lr_warmup))
         for optimizer in run.optimizers.values():

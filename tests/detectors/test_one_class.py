@@ -24,6 +24,7 @@ from anomirror.networks.dense import BoxClassifier
 from anomirror.networks.lenet import Hypersphere
 from anomirror.training import Batch, Run
 from tests.tiny import tiny
+from tests.trained_together import Interrupted, Watch
 
 
 def framed(images: np.ndarray) -> Tensor:
@@ -234,22 +235,11 @@ def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(clothes: np.nda
 
 
 def test_the_best_epoch_survives_an_interruption(clothes: np.ndarray, tmp_path: Any) -> None:
-    class Interrupted(Exception):
-        pass
-
     settings = {"epochs": 6, "learning_rate": 0.1, "average": 0.5}
     whole = tiny("alad", **settings).fit(clothes)
     best = int(np.argmin([row["reconstruction_heldout"] for row in whole.history_]))
-    epochs: list[int] = []
-
-    def stop(detector: NetworkDetector) -> dict[str, float]:
-        epochs.append(1)
-        if len(epochs) == best + 2:  # after the best one
-            raise Interrupted
-        return {}
-
     with pytest.raises(Interrupted):
-        tiny("alad", **settings, checkpoint_dir=tmp_path, monitor=stop).fit(clothes)
+        tiny("alad", **settings, checkpoint_dir=tmp_path, monitor=Watch(stop_in=best + 2)).fit(clothes)  # after the best one
     resumed = tiny("alad", **settings, checkpoint_dir=tmp_path).fit(clothes)
     assert_array_equal(resumed.raw_scores(clothes[:20]), whole.raw_scores(clothes[:20]))
 

@@ -38,13 +38,12 @@ from anomirror.storage import replacing
 
 def table1(folder: Path, normal: str, methods: str = "") -> str:
     """One normal set of Table 1, with its open columns; of all methods, or of those that stand between commas."""
-    cells = [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
-    return as_markdown(comparison(_some(cells, folder), normal)).rstrip()
+    return as_markdown(comparison(_some(_of_methods(folder, methods), folder), normal)).rstrip()
 
 
 def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") -> str:
     """The classes of a set: of all methods or of some, and with "own" each read and scored in its own way alone."""
-    cells = [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
+    cells = _of_methods(folder, methods)
     if readings == "own":
         cells = [cell for cell in cells if cell["side"] == own_side(cell["method"]) and not scoring(cell["variant"])]
     return as_markdown(one_class(_some(cells, folder), dataset)).rstrip()
@@ -56,6 +55,11 @@ def known_table(normal: str, method: str, folders: list[Path]) -> str:
     columns = {cell["anomalies"] for cell in _some([cell for cell in cells if cell["known_anomalies"]], *folders)}
     cells = [cell for cell in cells if cell["anomalies"] in columns]
     return as_markdown(comparison(cells, normal)).rstrip()
+
+
+def _of_methods(folder: Path, methods: str) -> list[Cell]:
+    """Of the methods that stand between commas; of all if there are none."""
+    return [cell for cell in read_cells(folder) if not methods or cell["method"] in methods.split(",")]
 
 
 def _some(cells: list[Cell], *folders: Path) -> list[Cell]:

@@ -358,12 +358,11 @@ class _Validation:
     def __call__(self, detector: Detector) -> dict[str, float]:
         found = {}
         train_images, normal_images = self._comparison.train, self._comparison.validation_normal
-        few = 500 if self._training.tested is None else 100
-        normal_few = len(normal_images) if self._training.tested is None else 100
+        train_count, normal_count = (500, len(normal_images)) if self._training.tested is None else (100, 100)
         for scoring, changes in self._training.all_scorings().items():
             scored = changed(detector, changes)
-            train = scored.raw_scores(train_images[_spaced(len(train_images), few)])
-            normal = scored.raw_scores(normal_images[_spaced(len(normal_images), normal_few)])
+            train = scored.raw_scores(train_images[_spaced(len(train_images), train_count)])
+            normal = scored.raw_scores(normal_images[_spaced(len(normal_images), normal_count)])
             for column, images in self._comparison.validation.items():
                 anomalies = scored.raw_scores(images)
                 for side, scorer in both_sides(make_scorer(scored.scorer)).items():

@@ -150,9 +150,9 @@ class ALAD(ReconstructingDetector):
             z_hat = encoder(x_z)
 
         z_x_now, x_hat_now, x_z_now, z_hat_now = (t.detach() for t in (z_x, x_hat, x_z, z_hat))
-        joint = losses.cross_entropy(d_xz(x, z_x_now), 1.0) + losses.cross_entropy(d_xz(x_z_now, z), 0.0)
-        images = losses.cross_entropy(self._d_xx(x, x), 1.0) + losses.cross_entropy(self._d_xx(x, x_hat_now), 0.0)
-        codes = losses.cross_entropy(d_zz(z, z), 1.0) + losses.cross_entropy(d_zz(z, z_hat_now), 0.0)
+        joint = losses.telling_apart(d_xz(x, z_x_now), d_xz(x_z_now, z))
+        images = losses.telling_apart(self._d_xx(x, x), self._d_xx(x, x_hat_now))
+        codes = losses.telling_apart(d_zz(z, z), d_zz(z, z_hat_now))
         run.update("discriminators", joint + images + codes)
 
         with resting(d_xz, self.networks_["d_xx"], d_zz):

@@ -159,7 +159,7 @@ class AnoGAN(ReconstructingDetector):
         discriminator, x = self.networks_["discriminator"], batch.normal
         fake = self._generated(len(x), run)
         real_logit, fake_logit = discriminator(torch.cat([x, fake.detach()])).split(len(x))
-        loss = losses.cross_entropy(real_logit, 1.0) + losses.cross_entropy(fake_logit, 0.0)
+        loss = losses.telling_apart(real_logit, fake_logit)
         run.update("discriminator", loss)
         with resting(discriminator):
             fooled = losses.cross_entropy(discriminator(torch.cat([x, fake]))[len(x) :], 1.0)
@@ -200,8 +200,7 @@ class AnoGAN(ReconstructingDetector):
         """A(x) of f-AnoGAN: mean squared error of pixels, and kappa times that of features, ``(b,)``."""
         features = cast(Discriminator, self.networks_["discriminator"]).features
         x_hat = self._reconstruction(x)
-        pixels = (x - x_hat).square().flatten(1).mean(1)
-        return pixels + self.encoder_feature_weight * (features(x) - features(x_hat)).square().mean(1)
+        return losses.mean_square(x, x_hat) + self.encoder_feature_weight * losses.mean_square(features(x), features(x_hat))
 
     @torch.no_grad()
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -491,11 +491,11 @@ class NetworkDetector(Detector):
         """Before scoring had a precision of its own it was float32."""
         return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
 
-    def _validate_counts(self, *names: str) -> None:
-        """Refuse a named parameter that is not at least 1."""
+    def _validate_counts(self, *names: str, least: int = 1) -> None:
+        """Refuse a named parameter that is less than ``least``."""
         for name in names:
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1")
+            if getattr(self, name) < least:
+                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least {least}")
 
     def _validate_weights(self, *names: str) -> None:
         """Refuse a named parameter that is negative or not finite."""

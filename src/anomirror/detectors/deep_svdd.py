@@ -177,14 +177,13 @@ class DeepSVDD(NetworkDetector):
     def _validate(self) -> None:
         super()._validate()
         self._validate_counts("latent_dim")
+        self._validate_counts("pretrain_epochs", least=0)
         if self.latent_dim % 16:
             raise SettingError(
                 f"latent_dim={self.latent_dim!r}: expected a multiple of 16, which the decoder makes maps of 4x4 of"
             )
         if not 1 <= len(self.widths) <= 3 or min(self.widths) < 1:
             raise SettingError(f"widths={self.widths!r}: expected one to three numbers of channels")
-        if self.pretrain_epochs < 0:
-            raise SettingError(f"pretrain_epochs={self.pretrain_epochs!r}: expected 0 or more")
         self._validate_drops("pretrain_lr_drops")
         self._validate_weights("weight_decay", "pretrain_weight_decay")
 

@@ -138,7 +138,7 @@ class FenceGAN(NetworkDetector):
         with torch.no_grad():
             fake = self._generated(len(x), run)
         real_logit, fake_logit = discriminator(torch.cat([x, fake])).split(len(x))
-        loss = losses.cross_entropy(real_logit, 1.0) + self.fake_weight * losses.cross_entropy(fake_logit, 0.0)
+        loss = losses.telling_apart(real_logit, fake_logit, self.fake_weight)
         run.update("discriminator", loss)
         return {"discriminator": loss.detach()}
 
@@ -165,12 +165,11 @@ class FenceGAN(NetworkDetector):
     def _validate(self) -> None:
         super()._validate()
         self._validate_counts("latent_dim", "generator_width", "discriminator_width")
+        self._validate_counts("pretrain_epochs", least=0)
         self._validate_weights("dispersion_weight", "fake_weight", "discriminator_weight_decay")
         self._validate_dropout()
         if not 0 < self.border < 1:
             raise SettingError(f"border={self.border!r}: expected a probability in (0, 1)")
-        if self.pretrain_epochs < 0:
-            raise SettingError(f"pretrain_epochs={self.pretrain_epochs!r}: expected 0 or more")
         self._validate_rates("discriminator_learning_rate")
 
 

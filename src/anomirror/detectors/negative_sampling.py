@@ -155,7 +155,7 @@ class NegativeSampling(ReconstructingDetector):
             z = self._encoded(batch.normal)
         negatives = latent.in_box(self.negatives_per_image * len(z), classifier.low, classifier.high, run.generator)
         normal_logit, negative_logit = classifier(torch.cat([z, negatives])).split([len(z), len(negatives)])
-        loss = losses.cross_entropy(normal_logit, 1.0) + losses.cross_entropy(negative_logit, 0.0)
+        loss = losses.telling_apart(normal_logit, negative_logit)
         run.update("classifier", loss)
         return {"cross_entropy": loss.detach() / 2}
 

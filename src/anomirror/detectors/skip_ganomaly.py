@@ -122,7 +122,7 @@ class SkipGANomaly(ReconstructingDetector):
         """A step of D, then one of the U-Net: w_adv BCE(D(x_hat), 1) + w_con |x - x_hat| + w_lat |f(x) - f(x_hat)|^2, Eq. (5)."""
         discriminator, x = self._discriminator(), batch.normal
         x_hat = self.networks_["generator"](x)
-        loss = losses.cross_entropy(discriminator(x), 1.0) + losses.cross_entropy(discriminator(x_hat.detach()), 0.0)
+        loss = losses.telling_apart(discriminator(x), discriminator(x_hat.detach()))
         run.update("discriminator", loss)
 
         with resting(discriminator):
@@ -142,8 +142,7 @@ class SkipGANomaly(ReconstructingDetector):
     def _raw_score(self, x: Tensor) -> Tensor:
         """A(x) = lambda R(x) + (1 - lambda) L(x), Eq. (7), each a mean square."""
         x_hat, features = self._reconstruction(x), self._discriminator().features
-        image = (x - x_hat).square().flatten(1).mean(1)
-        feature = (features(x) - features(x_hat)).square().mean(1)
+        image, feature = losses.mean_square(x, x_hat), losses.mean_square(features(x), features(x_hat))
         return self.image_share * image + (1 - self.image_share) * feature
 
     def _validate(self) -> None:

@@ -15,6 +15,27 @@ def doublings(size: int) -> int:
     return round(math.log2(size / 4))
 
 
+def halvings(
+    channels: int, size: int, width: int, *, normed_from: int | None, spectral: bool, dropout: float = 0.0
+) -> tuple[nn.Sequential, int]:
+    """``(b, channels, size, size)`` to ``(b, f, 4, 4)``, and f: a convolution for each halving, of ``width`` x 1, 2, 4, 4, ...
+
+    LeakyReLU(0.2) and ``dropout`` after each; batch norms between, from the ``normed_from``-th convolution on, counted from 0.
+    """
+    layers: list[nn.Module] = []
+    before = channels
+    for stage in range(doublings(size)):
+        after = width * min(2**stage, 4)
+        layers.append(halving(before, after, spectral=spectral))
+        if normed_from is not None and stage >= normed_from:
+            layers.append(nn.BatchNorm2d(after))
+        layers.append(nn.LeakyReLU(0.2))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        before = after
+    return nn.Sequential(*layers), before
+
+
 class Encoder(nn.Module):
     """E: ``(b, channels, size, size)`` in [-1, 1] to ``(b, latent_dim)``, unbounded.
 
@@ -25,17 +46,7 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int, size: int, latent_dim: int, width: int = 64, *, spectral: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before = channels
-        for stage in range(doublings(size)):
-            after = width * min(2**stage, 4)
-            layers += [
-                halving(before, after, spectral=spectral),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2),
-            ]
-            before = after
-        self.features = nn.Sequential(*layers)  # (b, 4 * width, 4, 4)
+        self.features, before = halvings(channels, size, width, normed_from=0, spectral=spectral)  # (b, 4 * width, 4, 4)
         self.to_latent = nn.Conv2d(before, latent_dim, 4, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

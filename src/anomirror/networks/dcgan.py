@@ -7,9 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from anomirror.networks.convolutional import doublings
+from anomirror.networks.convolutional import doublings, halvings
 from anomirror.networks.dense import dense, logits
-from anomirror.networks.spectral import halving
 
 Norm = Literal["batch", "spectral", "both"]
 
@@ -67,22 +66,6 @@ class WideCritic(nn.Module):
         return cast(Tensor, self.layers(x).flatten(1).float())
 
 
-def _halvings(channels: int, size: int, width: int, norm: Norm | None, dropout: float) -> tuple[nn.Sequential, int]:
-    """``(b, channels, size, size)`` to ``(b, f, 4, 4)``, and f: a convolution for each halving, of ``width`` x 1, 2, 4, 4, ..."""
-    layers: list[nn.Module] = []
-    before = channels
-    for stage in range(doublings(size)):
-        after = width * min(2**stage, 4)
-        layers.append(halving(before, after, spectral=norm in ("spectral", "both")))
-        if stage > 0 and norm in ("batch", "both"):
-            layers.append(nn.BatchNorm2d(after))
-        layers.append(nn.LeakyReLU(0.2))
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        before = after
-    return nn.Sequential(*layers), before
-
-
 class Discriminator(nn.Module):
     """DCGAN's (Radford et al. 2016): ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``, high for real images.
 
@@ -92,7 +75,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int, size: int, width: int, *, norm: Norm | None = "batch", dropout: float = 0.0) -> None:
         super().__init__()
-        self.body, before = _halvings(channels, size, width, norm, dropout)
+        self.body, before = halvings(
+            channels,
+            size,
+            width,
+            normed_from=1 if norm in ("batch", "both") else None,
+            spectral=norm in ("spectral", "both"),
+            dropout=dropout,
+        )
         self.to_logit = nn.Linear(16 * before, 1)
 
     def features(self, x: Tensor) -> Tensor:
@@ -116,7 +106,7 @@ class JointDiscriminator(nn.Module):
 
     def __init__(self, channels: int, size: int, latent_dim: int, width: int, *, dropout: float) -> None:
         super().__init__()
-        self.of_image, before = _halvings(channels, size, width, "both", 0.0)
+        self.of_image, before = halvings(channels, size, width, normed_from=1, spectral=True)
         self.of_code = dense(latent_dim, (4 * width, 4 * width), dropout=dropout, spectral=True)
         self.of_both = dense(16 * before + 4 * width, (8 * width,), dropout=dropout, spectral=True)
         self.to_logit = nn.Linear(8 * width, 1)
