@@ -1,6 +1,7 @@
 """How long a whole training of every method takes with preset ``cpu``, and how fast it scores, all in one run.
 
     python -m benchmarks.trainings --json results/speed/trainings-cifar10.json
+    python -m benchmarks.trainings --normal mnist:0 --json results/speed/trainings-mnist-0.json
 
 What is written stands after each method; nothing else should run beside it.
 """
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 import typer
 
-from anomirror.benchmark.experiments import FORMS
+from anomirror.benchmark.experiments import FORMS, chosen_preset
+from anomirror.benchmark.protocols import parse_normal
 from anomirror.benchmark.runner import joined, write_cell
 from anomirror.data import load_dataset
 from anomirror.detectors import Detector, make_detector
@@ -57,7 +59,7 @@ def forms(methods: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def main(
-    normal: str = "cifar10",
+    normal: Annotated[str, typer.Option(help="a set, or one class of it, as mnist:0")] = "cifar10",
     methods: Annotated[str, typer.Option(help="separated by commas")] = ",".join(PRESETS),
     threads: int = 2,
     out: Annotated[Path | None, typer.Option("--json")] = None,
@@ -65,13 +67,17 @@ def main(
 ) -> None:
     """Print what was measured, and write it."""
     torch.set_num_threads(threads)
-    train, test = (load_dataset(normal, part, data_dir)[0] for part in ("train", "test"))
+    name, label = parse_normal(normal)
+    (train, classes), (test, _) = (load_dataset(name, part, data_dir) for part in ("train", "test"))
+    if label is not None:
+        train = train[classes == label]
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
     told |= {"bf16": use_bf16("auto", choose_device(None)), "methods": {}}
     for method, form, departures in forms(methods.split(",")):
-        name = joined(method, form)
-        told["methods"][name] = timed(make_detector(method, **preset(method, "cpu") | departures), train, test[:SCORED])
-        print(name, json.dumps(told["methods"][name]), flush=True)
+        detector = make_detector(method, **preset(method, chosen_preset(method, "cpu", normal)) | departures)
+        row = joined(method, form)
+        told["methods"][row] = timed(detector, train, test[:SCORED])
+        print(row, json.dumps(told["methods"][row]), flush=True)
         if out is not None:
             write_cell(out, told)
 

@@ -163,12 +163,15 @@ def test_data_lists_verifies_and_fetches(data_dir: Path, tmp_path: Path) -> None
     assert "is generated" in run("data", "get", "uniform", data_dir=tmp_path).stderr
 
 
-def test_whole_trainings_are_timed_and_what_is_written_makes_a_table(data_dir: Path, tmp_path: Path) -> None:
-    words = ["--normal", "fashion-mnist", "--methods", "pca,knn", "--data-dir", str(data_dir)]
-    command = [sys.executable, "-m", "benchmarks.trainings", *words, "--json", str(tmp_path / "trainings-fashion-mnist.json")]
+@pytest.mark.parametrize(("normal", "count", "file"), [("fashion-mnist", 500, "fashion-mnist"), ("mnist:1", 50, "mnist-1")])
+def test_whole_trainings_are_timed_and_what_is_written_makes_a_table(
+    data_dir: Path, tmp_path: Path, normal: str, count: int, file: str
+) -> None:
+    words = ["--normal", normal, "--methods", "pca,knn", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "benchmarks.trainings", *words, "--json", str(tmp_path / f"trainings-{file}.json")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    heading, _, *rows = [line.split(" | ") for line in trainings_table(tmp_path, "fashion-mnist").splitlines()]
-    assert "500 images of fashion-mnist, 2 threads" in heading[0]
+    heading, _, *rows = [line.split(" | ") for line in trainings_table(tmp_path, normal).splitlines()]
+    assert f"{count} images of {normal}, 2 threads" in heading[0]
     assert [row[0] for row in rows] == ["| pca", "| knn"]
     assert [row[2] for row in rows] == ["-", "-"]  # no minibatches

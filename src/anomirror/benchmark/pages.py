@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
-from anomirror.benchmark.runner import read_cell
+from anomirror.benchmark.runner import folder_name, read_cell
 from anomirror.benchmark.tables import (
     Cell,
     as_markdown,
@@ -171,7 +171,7 @@ def public_table(folder: Path) -> str:
 
 def trainings_table(folder: Path, normal: str) -> str:
     """What ``benchmarks/trainings.py`` wrote: a whole training of each method, and images a second."""
-    run = json.loads((folder / f"trainings-{normal}.json").read_text(encoding="utf-8"))
+    run = json.loads((folder / f"trainings-{folder_name(normal)}.json").read_text(encoding="utf-8"))
     rows = []
     for method, found in run["methods"].items():
         trained = "-" if found["trained"] is None else f"{found['trained']:,.0f}"
