@@ -23,15 +23,10 @@ from PIL import Image
 from anomirror import AMA, cli, load
 from anomirror.data.sample import Sample
 from anomirror.images import open_images
+from tests.commands import failed, run, run_apart
 from tests.tiny import TINY
 
 SETTINGS = [word for key, value in TINY["ama"].items() for word in ("--set", f"{key}={value}")]
-
-
-def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +44,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
 
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()  # pytest's difference of long bytes fills the memory
-
-
-def failed(done: subprocess.CompletedProcess[str], message: str) -> None:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert message in done.stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate", "info", "methods"])
@@ -150,7 +139,7 @@ def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: 
 def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     good = place / "good"
-    failed(run("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
+    failed(run_apart("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
     failed(run("fit", good, "--out", out, "--method", "svm"), "no method named 'svm': choose one of ama, waic, likelihood_ratio")
     failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
     failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
@@ -214,7 +203,7 @@ def test_maps_of_a_method_without_them_are_refused(place: Path, tmp_path: Path) 
 
 def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -> None:
     arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--set", "epochs=40"]
-    assert run(*arguments, "--out", tmp_path / "whole").returncode == 0
+    assert run_apart(*arguments, "--out", tmp_path / "whole").returncode == 0
     command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments), "--out", str(tmp_path / "killed")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         checkpoint = tmp_path / "killed.partial" / "checkpoint.safetensors"
@@ -227,7 +216,7 @@ def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -
     assert not (tmp_path / "killed").exists()
     failed(run(*arguments, "--out", tmp_path / "killed"), "pass --resume")
     failed(run(*arguments, "--seed", "5", "--resume", "--out", tmp_path / "killed"), "random_state was 0, is 5")
-    resumed = run(*arguments, "--resume", "--out", tmp_path / "killed")
+    resumed = run_apart(*arguments, "--resume", "--out", tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     weights = [digest(tmp_path / name / "weights.safetensors") for name in ("whole", "killed")]
     assert weights[0] == weights[1]
@@ -275,11 +264,11 @@ def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(
     pictures.mkdir()
     for name in (b"\xff\xfe.png", b"n" * 250 + b".png"):
         (pictures / os.fsdecode(name)).write_bytes((place / "good" / "00.png").read_bytes())
-    done = run("score", place / "model", pictures, "--maps", tmp_path / "maps", "--out", tmp_path / "s.csv")
+    done = run_apart("score", place / "model", pictures, "--maps", tmp_path / "maps", "--out", tmp_path / "s.csv")
     assert done.returncode == 0, done.stderr
     assert "\\udcff" in (tmp_path / "s.csv").read_text(encoding="utf-8")
     assert len(list((tmp_path / "maps").iterdir())) == 2
-    assert "\\udcff" in run("score", place / "model", pictures).stdout
+    assert "\\udcff" in run_apart("score", place / "model", pictures).stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

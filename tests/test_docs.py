@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -26,6 +24,7 @@ from anomirror.cli.common import app
 from anomirror.data.sample import Sample
 from anomirror.errors import InputError
 from benchmarks.reference_ama import written_out
+from tests.commands import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,14 +60,7 @@ def test_every_readme_command_runs(place: Path) -> None:
             continue  # two minutes; tests/test_demo.py runs it, shortened
         trains = words[1] == "fit" and "--method" not in words
         short = ["--set", "epochs=1", "--set", "epoch_steps=1"] if trains else []
-        done = subprocess.run(
-            [sys.executable, "-m", "anomirror.cli", *words[1:], *short],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        done = run(*words[1:], *short, cwd=place)
         assert done.returncode == 0, (command, done.stderr)
 
 
