@@ -9,6 +9,8 @@ What is written stands after each method; nothing else should run beside it.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +35,11 @@ ROUNDS = 3
 
 
 def timed(detector: Detector, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-    """Seconds of the fit, with calibration, and images a second; ``trained`` is None for a method without minibatches."""
+    """Seconds of the fit and images a second.
+
+    ``trained`` counts the images of all minibatches against the whole fit, with its calibration and what its history scores;
+    None for a method without minibatches.
+    """
     started = time.perf_counter()
     detector.fit(train)
     seconds = time.perf_counter() - started
@@ -58,6 +64,13 @@ def forms(methods: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield method, form, dict(departures)
 
 
+def processor() -> str:
+    """Its model, as Linux names it."""
+    found = Path("/proc/cpuinfo")
+    lines = found.read_text().splitlines() if found.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
 def main(
     normal: Annotated[str, typer.Option(help="a set, or one class of it, as mnist:0")] = "cifar10",
     methods: Annotated[str, typer.Option(help="separated by commas")] = ",".join(PRESETS),
@@ -72,7 +85,8 @@ def main(
     if label is not None:
         train = train[classes == label]
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
-    told |= {"bf16": use_bf16("auto", choose_device(None)), "methods": {}}
+    told |= {"bf16": use_bf16("auto", choose_device(None)), "processor": processor(), "load_before": os.getloadavg()[0]}
+    told["methods"] = {}
     for method, form, departures in forms(methods.split(",")):
         detector = make_detector(method, **preset(method, chosen_preset(method, "cpu", normal)) | departures)
         row = joined(method, form)
