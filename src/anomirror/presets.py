@@ -221,6 +221,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "anogan": {
         "cpu": {},
+        # AnoGAN's; of f-AnoGAN kappa, critic_steps and gradient_penalty are its own, the rest is O
         "paper": _PAPER_COMMON
         | {
             "latent_dim": 100,

@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
+from anomirror.benchmark.experiments import ONE_CLASS
+from anomirror.benchmark.protocols import REST
 from anomirror.benchmark.runner import folder_name, read_cell
 from anomirror.benchmark.tables import (
     Cell,
@@ -33,6 +35,7 @@ from anomirror.benchmark.tables import (
     scoring,
 )
 from anomirror.errors import InputError
+from anomirror.metrics import auroc
 from anomirror.storage import replacing
 
 
@@ -47,6 +50,24 @@ def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") ->
     if readings == "own":
         cells = [cell for cell in cells if cell["side"] == own_side(cell["method"]) and not scoring(cell["variant"])]
     return as_markdown(one_class(_some(cells, folder), dataset)).rstrip()
+
+
+def sampled_table(folder: Path, dataset: str, sampled: str, others: str) -> str:
+    """A system that was tested on a sample beside others on the same images, by the raw scores of seed 0.
+
+    The names are those of the files: a method and its variant.
+    """
+    names = [sampled, *others.split(",")]
+    values: dict[str, list[float]] = {}
+    for normal in (normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")):
+        found = [np.load(folder / folder_name(normal) / f"{name}-seed0.npz") for name in names]
+        values[normal] = []
+        for scores in found:
+            among = {part: np.isin(scores[f"indices_{part}"], found[0][f"indices_{part}"]) for part in ("normal", REST)}
+            values[normal].append(auroc(*(-scores[f"raw_{part}"][chosen] for part, chosen in among.items())))
+    rows = [[normal, *(f"{value:.3f}" for value in row)] for normal, row in values.items()]
+    average = [f"{value:.3f}" for value in np.mean(list(values.values()), 0)]
+    return markdown([f"AUROC on the sample of {sampled}, seed 0", *names], [*rows, ["average", *average]])
 
 
 def known_table(normal: str, method: str, folders: list[Path]) -> str:
@@ -177,7 +198,7 @@ def trainings_table(folder: Path, normal: str) -> str:
         trained = "-" if found["trained"] is None else f"{found['trained']:,.0f}"
         rows.append([method, f"{found['fit_seconds']:.0f}", trained, f"{found['scored']:,.0f}"])
     heading = [f"preset cpu, {run['images']:,} images of {normal}, {run['threads']} threads", "fit, seconds"]
-    return markdown([*heading, "images/s trained", "images/s scored"], rows)
+    return markdown([*heading, "images/s trained, by the whole fit", "images/s scored"], rows)
 
 
 def solar_table(folder: Path) -> str:
@@ -199,6 +220,7 @@ def solar_table(folder: Path) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "table1": lambda root, folder, normal, methods="": table1(root / folder, normal, methods),
     "table2": lambda root, folder, *words: table2(root / folder, *words),
+    "sampled": lambda root, folder, *words: sampled_table(root / folder, *words),
     "table3": lambda root, folder: as_markdown(negatives(read_cells(root / folder))).rstrip(),
     "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
     "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),

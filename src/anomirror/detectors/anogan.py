@@ -64,8 +64,10 @@ class AnoGAN(ReconstructingDetector):
     beginning. Real and generated images enter D as one minibatch, in DCGAN as two: its batch norms then have the same
     statistics in scoring as in training. Averaged weights are scored with the last statistics of those that learn. Where each
     image costs a search, 256 training images calibrate the scorer, and 16 of each kind are watched in the history. The critic
-    of the WGAN-GP has no normalisation (in the paper that of layers). With averaged weights E learns beside the averaged G and
-    D, which rest.
+    of the WGAN-GP has no normalisation (in the paper that of layers), and no network has residual blocks, as those of f-AnoGAN's
+    released code for pictures of 64x64 have; rate, betas and ``latent_dim`` of preset ``paper`` are AnoGAN's in both forms
+    (that code has 1e-4, (0, .9) and 128, and RMSProp at 5e-5 for E). With averaged weights E learns beside the averaged G and D,
+    which rest.
 
     References
     ----------
@@ -230,12 +232,16 @@ class AnoGAN(ReconstructingDetector):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         """G of the code that was found by the search, or by the encoder."""
-        z = self.networks_["encoder"](x) if self.fast else self._search(x)[0]
+        z = self.networks_["encoder"](x) if self._encodes() else self._search(x)[0]
         return cast(Tensor, self.networks_["generator"](z))
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """The residual at the end of the search, or of the encoder's code."""
-        return self._encoded_residual(x) if self.fast else self._search(x)[1][-1]
+        return self._encoded_residual(x) if self._encodes() else self._search(x)[1][-1]
+
+    def _encodes(self) -> bool:
+        """Whether it was fitted as f-AnoGAN."""
+        return "encoder" in self.networks_
 
     @property
     def _monitored(self) -> int:  # type: ignore[override]
