@@ -22,7 +22,7 @@ import torch
 import typer
 
 from anomirror.benchmark.experiments import FORMS, chosen_preset
-from anomirror.benchmark.protocols import parse_normal
+from anomirror.benchmark.protocols import of_class, parse_normal
 from anomirror.benchmark.runner import joined, write_cell
 from anomirror.data import load_dataset
 from anomirror.detectors import Detector, make_detector
@@ -82,8 +82,7 @@ def main(
     torch.set_num_threads(threads)
     name, label = parse_normal(normal)
     (train, classes), (test, _) = (load_dataset(name, part, data_dir) for part in ("train", "test"))
-    if label is not None:
-        train = train[classes == label]
+    train = train[of_class(classes, label, normal)]
     told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
     told |= {"bf16": use_bf16("auto", choose_device(None)), "processor": processor(), "load_before": os.getloadavg()[0]}
     told["methods"] = {}

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.data import GENERATED, Images, Split, canonical, images_of, is_folder, natural_form
+from anomirror.data import GENERATED, Split, canonical, images_of, is_folder, natural_form
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -137,7 +137,7 @@ def compare(
 
     pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
     preparation = {name: test.preparation}
-    train_at, normal_at = (_of_class(images, label, normal) for images in (pool, test))
+    train_at, normal_at = (of_class(images.labels, label, normal) for images in (pool, test))
     some = np.arange(len(test.images))
     if tested is not None:
         among = normal_at if label is None else some
@@ -162,7 +162,7 @@ def compare(
     validation: dict[str, np.ndarray] = {}
     sampled: dict[str, np.ndarray] = {}
     for column in anomalies:
-        source, images, candidates = name, test, np.setdiff1d(some, _of_class(test, label, normal))
+        source, images, candidates = name, test, np.setdiff1d(some, of_class(test.labels, label, normal))
         if label is None:
             # a folder of anomalies is for nothing but the test
             source, images = column, images_of(column, None if is_folder(column) else "test", form, data_dir)
@@ -239,12 +239,13 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
-def _of_class(images: Images, label: int | None, normal: str) -> np.ndarray:
+def of_class(labels: np.ndarray, label: int | None, normal: str) -> np.ndarray:
+    """Places of the images of a class, ``(n,)``; of all without one."""
     if label is None:
-        return np.arange(len(images.images))
-    found = np.flatnonzero(images.labels == label)
+        return np.arange(len(labels))
+    found = np.flatnonzero(labels == label)
     if not len(found):
-        known = sorted(set(images.labels.tolist()))
+        known = sorted(set(labels.tolist()))
         raise SettingError(f"{normal}: no image of class {label}; the set's classes are {known[0]} to {known[-1]}")
     return found
 
