@@ -78,6 +78,16 @@ BOX_COLUMNS: Mapping[str, tuple[str, ...]] = {
 ONE_CLASS = tuple(f"{name}:{label}" for name in ("mnist", "cifar10") for label in range(10))
 """Normal sets of Table 2."""
 
+
+def classes_of(dataset: str) -> list[str]:
+    """Normal sets of Table 2 that are classes of a set.
+
+    >>> classes_of("mnist")[:2]
+    ['mnist:0', 'mnist:1']
+    """
+    return [normal for normal in ONE_CLASS if parse_normal(normal)[0] == dataset]
+
+
 _PAPER_PRESETS = {"fashion-mnist": "paper-grey", "mnist": "paper-grey", "cifar10": "paper-cifar10"}
 """``--preset paper`` by normal set; others are set as SVHN is."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
-from anomirror.benchmark.experiments import ONE_CLASS
+from anomirror.benchmark.experiments import classes_of
 from anomirror.benchmark.protocols import REST
 from anomirror.benchmark.runner import folder_name, read_cell
 from anomirror.benchmark.tables import (
@@ -59,7 +59,7 @@ def sampled_table(folder: Path, dataset: str, sampled: str, others: str) -> str:
     """
     names = [sampled, *others.split(",")]
     values: dict[str, list[float]] = {}
-    for normal in (normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")):
+    for normal in classes_of(dataset):
         found = [np.load(folder / folder_name(normal) / f"{name}-seed0.npz") for name in names]
         values[normal] = []
         for scores in found:

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from anomirror.benchmark.experiments import BASELINES, BOX_COLUMNS, LIKELIHOOD, ONE_CLASS, OUT_OF_DISTRIBUTION, PLAIN_R
+from anomirror.benchmark.experiments import (
+    BASELINES,
+    BOX_COLUMNS,
+    LIKELIHOOD,
+    ONE_CLASS,
+    OUT_OF_DISTRIBUTION,
+    PLAIN_R,
+    classes_of,
+)
 from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.runner import joined, read_cell
@@ -223,7 +231,7 @@ def comparison(cells: Sequence[Cell], normal: str, metric: str = "auroc") -> Tab
 
 def one_class(cells: Sequence[Cell], dataset: str, metric: str = "auroc") -> Table:
     """One row for each class of a set that was measured, and their average; one column for each method and reading."""
-    every = [normal for normal in ONE_CLASS if normal.startswith(f"{dataset}:")]
+    every = classes_of(dataset)
     found = _Found([cell for cell in cells if cell["normal"] in every], metric)
     measured = {cell["normal"] for cell in found.cells}
     normals = [normal for normal in every if normal in measured]
