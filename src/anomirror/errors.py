@@ -12,15 +12,19 @@
     ├── CheckpointError                       a checkpoint belongs to other data or other parameters
     ├── ModelFileError                        a saved model is truncated, tampered with, or too new
     └── MissingDependencyError (also ImportError)   an optional package is needed; names the extra
+
+    AnomirrorWarning (a UserWarning)          something was left out, guessed, or cannot be promised
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "AnomirrorError",
+    "AnomirrorWarning",
     "CheckpointError",
     "DivergenceError",
     "ImageError",
@@ -35,6 +39,23 @@ __all__ = [
 
 class AnomirrorError(Exception):
     """Root of all errors of this package: catching it catches them all."""
+
+
+class AnomirrorWarning(UserWarning):
+    """Something was left out, guessed, or cannot be promised; the command line prints it as a note."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], choose: str = "choose one of") -> str:
+    """The message for a name that is not known: the nearest known one, and all of them.
+
+    >>> unknown("method named", "PCa", ["pca", "knn"])
+    "no method named 'PCa': did you mean 'pca'? (choose one of pca, knn)"
+    """
+    names = list(known)
+    lower = {candidate.lower(): candidate for candidate in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    listed = f"{choose} {', '.join(names)}"
+    return f"no {what} {name!r}: did you mean {lower[near[0]]!r}? ({listed})" if near else f"no {what} {name!r}: {listed}"
 
 
 class InputError(AnomirrorError, ValueError):

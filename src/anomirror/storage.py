@@ -15,10 +15,10 @@ import csv
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,9 @@ FORMAT = 1
 """Version of the model folder's format; a newer one is refused."""
 
 CARD, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.csv"
+CHECKPOINT = "checkpoint.safetensors"
+_OURS = (CARD, WEIGHTS, HISTORY, CHECKPOINT)
+"""Names of the files that this module writes: all that it ever removes."""
 
 Value = bool | int | float | str | None | list[float] | list[int]
 
@@ -55,7 +58,18 @@ class ModelCard(BaseModel):
     trained_on: int = Field(ge=1)
     data_fingerprint: str
     fitted: dict[str, FiniteFloat] = {}
+    calibrated_on: int = Field(default=0, ge=0)
+    """Images that the threshold comes from; 0 in models of before it was kept."""
+    calibrated_by: Literal["train", "heldout", "folds"] = "train"
+    """Whether these were fitted as well, held out, or each scored by a fit without it."""
+    sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None
+    """Of the training images: shortest and longest longest side, narrowest and widest width over height."""
     weights_sha256: str
+
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _as_tuple(cls, sizes: Any) -> Any:
+        return tuple(sizes) if isinstance(sizes, list) else sizes
 
     @field_validator("image_shape")
     @classmethod
@@ -66,30 +80,144 @@ class ModelCard(BaseModel):
         return shape
 
 
+@dataclass(frozen=True)
+class ModelTarget:
+    """Where a model shall be written, as the place was when it was first looked at."""
+
+    path: Path
+    """Resolved: what links and ``..`` lead to."""
+    replaced: tuple[int, int] | None
+    """Device and inode of the model that it takes the place of; None where nothing was."""
+
+
+def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_out: str = "pass overwrite=True") -> ModelTarget:
+    """Look at the place of a model before any work, and find out whether it can be written.
+
+    Raises
+    ------
+    InputError : a file, a folder that is no model, or a model without ``overwrite`` is there.
+    OSError : nothing can be written there.
+    """
+    target = Path(path).resolve()
+    if target.name == "":
+        raise InputError(f"{path}: cannot hold a model; choose another place")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; choose another place for the model")
+    if target.exists():
+        if not (target / CARD).is_file():
+            raise InputError(
+                f"{target}: is not a model of anomirror but another folder, and is left alone; choose a name that is not taken"
+            )
+        read_card(target)
+        if not overwrite:
+            raise InputError(f"{target}: exists already; choose another place, or {ways_out}")
+    existing = next(folder for folder in target.parents if folder.exists())
+    Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=existing)).rmdir()
+    return ModelTarget(target, _identity(target) if target.exists() else None)
+
+
+def refuse_overlap(place: str | os.PathLike[str], data: str | os.PathLike[str], option: str, *, above: bool = True) -> None:
+    """Refuse to write into the folder that is read, or around it: what is written there would be read, or lost, later.
+
+    Raises
+    ------
+    InputError : ``place`` is, lies in, or (with ``above``) holds the folder or file ``data``.
+    """
+    wanted, read = Path(place).resolve(), Path(data).resolve()
+    if not read.exists():
+        return
+    there = [folder for folder in (wanted, *wanted.parents) if folder.exists()]
+    inside = read.is_dir() and any(folder.samefile(read) for folder in there)
+    around = above and wanted.exists() and any(folder.samefile(wanted) for folder in (read, *read.parents))
+    if inside or around:
+        relation = "lies in" if inside else "holds"
+        raise InputError(f"{option} {place}: {relation} the images that are read ({data}); choose a place outside")
+
+
 def save_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | ModelTarget,
     card: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     history: Sequence[Mapping[str, float]],
     *,
     overwrite: bool = False,
-) -> None:
-    """Write a model folder; ``card`` is :class:`ModelCard` without ``weights_sha256``.
+) -> Path:
+    """Write a model folder; ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns where it is.
 
     The folder appears complete or not at all. An existing path is refused unless ``overwrite``, and then replaced only if it
-    is a model itself.
+    is a model itself; files of others in it are kept. What appeared there since a :class:`ModelTarget` was made is left alone.
+
+    Raises
+    ------
+    InputError : the place is taken; if it was taken meanwhile, the message says where the model is instead.
     """
-    target = Path(path)
-    if target.exists():
-        if not overwrite:
-            raise InputError(f"{target}: exists already; choose another path, or pass overwrite=True")
-        if not (target / CARD).is_file():
-            raise InputError(f"{target}: exists and is not a model; it is not overwritten")
-    with _new_folder(target) as folder:
+    target = path if isinstance(path, ModelTarget) else model_target(path, overwrite=overwrite)
+    target.path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.path.name}.", dir=target.path.parent))
+    try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
         full = ModelCard(**card, weights_sha256=_sha256(folder / WEIGHTS))
         (folder / CARD).write_text(full.model_dump_json(indent=2) + "\n", encoding="utf-8")
         write_history(folder / HISTORY, history)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        folder.chmod(0o755)
+        _put_in_place(folder, target)
+    finally:
+        remove_ours(folder)
+    return target.path
+
+
+def _put_in_place(folder: Path, target: ModelTarget) -> None:
+    """Give a complete folder its name.
+
+    A folder cannot be replaced in one step: killed between the two renames, the old one lies whole in ``.NAME.old.*`` beside.
+    """
+    path = target.path
+    now = _identity(path) if os.path.lexists(path) else None
+    if now != target.replaced or (now is not None and not (path / CARD).is_file()):
+        other = _free_name(path)
+        folder.rename(other)
+        raise InputError(
+            f"{path}: was taken by something else while the model was fitted, and is left alone; the model is {other}"
+        )
+    if now is None:
+        folder.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    path.rename(old / path.name)
+    folder.rename(path)
+    for entry in (old / path.name).iterdir():
+        if entry.name not in (CARD, WEIGHTS, HISTORY):
+            entry.rename(path / entry.name)
+    remove_ours(old)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.lstat()
+    return status.st_dev, status.st_ino
+
+
+def _free_name(path: Path) -> Path:
+    number = 2
+    while os.path.lexists(other := path.with_name(f"{path.name}-{number}")):
+        number += 1
+    return other
+
+
+def remove_ours(folder: Path) -> None:
+    """Remove the files that this module writes, below a folder, and the folders that this leaves empty; nothing else.
+
+    Links are not followed.
+    """
+    for inside, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            if name in _OURS or any(name.startswith(f".{ours}.") for ours in _OURS):
+                (Path(inside) / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(inside).rmdir()
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tensor], list[dict[str, float]]]:
@@ -181,35 +309,9 @@ def _sha256(file: Path) -> str:
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place at the end; the old one survives any failure.
-
-    A folder cannot be replaced in one step: killed between the two renames, the old one lies whole in ``.NAME.old.*`` beside.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield folder
-        for file in folder.iterdir():
-            file.chmod(0o644)
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        folder.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.rename(old / target.name)
-            folder.rename(target)
-            shutil.rmtree(old)
-        else:
-            folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
 def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside ``file`` that takes its name when the block ends well."""
-    target = Path(file)
+    target = Path(file).parent.resolve() / Path(file).name
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
@@ -234,7 +336,7 @@ def write_checkpoint(
         "state": json.dumps(skeleton),
         "history": json.dumps(list(history)),
     }
-    with replacing(folder / "checkpoint.safetensors") as temporary:
+    with replacing(folder / CHECKPOINT) as temporary:
         save_file(tensors, temporary, metadata=header)
 
 
@@ -247,7 +349,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
     """
     from safetensors import safe_open
 
-    file = folder / "checkpoint.safetensors"
+    file = folder / CHECKPOINT
     if not file.is_file():
         return None
     try:

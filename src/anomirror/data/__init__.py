@@ -7,10 +7,11 @@
 from anomirror.data.catalogue import DATASETS, DataSet
 from anomirror.data.generated import GENERATED
 from anomirror.data.readers import Split
-from anomirror.data.sets import Images, canonical, data_directory, images_of, is_folder, load_dataset, natural_form
+from anomirror.data.sets import FOLDER_SIZE, Images, canonical, data_directory, images_of, is_folder, load_dataset, natural_form
 
 __all__ = [
     "DATASETS",
+    "FOLDER_SIZE",
     "GENERATED",
     "DataSet",
     "Images",

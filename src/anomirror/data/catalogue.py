@@ -18,7 +18,7 @@ from anomirror.data.readers import (
     svhn,
     tiny_imagenet_aliased,
 )
-from anomirror.errors import SettingError
+from anomirror.errors import SettingError, unknown
 
 
 @dataclass(frozen=True)
@@ -293,5 +293,5 @@ DATASETS: dict[str, DataSet] = {
 def dataset(name: str) -> DataSet:
     """A data set of the catalogue; an unknown name is refused with the known ones."""
     if name not in DATASETS:
-        raise SettingError(f"no data set named {name!r}: choose one of {', '.join(sorted(DATASETS))}")
+        raise SettingError(unknown("data set named", name, sorted(DATASETS)))
     return DATASETS[name]

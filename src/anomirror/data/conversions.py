@@ -64,7 +64,7 @@ def brought_to(images: np.ndarray, size: int, channels: int) -> Converted:
         steps.append("grey to three equal channels" if channels == 3 else "colour to grey (ITU-R 601 luma)")
     height, width = images.shape[1:3]
     if (height, width) != (size, size):
-        frame = Frame(size, resize=False)
+        frame = Frame(size, 1, size)
         _, _, inner_height, inner_width = frame.inner(height, width)
         if (inner_height, inner_width) != (height, width):
             steps.append(f"{width}x{height} shrunk to {inner_width}x{inner_height} (bilinear, anti-aliased)")

@@ -18,7 +18,7 @@ from anomirror.data.generated import COUNT, GENERATED
 from anomirror.data.readers import Labelled, Split
 from anomirror.errors import InputError, SettingError
 
-FOLDER_SIZE = 64
+FOLDER_SIZE = 32
 """Side length that the pictures of a folder are brought to, unless told otherwise."""
 
 
@@ -98,9 +98,11 @@ def images_of(name: str, split: Split | None, form: tuple[int, int], data_dir: P
 
 def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
     """The readable pictures below a folder at ``size``; an unreadable one is an error that names it."""
-    from anomirror.images import open_images
+    from anomirror.images import defect_layout, open_images
 
     _refuse_unless_folder(str(folder))
+    if split is not None and (layout := defect_layout(folder)) is not None:
+        folder, split = (layout.train if split == "train" else layout.normal), None
     parts = [name for name in ("train", "test") if (folder / name).is_dir()]
     if split is not None and len(parts) == 1:
         raise SettingError(

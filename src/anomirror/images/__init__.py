@@ -5,8 +5,10 @@ batches of uint8 (0..255) or float32 (0..1) tensors. Arrays and tensors stay in 
 datasets are read image by image, so a set may be larger than memory.
 """
 
-from anomirror.images.decoding import decode, find_files
-from anomirror.images.frame import SIZES, Frame, ImageShape, to_network, within_border
+from anomirror.images.decoding import decode
+from anomirror.images.files import DefectLayout, Found, LeftOut, Part, defect_layout, find_files
+from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange, to_network, within_border
+from anomirror.images.opening import frame_of, open_images
 from anomirror.images.sets import (
     ArrayImages,
     FileImages,
@@ -14,29 +16,40 @@ from anomirror.images.sets import (
     ImageSet,
     Joined,
     MappedImages,
+    Report,
     Subset,
     check_files,
     fingerprint,
+    fingerprints,
     in_batches,
     iterate,
-    open_images,
 )
 
 __all__ = [
     "SIZES",
     "ArrayImages",
+    "DefectLayout",
     "FileImages",
+    "Found",
     "Frame",
     "ImageInput",
     "ImageSet",
     "ImageShape",
+    "ImageSize",
     "Joined",
+    "LeftOut",
     "MappedImages",
+    "Part",
+    "Report",
+    "SizeRange",
     "Subset",
     "check_files",
     "decode",
+    "defect_layout",
     "find_files",
     "fingerprint",
+    "fingerprints",
+    "frame_of",
     "in_batches",
     "iterate",
     "open_images",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
+import re
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,26 +19,65 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError
-from anomirror.images.frame import ImageShape
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
-"""File name endings, in lower case, that count as images when a folder is searched."""
 
 _CHECKED_AT_ONCE = 1024
+
+_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
+"""Pillow's modes with more than 8 bits a pixel."""
+
+_REDUCED, _MARGIN = 1_000_000, 4
+"""JPEGs of more pixels are decoded at reduced scale, to so many times the wanted side at least."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""ITU-R 601, as Pillow converts colour to grey."""
+
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that swap height and width."""
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, :, ::-1],
+    3: lambda image: image[:, ::-1, ::-1],
+    4: lambda image: image[:, ::-1],
+    5: lambda image: image.swapaxes(1, 2),
+    6: lambda image: np.rot90(image, -1, (1, 2)),
+    7: lambda image: image.swapaxes(1, 2)[:, ::-1, ::-1],
+    8: lambda image: np.rot90(image, 1, (1, 2)),
+}
+"""What brings ``(c, h, w)`` upright, as Pillow's ``exif_transpose`` does."""
 
 ROUNDING = 1e-5
 """How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
 
 
-def header(path: str) -> ImageShape | None:
-    """Channels, height and width without decoding: of a mixed folder the widest of each holds for all."""
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before it is decoded."""
+
+    channels: int
+    height: int
+    width: int
+    deep: bool
+    """Whether it has more than 8 bits a channel."""
+
+
+def header(path: str) -> Header | None:
+    """The header of a file, upright; None if it cannot be read."""
     try:
-        with Image.open(path) as picture:
-            return _channels(picture), picture.height, picture.width
+        with _opened(path) as picture:
+            height, width = picture.height, picture.width
+            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+                height, width = width, height
+            return Header(_channels(picture), height, width, picture.mode in _DEEP or _deep_colour(picture))
     except MemoryError:
         raise
     except Exception:  # over damaged bytes Pillow's decoders stumble with any error
         return None
+
+
+def _opened(path: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice as many pixels are read
+        return Image.open(path)
 
 
 def _channels(picture: Image.Image) -> int:
@@ -44,46 +85,28 @@ def _channels(picture: Image.Image) -> int:
     return 1 if picture.mode in {"1", "L", "LA", "I", "F"} or picture.mode.startswith("I;16") else 3
 
 
-def find_files(path: Path) -> list[str]:
-    """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file itself."""
-    if path.is_dir():
-        try:
-            found = sorted(_images_below(path))
-        except OSError as error:
-            raise ImageError(f"{error.filename}: this folder cannot be searched ({error.strerror})") from error
-        if not found:
-            raise ImageError(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-        return found
-    if not path.exists():
-        raise ImageError(f"{path}: no such file or folder")
-    if path.suffix.lower() == ".txt":
-        try:
-            with path.open(encoding="utf-8-sig") as lines:
-                listed = [_listed(line, path.parent) for raw in lines if (line := raw.strip()) and not line.startswith("#")]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
-        if not listed:
-            raise ImageError(f"{path}: the list names no file")
-        return listed
-    return [str(path)]
+def _deep_colour(picture: Image.Image) -> bool:
+    """Whether a file has 16 bits a channel of which Pillow would silently read 8."""
+    if picture.mode in _DEEP:
+        return False
+    if picture.format == "PPM":
+        return any(
+            isinstance(tile[3], tuple) and max((v for v in tile[3] if isinstance(v, int)), default=0) > 255
+            for tile in _tiles(picture)
+        )
+    if picture.format == "TIFF":
+        return max(_bits_per_sample(picture)) > 8
+    return any("16" in str(tile[3]) for tile in _tiles(picture))
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    """Image files of a folder and the folders in it; their paths alone are held, for there may be millions."""
-    folders = [str(folder)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
-                    yield entry.path.removeprefix("./")
+def _tiles(picture: Image.Image) -> list[Any]:
+    return list(getattr(picture, "tile", []))
 
 
-def _listed(line: str, folder: Path) -> str:
-    """A path of a list: relative to the list's folder, or, where nothing lies there, as it stands."""
-    beside = folder / line
-    return line if not beside.exists() and Path(line).exists() else str(beside)
+def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
+    tags: Any = getattr(picture, "tag_v2", {})
+    bits = tags.get(258, (8,))
+    return tuple(bits) if isinstance(bits, tuple) else (int(bits),)
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -106,13 +129,33 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def decode(path: str, channels: int | None = None) -> Tensor:
-    """One image file as ``(c, h, w)`` uint8.
+    """One image file as ``(c, h, w)``: uint8, or float32 in [0, 1] if it has 16 bits a channel; see :func:`decode_for`."""
+    return decode_for(None, path, channels)[0]
 
-    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, 16-bit values are divided by
-    257, EXIF orientation is applied, of an animation the first frame is taken.
+
+def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tuple[Tensor, tuple[int, int]]:
+    """One image file for a longest side of ``wanted`` pixels, and the height and width that it has in the file, upright.
+
+    ``(c, h, w)`` uint8, or float32 in [0, 1] if it has 16 bits a channel.
+
+    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, EXIF orientation is applied, of an
+    animation the first frame is taken. With ``wanted`` a JPEG over one megapixel is decoded at a half, a quarter or an eighth of
+    its size, never below four times as many pixels on its longest side.
+
+    Raises
+    ------
+    ImageError : it cannot be read, has 32-bit float pixels or too many of them, or 16-bit colour that nothing here reads.
     """
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
+            width, height = picture.size
+            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+                width, height = height, width
+            if _deep_colour(picture):
+                return torch.from_numpy(_deep_pixels(path, picture, channels)), (height, width)
+            longest = max(picture.size)
+            if wanted is not None and picture.width * picture.height > _REDUCED and (least := _MARGIN * wanted) < longest:
+                picture.draft(None, tuple(math.ceil(side * least / longest) for side in picture.size))  # type: ignore[arg-type]
             picture.load()
             upright = ImageOps.exif_transpose(picture)
         array = _pixels(upright, channels)
@@ -121,26 +164,52 @@ def decode(path: str, channels: int | None = None) -> Tensor:
     except Exception as error:  # over damaged bytes Pillow's decoders stumble with any error
         reason = "no such file" if isinstance(error, FileNotFoundError) else _one_line(error, path)
         raise ImageError(f"{path}: {reason}", [(path, reason)]) from error
-    return torch.from_numpy(array)
+    return torch.from_numpy(array), (height, width)
+
+
+def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.ndarray:
+    """16-bit colour, through tifffile."""
+    if picture.format != "TIFF":
+        raise ValueError("16-bit colour, of which only 8 bits could be read here; save it as TIFF, in grey, or with 8 bits")
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ValueError("16-bit colour TIFF needs tifffile: pip install 'anomirror[formats]'") from error
+    array = np.asarray(tifffile.imread(path, key=0))
+    if array.dtype != np.uint16 or array.ndim != 3:
+        raise ValueError(f"TIFF pixels of {array.dtype} {array.shape} are not supported")
+    planes = array if array.shape[0] in (3, 4) and array.shape[2] not in (3, 4) else np.moveaxis(array, 2, 0)
+    colour = pixels(planes[None, :3])[0].numpy()
+    if channels == 1:
+        colour = np.tensordot(np.asarray(_LUMA, np.float32), colour, 1)[None]
+    turns = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+    return np.ascontiguousarray(colour if turns is None else turns(colour))
 
 
 def _one_line(error: Exception, path: str = "") -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be identified"
+    if isinstance(error, Image.DecompressionBombError):
+        found = [int(number) for number in re.findall(r"\d+", str(error))]
+        many = (
+            f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f}" if len(found) >= 2 else "too many megapixels"
+        )
+        return f"{many} read; cut it into tiles, or reduce it"
     return " ".join(str(error).replace(path, "").split()) or type(error).__name__
 
 
 def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
-    if picture.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
-        values = np.asarray(picture, dtype=np.float64)
+    wanted = channels or _channels(picture)
+    if wanted not in (1, 3):
+        raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
+    if picture.mode in _DEEP:
+        values = np.asarray(picture)
         if picture.mode == "F":
             raise ValueError("32-bit float pixels have no known range; save them with 8 or 16 bits")
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
-        picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
-    wanted = channels or _channels(picture)
-    if wanted not in (1, 3):
-        raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
+        deep = pixels(values.astype(np.uint16)[None, None])[0].numpy()
+        return np.ascontiguousarray(deep.repeat(wanted, axis=0))
     array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)
     return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
 

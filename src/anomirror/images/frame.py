@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +16,44 @@ ImageShape = tuple[int, int, int]
 
 SIZES = (32, 64, 128, 256)
 """Side lengths that the networks are built for."""
+
+ImageSize = int | Literal["auto"] | None
+"""One of :data:`SIZES`; "auto", which chooses by images and method; or None, which keeps the pixels."""
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Sizes that images have in their files: their longest side in pixels, and width over height."""
+
+    shortest: int
+    longest: int
+    narrowest: float
+    widest: float
+
+    @classmethod
+    def of(cls, sizes: np.ndarray) -> SizeRange:
+        """Of heights and widths ``(n, 2)``, n > 0."""
+        longest, ratio = sizes.max(1), sizes[:, 1] / sizes[:, 0]
+        return cls(int(longest.min()), int(longest.max()), float(ratio.min()), float(ratio.max()))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether sides differ by more than a factor of 2, or shapes by more than one of 1.5."""
+        return self.longest > _FAR * self.shortest or self.widest > _OTHER_SHAPE * self.narrowest
+
+    def far_from(self, sizes: np.ndarray) -> np.ndarray:
+        """Which of heights and widths ``(n, 2)`` are so far outside this range, ``(n,)`` bool."""
+        longest, ratio = sizes.max(1), sizes[:, 1] / sizes[:, 0]
+        other_size = (longest * _FAR < self.shortest) | (longest > _FAR * self.longest)
+        return np.asarray(other_size | (ratio * _OTHER_SHAPE < self.narrowest) | (ratio > _OTHER_SHAPE * self.widest))
+
+    def __str__(self) -> str:
+        sides = f"{self.shortest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
+        shapes = f"{self.narrowest:.2f}" if self.narrowest == self.widest else f"{self.narrowest:.2f} to {self.widest:.2f}"
+        return f"longest side {sides} pixels, width over height {shapes}"
+
+
+_FAR, _OTHER_SHAPE = 2.0, 1.5
 
 
 def to_network(images: Tensor) -> Tensor:
@@ -44,29 +84,48 @@ def _span(line: Tensor, along: int) -> Tensor:
 class Frame:
     """How an image of any height and width comes into the ``size`` x ``size`` square of the networks.
 
-    The aspect ratio is always kept. With ``resize`` the longer side is scaled to ``size``; without, the pixels stay as they
-    are unless the image is larger than the square. What is left over is padded with zeros (black), the image centred.
-    Scaling is anti-aliased bilinear.
-    """
+    The aspect ratio is always kept: the longest side is brought into ``low`` .. ``high`` pixels (anti-aliased bilinear), where
+    it is not there already. What is left over of the square is padded with zeros (black), the image centred. So an image to be
+    scored first takes the size that the training images have in the square, whatever size its file has."""
 
     size: int
-    resize: bool
+    low: int
+    high: int
 
     @classmethod
-    def choose(cls, height: int, width: int, image_size: int | None) -> Frame:
-        """``image_size`` itself, or the smallest of :data:`SIZES` that holds the image (256 for all larger ones)."""
-        if image_size is None:
-            return cls(next((s for s in SIZES if max(height, width) <= s), SIZES[-1]), resize=False)
+    def choose(cls, height: int, width: int, image_size: ImageSize, most: int = SIZES[0]) -> Frame:
+        """The frame for training images that are at most ``height`` x ``width``.
+
+        ``image_size`` itself; None: the smallest of :data:`SIZES` that holds them, pixels as they are (256 for all larger
+        ones); "auto": that as well where it is not over ``most``, else ``most``, to which all are scaled.
+        """
+        longest = max(height, width)
+        if image_size is None or (image_size == "auto" and longest <= most):
+            size = next((s for s in SIZES if longest <= s), SIZES[-1])
+            return cls(size, 1, size)
+        if image_size == "auto":
+            return cls.scaled(most)
         if image_size not in SIZES:
-            raise SettingError(f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, or None")
-        return cls(int(image_size), resize=True)
+            raise SettingError(f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, 'auto', or None")
+        return cls.scaled(int(image_size))
+
+    @classmethod
+    def scaled(cls, size: int) -> Frame:
+        """Every image is scaled until its longest side fills the square."""
+        return cls(size, size, size)
+
+    def as_seen(self, sizes: SizeRange) -> Frame:
+        """The frame for images that are scored by what was trained on images of ``sizes`` in this one."""
+        low, high = (min(max(side, self.low), self.high) for side in (sizes.shortest, sizes.longest))
+        return Frame(self.size, low, high)
 
     def inner(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where an image of this size lies in the square: ``(top, left, height, width)``."""
         longest = max(height, width)
-        if self.resize or longest > self.size:
-            height = max(1, round(height * self.size / longest))
-            width = max(1, round(width * self.size / longest))
+        wanted = min(max(longest, self.low), self.high)
+        if wanted != longest:
+            height = max(1, round(height * wanted / longest))
+            width = max(1, round(width * wanted / longest))
         return (self.size - height) // 2, (self.size - width) // 2, height, width
 
     def put(self, images: Tensor) -> Tensor:

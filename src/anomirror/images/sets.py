@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,8 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from anomirror.errors import ImageError, InputError
-from anomirror.images.decoding import as_array, as_batch, dataset_item, decode, find_files, header, load_array, odd_item, pixels
-from anomirror.images.frame import SIZES, Frame, ImageShape
+from anomirror.images.decoding import dataset_item, decode_for, odd_item, pixels
+from anomirror.images.frame import Frame, ImageShape
+
+Report = Callable[[int], None]
+"""Told how many more images were read."""
 
 MEMORY_LIMIT = 1 << 30
 """Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every pass."""
@@ -43,6 +46,14 @@ class ImageSet(Protocol):
 
     def native_size(self, index: int) -> tuple[int, int]:
         """Height and width of the image before it was framed."""
+        ...
+
+    def native_sizes(self) -> np.ndarray:
+        """Heights and widths, ``(n, 2)`` int; 0 of files and items that were not read yet."""
+        ...
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        """The image before it was framed, ``(c, h, w)``; a large JPEG file reduced to ``wanted`` pixels at least."""
         ...
 
 
@@ -89,7 +100,7 @@ class ArrayImages:
 
     def __init__(self, array: np.ndarray, frame: Frame, names: Sequence[str] | None = None) -> None:
         self._array = array
-        self._frame = frame
+        self.frame = frame
         self.names: Sequence[str] = names if names is not None else _Numbered(len(array))
         self.shape: ImageShape = (int(array.shape[1]), frame.size, frame.size)
 
@@ -97,17 +108,23 @@ class ArrayImages:
         return len(self._array)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self._frame.put(pixels(self._array[np.asarray(indices, dtype=np.int64)]))
+        return self.frame.put(pixels(self._array[np.asarray(indices, dtype=np.int64)]))
 
     def native_size(self, index: int) -> tuple[int, int]:
         return int(self._array.shape[2]), int(self._array.shape[3])
+
+    def native_sizes(self) -> np.ndarray:
+        return np.tile(np.asarray(self._array.shape[2:]), (len(self), 1))
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        return pixels(self._array[[index]])[0]
 
 
 class MappedImages(ArrayImages):
     """The array of an ``.npy`` file, read where it is used; the file must stay as it is meanwhile."""
 
     def __init__(self, images: ArrayImages, path: Path, found: os.stat_result) -> None:
-        super().__init__(images._array, images._frame)
+        super().__init__(images._array, images.frame)
         self._path = path
         self._found = found
 
@@ -115,12 +132,12 @@ class MappedImages(ArrayImages):
         self._refuse_changes()
         return super().take(indices)
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
         """In memory if it fits, as files are: no training shall depend for hours on what happens to a file."""
         self._refuse_changes()
         if self._array.nbytes > (MEMORY_LIMIT if memory_limit is None else memory_limit):
             return self, {}
-        return ArrayImages(np.array(self._array), self._frame), {}
+        return ArrayImages(np.array(self._array), self.frame), {}
 
     def _refuse_changes(self) -> None:
         """Another file of the same name does no harm; pixels beyond the new end of this one would end the process."""
@@ -135,28 +152,32 @@ class MappedImages(ArrayImages):
             )
 
 
-class _Sizes:
+class Sizes:
     """Height and width of images as they are read; eight bytes each."""
 
     def __init__(self, sizes: np.ndarray) -> None:
         self._sizes = sizes
 
     @classmethod
-    def unknown(cls, count: int) -> _Sizes:
+    def unknown(cls, count: int) -> Sizes:
         return cls(np.zeros((count, 2), dtype=np.int32))
 
     def __contains__(self, index: int) -> bool:
         return bool(self._sizes[index, 0])
 
-    def __setitem__(self, index: int, image: Tensor) -> None:
-        self._sizes[index] = image.shape[-2:]
+    def __setitem__(self, index: int, size: tuple[int, int]) -> None:
+        self._sizes[index] = size
 
     def __getitem__(self, index: int) -> tuple[int, int]:
         height, width = self._sizes[index].tolist()
         return height, width
 
-    def of(self, indices: Sequence[int]) -> _Sizes:
-        return _Sizes(self._sizes[np.asarray(indices, dtype=np.int64)])
+    def of(self, indices: Sequence[int]) -> Sizes:
+        return Sizes(self._sizes[np.asarray(indices, dtype=np.int64)])
+
+    def all(self) -> np.ndarray:
+        """``(n, 2)`` int, 0 where nothing was read."""
+        return self._sizes.copy()
 
 
 class FileImages:
@@ -164,42 +185,54 @@ class FileImages:
 
     in_memory = False
 
-    def __init__(self, paths: Sequence[str], channels: int, frame: Frame) -> None:
+    def __init__(self, paths: Sequence[str], channels: int, frame: Frame, *, deep: bool = False) -> None:
         self.names: Sequence[str] = paths
-        self._frame = frame
-        self._sizes = _Sizes.unknown(len(paths))
+        self.frame = frame
+        self._deep = deep
+        self._sizes = Sizes.unknown(len(paths))
         self.shape: ImageShape = (channels, frame.size, frame.size)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, index: int) -> Tensor:
-        """One framed image, ``(c, size, size)`` uint8."""
-        image = decode(self.names[index], self.shape[0])
-        self._sizes[index] = image
-        return self._frame.put(image)
+        """One framed image, ``(c, size, size)``: uint8, or float32 if it has 16 bits a channel."""
+        image, self._sizes[index] = decode_for(self.frame.high, self.names[index], self.shape[0])
+        return self.frame.put(image)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self.read(int(i)) for i in indices])
+        return _stacked([self.read(int(i)) for i in indices])
 
     def native_size(self, index: int) -> tuple[int, int]:
         if index not in self._sizes:
             self.read(index)
         return self._sizes[index]
 
+    def native_sizes(self) -> np.ndarray:
+        return self._sizes.all()
+
+    def know_size(self, index: int, height: int, width: int) -> None:
+        """What a file's header says, before it is decoded."""
+        self._sizes[index] = height, width
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        return decode_for(wanted, self.names[index], self.shape[0])[0]
+
     def part(self, indices: range) -> FileImages:
         """Some of the files, as a set of their own."""
-        return FileImages(self.names[indices.start : indices.stop : indices.step], self.shape[0], self._frame)
+        return FileImages(self.names[indices.start : indices.stop : indices.step], self.shape[0], self.frame, deep=self._deep)
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
         """Decode every file once: the readable ones as a set, and why the others are not.
 
         The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None: :data:`MEMORY_LIMIT`), so that
         checking costs nothing.
         """
         channels, height, width = self.shape
-        keep = len(self) * channels * height * width <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
-        kept = torch.empty((len(self) if keep else 0, *self.shape), dtype=torch.uint8)
+        pixel = torch.float32 if self._deep else torch.uint8
+        size = len(self) * channels * height * width * pixel.itemsize
+        keep = size <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
+        kept = torch.empty((len(self) if keep else 0, *self.shape), dtype=pixel)
         good: list[int] = []
         bad: Unreadable = {}
 
@@ -209,8 +242,8 @@ class FileImages:
             except ImageError as error:
                 return error.bad[0][1]
 
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            chunk = 256  # bounds what is decoded ahead
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            chunk = 64  # bounds what is decoded ahead
             for start in range(0, len(self), chunk):
                 indices = range(start, min(start + chunk, len(self)))
                 for index, outcome in zip(indices, pool.map(attempt, indices), strict=True):
@@ -218,12 +251,14 @@ class FileImages:
                         bad[index] = outcome
                         continue
                     if keep:
-                        kept[len(good)] = outcome
+                        kept[len(good)] = _as_type(outcome, pixel)
                     good.append(index)
+                if report is not None:
+                    report(len(indices))
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
         if keep and good:
             return DecodedFiles(kept[: len(good)].numpy(), names, sizes), bad
-        readable = FileImages(names, channels, self._frame)
+        readable = FileImages(names, channels, self.frame, deep=self._deep)
         readable._sizes = sizes
         return readable, bad
 
@@ -233,12 +268,18 @@ class DecodedFiles(ArrayImages):
 
     one_size = False
 
-    def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: _Sizes) -> None:
-        super().__init__(framed, Frame(int(framed.shape[-1]), resize=False), names)
+    def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: Sizes) -> None:
+        super().__init__(framed, Frame(int(framed.shape[-1]), 1, int(framed.shape[-1])), names)
         self._sizes = sizes
 
     def native_size(self, index: int) -> tuple[int, int]:
         return self._sizes[index]
+
+    def native_sizes(self) -> np.ndarray:
+        return self._sizes.all()
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        return decode_for(wanted, self.names[index], self.shape[0])[0]
 
 
 class DatasetImages:
@@ -246,11 +287,11 @@ class DatasetImages:
 
     in_memory = False
 
-    def __init__(self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: _Sizes | None = None) -> None:
+    def __init__(self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Sizes | None = None) -> None:
         count = len(cast(Any, dataset))
         self._dataset = dataset
-        self._sizes = _Sizes.unknown(count) if sizes is None else sizes
-        self._frame = frame
+        self._sizes = Sizes.unknown(count) if sizes is None else sizes
+        self.frame = frame
         self.shape: ImageShape = (channels, frame.size, frame.size)
         self.names: Sequence[str] = _Numbered(count)
 
@@ -261,18 +302,24 @@ class DatasetImages:
         image = dataset_item(self._dataset, index)
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
-        self._sizes[index] = image
+        self._sizes[index] = _size_of(image)
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._frame.put(self._item(int(i))) for i in indices])
+        return _stacked([self.frame.put(self._item(int(i))) for i in indices])
 
     def native_size(self, index: int) -> tuple[int, int]:
         if index not in self._sizes:
             self._item(index)
         return self._sizes[index]
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+    def native_sizes(self) -> np.ndarray:
+        return self._sizes.all()
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        return self._item(index)
+
+    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time they are read."""
         bad: Unreadable = {}
         for index in range(len(self)):
@@ -303,6 +350,12 @@ class Subset:
     def native_size(self, index: int) -> tuple[int, int]:
         return self._images.native_size(int(self.indices[index]))
 
+    def native_sizes(self) -> np.ndarray:
+        return self._images.native_sizes()[self.indices]
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        return self._images.picture(int(self.indices[index]), wanted)
+
 
 class Joined:
     """Two sets of one shape, one after the other."""
@@ -324,116 +377,45 @@ class Joined:
 
     def take(self, indices: Sequence[int]) -> Tensor:
         located = [self._locate(int(i)) for i in indices]
-        return torch.cat([images.take([i]) for images, i in located])
+        return _stacked([images.take([i])[0] for images, i in located])
 
     def native_size(self, index: int) -> tuple[int, int]:
         images, own = self._locate(index)
         return images.native_size(own)
 
-    def check(self, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+    def native_sizes(self) -> np.ndarray:
+        return np.concatenate([part.native_sizes() for part in self._parts])
+
+    def picture(self, index: int, wanted: int) -> Tensor:
+        images, own = self._locate(index)
+        return images.picture(own, wanted)
+
+    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`, for both parts."""
-        (first, bad), (second, more) = (check_files(part, memory_limit) for part in self._parts)
+        (first, bad), (second, more) = (check_files(part, memory_limit, report) for part in self._parts)
         return Joined(first, second), bad | {len(self._parts[0]) + index: reason for index, reason in more.items()}
 
 
-def check_files(images: ImageSet, memory_limit: int | None = None) -> tuple[ImageSet, Unreadable]:
+def check_files(images: ImageSet, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
     """The readable images of a set, and why the others (files, or items of a dataset) are not."""
     if isinstance(images, (FileImages, MappedImages, DatasetImages, Joined)):
-        return images.check(memory_limit)
+        return images.check(memory_limit, report)
     return images, {}
 
 
-def open_images(X: ImageInput, *, image_size: int | None = None, shape: ImageShape | None = None) -> ImageSet:
-    """Any input as an :class:`ImageSet`.
-
-    Parameters
-    ----------
-    X : what holds the images:
-
-        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the one of 1, 3 or 4
-          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1. It is not copied: leave it as
-          it is for as long as it is used;
-        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line (relative to its folder), an
-          ``.npy`` or ``.npz`` array, or a list of image paths;
-        * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
-    image_size : side of the square that the networks see; None keeps the pixels (see :class:`Frame`).
-    shape : what a fitted detector expects; images are framed into it and must have its number of channels.
-
-    Raises
-    ------
-    ImageError : no image, an unreadable one, or another number of channels than ``shape``.
-    InputError : an array that is no batch of images, or is not finite, or is out of its range.
-    """
-    if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
-        if shape is not None and X.shape != shape:
-            raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
-        return X
-    if isinstance(X, (str, os.PathLike)):
-        path = Path(X)
-        if path.suffix.lower() in {".npy", ".npz"}:
-            found = path.stat() if path.is_file() else None
-            loaded = load_array(path)
-            images = open_images(loaded, image_size=image_size, shape=shape)
-            if found is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
-                return MappedImages(images, path, found)
-            return images
-        return _open_files(find_files(path), image_size, shape)
-    if isinstance(X, (list, tuple)) and X and all(isinstance(item, (str, os.PathLike)) for item in X):
-        return _open_files([str(item) for item in X], image_size, shape)
-    if isinstance(X, Dataset):
-        if not hasattr(X, "__len__"):
-            raise InputError(f"{type(X).__name__} has no length: anomirror needs a map-style dataset")
-        if len(X) == 0:
-            raise ImageError("the dataset is empty")
-        return _open_dataset(X, image_size, shape)
-    array = as_array(X)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4:
-        raise InputError(f"an array of {array.shape} looks like one colour image: pass image[None], or (n, h, w, 1) if it is not")
-    batch = as_batch(array, None if shape is None else shape[0])
-    return ArrayImages(batch, _frame_for(batch.shape[1:], image_size, shape))
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    """``(b, c, h, w)``: float32 if one of them is."""
+    types = {image.dtype for image in images}
+    return torch.stack([_as_type(image, torch.float32) for image in images] if len(types) > 1 else list(images))
 
 
-def _open_dataset(dataset: Dataset[Any], image_size: int | None, shape: ImageShape | None) -> DatasetImages:
-    """Framed by the largest readable item, as a folder is; the first one says how many channels."""
-    if shape is not None:
-        return DatasetImages(dataset, shape[0], Frame(shape[1], resize=image_size is not None))
-    sizes = _Sizes.unknown(len(cast(Any, dataset)))
-    bad: list[tuple[str, str]] = []
-    channels = height = width = 0
-    for index in range(len(cast(Any, dataset))):
-        try:
-            image = dataset_item(dataset, index)
-        except ImageError as error:
-            bad += error.bad
-            continue
-        channels = channels or image.shape[0]
-        if image.shape[0] == channels:
-            sizes[index] = image
-            height, width = max(height, image.shape[1]), max(width, image.shape[2])
-    if not channels:
-        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
-    return DatasetImages(dataset, channels, Frame.choose(height, width, image_size), sizes)
+def _as_type(image: Tensor, wanted: torch.dtype) -> Tensor:
+    """uint8 0..255 as float32 0..1, where that is wanted."""
+    return image if image.dtype == wanted else image.to(wanted) / 255.0
 
 
-def _frame_for(image: tuple[int, ...], image_size: int | None, shape: ImageShape | None) -> Frame:
-    channels, height, width = image
-    if shape is None:
-        return Frame.choose(height, width, image_size)
-    if channels != shape[0]:
-        raise ImageError(f"images have {channels} channels, the detector was fitted on {shape[0]}")
-    return Frame(shape[1], resize=image_size is not None)
-
-
-def _open_files(paths: Sequence[str], image_size: int | None, shape: ImageShape | None) -> FileImages:
-    if shape is not None:
-        return FileImages(paths, shape[0], Frame(shape[1], resize=image_size is not None))
-    shapes = [found for found in map(header, paths) if found is not None]
-    if not shapes:
-        _, bad = FileImages(paths, 1, Frame(SIZES[0], resize=False)).check()
-        listed = [(paths[index], reason) for index, reason in bad.items()]
-        raise ImageError(f"none of {len(paths)} files can be read as an image; {listed[0][0]}: {listed[0][1]}", listed)
-    channels, height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    return FileImages(paths, channels, Frame.choose(height, width, image_size))
+def _size_of(image: Tensor) -> tuple[int, int]:
+    return int(image.shape[-2]), int(image.shape[-1])
 
 
 class _Batches(Dataset[Tensor | ImageError]):
@@ -474,7 +456,17 @@ def in_batches(count: int, batch_size: int) -> list[range]:
 
 def fingerprint(images: ImageSet, workers: int = 0) -> str:
     """A short hash of the number, shape and all pixels: two runs saw the same data, in the same order."""
-    digest = hashlib.sha256(f"{len(images)} {images.shape}".encode())
-    for batch in iterate(images, in_batches(len(images), 256), workers):
-        digest.update(batch.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return fingerprints(images, workers)[0]
+
+
+def fingerprints(images: ImageSet, workers: int = 0) -> tuple[str, np.ndarray]:
+    """The fingerprint of a set, and a hash of the framed pixels of each image, ``(n,)`` int64: copies have the same."""
+    whole = hashlib.sha256(f"{len(images)} {images.shape}".encode())
+    each = np.empty(len(images), np.int64)
+    for indices in in_batches(len(images), 256):
+        for batch in iterate(images, [indices], workers):
+            pixels_of = batch.numpy()
+            whole.update(pixels_of.tobytes())
+            for index, image in zip(indices, pixels_of, strict=True):
+                each[index] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little", signed=True)
+    return whole.hexdigest()[:16], each

@@ -1,0 +1,209 @@
+"""Any input as a set of images."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from anomirror.errors import AnomirrorWarning, ImageError, InputError
+from anomirror.images.decoding import as_array, as_batch, dataset_item, header, load_array
+from anomirror.images.files import Part, find_files
+from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
+from anomirror.images.sets import (
+    ArrayImages,
+    DatasetImages,
+    FileImages,
+    ImageInput,
+    ImageSet,
+    Joined,
+    MappedImages,
+    Sizes,
+    Subset,
+)
+
+
+def open_images(
+    X: ImageInput,
+    *,
+    image_size: ImageSize = None,
+    most: int = SIZES[0],
+    shape: ImageShape | None = None,
+    frame: Frame | None = None,
+    part: Part | None = None,
+) -> ImageSet:
+    """Any input as an :class:`ImageSet`.
+
+    Parameters
+    ----------
+    X : what holds the images:
+
+        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the one of 1, 3 or 4
+          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1. It is not copied: leave it as
+          it is for as long as it is used; ``(h, w)`` and ``(h, w, 3)`` are one image;
+        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line (relative to its folder), an
+          ``.npy`` or ``.npz`` array, or a list, tuple, array or Series of image paths;
+        * a list or tuple of arrays, tensors or PIL images, which may differ in size; one PIL image;
+        * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
+    image_size : side of the square that the networks see; None keeps the pixels, "auto" does where the images are not larger than
+        ``most``, and else scales them to it (see :class:`Frame`).
+    shape : what a fitted detector expects; images must have its number of channels.
+    frame : how images come into ``shape``, of a fitted detector; without it as ``image_size`` says.
+    part : of a folder that is divided into ``train`` and ``test``: the one to read.
+
+    Raises
+    ------
+    ImageError : no image, an unreadable one, or another number of channels than ``shape``.
+    InputError : an array that is no batch of images, or is not finite, or is out of its range.
+    """
+    if shape is not None and frame is None:
+        frame = Frame.scaled(shape[1]) if isinstance(image_size, (int, np.integer)) else Frame(shape[1], 1, shape[1])
+    wanted = _Wanted(image_size, most, shape, frame)
+    if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
+        if shape is not None and X.shape != shape:
+            raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
+        return X
+    if isinstance(X, (str, os.PathLike)):
+        path = Path(X)
+        if path.suffix.lower() in {".npy", ".npz"}:
+            return _open_array_file(path, wanted)
+        found = find_files(path, part)
+        if found.left_out:
+            warnings.warn(f"left out of {path}: {found.left_out}", AnomirrorWarning, stacklevel=2)
+        return _open_files(found.paths, wanted)
+    if isinstance(X, Dataset):
+        if not hasattr(X, "__len__"):
+            raise InputError(f"{type(X).__name__} has no length: anomirror needs a map-style dataset")
+        if len(X) == 0:
+            raise ImageError("the dataset is empty")
+        return _open_dataset(X, wanted)
+    if isinstance(X, Image.Image):
+        return _open_dataset(_Listed([X]), wanted)
+    if (paths := _paths(X)) is not None:
+        return _open_files(paths, wanted)
+    if isinstance(X, (list, tuple)) and (listed := _listed(X)) is not None:
+        return _open_dataset(listed, wanted)
+    array = as_array(X)
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4):
+        array = array[None]
+    batch = as_batch(array, None if shape is None else shape[0])
+    return ArrayImages(batch, wanted.frame_for(*batch.shape[1:]))
+
+
+def frame_of(images: ImageSet) -> Frame | None:
+    """The frame in which other images are like these, as far as their sizes are known; None of a part of a set."""
+    frame: Frame | None = getattr(images, "frame", None)
+    sizes = images.native_sizes()
+    known = sizes[sizes[:, 0] > 0]
+    return frame if frame is None or not len(known) else frame.as_seen(SizeRange.of(known))
+
+
+class _Wanted:
+    """What the images shall become."""
+
+    def __init__(self, image_size: ImageSize, most: int, shape: ImageShape | None, frame: Frame | None) -> None:
+        self.image_size = image_size
+        self.most = most
+        self.shape = shape
+        self.frame = frame
+
+    def frame_for(self, channels: int, height: int, width: int) -> Frame:
+        """The frame of a set with so many channels, and no image higher or wider."""
+        if self.shape is None or self.frame is None:
+            return Frame.choose(height, width, self.image_size, self.most)
+        if channels != self.shape[0]:
+            raise ImageError(f"images have {channels} channels, the detector was fitted on {self.shape[0]}")
+        return self.frame
+
+
+class _Listed(Dataset[Any]):
+    """Images in a list."""
+
+    def __init__(self, images: Sequence[Any]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._images[index]
+
+
+def _paths(X: Any) -> list[str] | None:
+    """The paths of a list, an array or a Series of paths; None of anything else."""
+    if isinstance(X, (Tensor, np.ndarray)) and getattr(X, "ndim", 0) != 1:
+        return None
+    if not (hasattr(X, "__iter__") and hasattr(X, "__len__")) or isinstance(X, (dict, bytes)) or len(X) == 0:
+        return None
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
+        return None
+    items = list(X)
+    return [os.fspath(item) for item in items] if all(isinstance(item, (str, os.PathLike)) for item in items) else None
+
+
+def _listed(X: Sequence[Any]) -> _Listed | None:
+    """Images of several sizes, or PIL images, as a dataset; None where they are one array."""
+    if not X:
+        raise ImageError("no image: the list is empty")
+    if any(isinstance(item, Image.Image) for item in X):
+        return _Listed(X)
+    shapes = [getattr(item, "shape", None) for item in X]
+    if None in shapes or len(set(shapes)) == 1:
+        return None
+    return _Listed(X)
+
+
+def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
+    found = path.stat() if path.is_file() else None
+    loaded = load_array(path)
+    images = open_images(loaded, image_size=wanted.image_size, most=wanted.most, shape=wanted.shape, frame=wanted.frame)
+    if found is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
+        return MappedImages(images, path, found)
+    return images
+
+
+def _open_dataset(dataset: Dataset[Any], wanted: _Wanted) -> DatasetImages:
+    """Framed by the largest readable item, as a folder is; the first one says how many channels."""
+    if wanted.shape is not None and wanted.frame is not None:
+        return DatasetImages(dataset, wanted.shape[0], wanted.frame)
+    sizes = Sizes.unknown(len(cast(Any, dataset)))
+    bad: list[tuple[str, str]] = []
+    channels = height = width = 0
+    for index in range(len(cast(Any, dataset))):
+        try:
+            image = dataset_item(dataset, index)
+        except ImageError as error:
+            bad += error.bad
+            continue
+        channels = channels or image.shape[0]
+        if image.shape[0] == channels:
+            sizes[index] = int(image.shape[1]), int(image.shape[2])
+            height, width = max(height, image.shape[1]), max(width, image.shape[2])
+    if not channels:
+        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
+    return DatasetImages(dataset, channels, wanted.frame_for(channels, height, width), sizes)
+
+
+def _open_files(paths: Sequence[str], wanted: _Wanted) -> FileImages:
+    if wanted.shape is not None and wanted.frame is not None:
+        return FileImages(paths, wanted.shape[0], wanted.frame)
+    by_path = list(map(header, paths))
+    headers = [known for known in by_path if known is not None]
+    if not headers:
+        _, bad = FileImages(paths, 1, Frame.scaled(SIZES[0])).check()
+        listed = [(paths[index], reason) for index, reason in bad.items()]
+        raise ImageError(f"none of {len(paths)} files can be read as an image; {listed[0][0]}: {listed[0][1]}", listed)
+    channels = max(known.channels for known in headers)
+    frame = wanted.frame_for(channels, max(known.height for known in headers), max(known.width for known in headers))
+    images = FileImages(paths, channels, frame, deep=any(known.deep for known in headers))
+    for index, known in enumerate(by_path):
+        if known is not None:
+            images.know_size(index, known.height, known.width)
+    return images
