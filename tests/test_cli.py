@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomirror import AMA, cli, load
+from anomirror import AMA, load
+from anomirror.cli import scoring
 from anomirror.data.sample import Sample
-from anomirror.images import open_images
+from anomirror.progress import Progress
 from tests.commands import failed, run, run_apart
 from tests.tiny import TINY
 
@@ -55,7 +56,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 def test_fit_writes_a_model_that_python_loads_and_cleans_up(place: Path) -> None:
     model = load(place / "model", device="cpu")
-    assert model.trained_on_ == 61  # 64 less the 5 % held out
+    assert (model.trained_on_, model.calibrated_on_) == (44, 20)  # of few a fifth is held out, but at least 20
     assert not (place / "model.partial").exists()
 
 
@@ -71,10 +72,12 @@ def test_score_prints_one_row_per_image_in_order(place: Path) -> None:
 
 
 def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_ends_0(place: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
     for index in range(3):
-        Image.fromarray(np.full((28, 28), 50 * index, np.uint8)).save(tmp_path / f"{index}.png")
-    (tmp_path / "1.png").write_bytes(b"broken")
-    done = run("score", place / "model", tmp_path, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps", "--device", "cpu")
+        Image.fromarray(np.full((28, 28), 50 * index, np.uint8)).save(data / f"{index}.png")
+    (data / "1.png").write_bytes(b"broken")
+    done = run("score", place / "model", data, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "1 of 3 images could not be read" in done.stderr
     with (tmp_path / "s.csv").open() as stream:
@@ -84,13 +87,13 @@ def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_end
     maps = sorted((tmp_path / "maps").iterdir())
     assert [m.name for m in maps] == ["1-0.png", "3-2.png"]  # numbered as the rows are
     with Image.open(maps[0]) as picture:
-        assert picture.size == (28, 28)
+        assert picture.size == (256 + 64, 256)  # enlarged so that a person sees something, with the scale beside it
 
 
 def test_a_folder_of_only_unreadable_pictures_still_gives_rows(place: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     done = run("score", place / "model", tmp_path, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # nothing could be scored
     assert "not an image" in done.stdout
 
 
@@ -125,7 +128,7 @@ def test_arrays_lists_single_images_and_data_sets_are_data(place: Path, tmp_path
 def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('n_neighbors = 3\nscorer = "gaussian"\nimage_size = "none"\n')
     done = run(
-        *("fit", place / "good", "--anomalies", place / "defects", "--out", tmp_path / "knn", "--method", "knn"),
+        *("fit", place / "good", "--out", tmp_path / "knn", "--method", "knn"),
         *("--config", tmp_path / "c.toml", "--set", "n_components=5"),
     )
     assert done.returncode == 0, done.stderr
@@ -150,11 +153,14 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
     failed(run("fit", good, "--out", out, "--device", "meta"), "device='meta' cannot be used here")
     failed(run("fit", good, "--out", out, "--set", "random_state=none"), "choose one with --seed")
     failed(run("fit", good, "--out", out, "--set", "checkpoint_dir=x"), "checkpoint_dir is set by the command line itself")
-    failed(run("fit", good, "--out", good / "00.png"), "is a file; choose another --out")
-    failed(run("fit", good, "--out", ".", cwd=good), "is this a model folder?")
-    failed(run("fit", good, "--out", "..", cwd=good), "is this a model folder?")
-    failed(run("fit", good, "--out", "/"), "is no place for a model")
-    failed(run("score", place / "model", good, "--maps", good / "00.png"), "File exists")
+    failed(run("fit", good, "--out", good / "00.png"), "lies in the images that are read")
+    failed(run("fit", good, "--out", ".", cwd=good), "lies in the images that are read")
+    failed(run("fit", good, "--out", "..", cwd=good), "holds the images that are read")
+    failed(run("fit", good, "--out", "/"), "holds the images that are read")
+    failed(run("fit", good, "--out", place / "defects"), "is not a model of anomirror")
+    failed(run("fit", good, "--out", place / "defects" / "00.png"), "is a file; choose another place")
+    failed(run("score", place / "model", good, "--maps", good / "00.png"), "lies in the images that are read")
+    failed(run("score", place / "model", good, "--maps", place / "defects" / "00.png"), "File exists")
     failed(run("fit", good, "--out", place / "model"), "exists already")
     failed(run("score", tmp_path, good), "model.json: missing")
     failed(run("score", place / "model", tmp_path), "no image in this folder")
@@ -166,14 +172,16 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
 
 
 def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
     for index in range(20):
-        Image.fromarray(np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    (tmp_path / "7.png").write_bytes(b"broken")
-    done = run("fit", tmp_path, "--out", tmp_path / "m", "--method", "pca")
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)).save(data / f"{index}.png")
+    (data / "7.png").write_bytes(b"broken")
+    done = run("fit", data, "--out", tmp_path / "m", "--method", "pca")
     failed(done, "1 of 20 files cannot be read")
     assert "7.png: not an image" in done.stderr
     assert "--skip-bad" in done.stderr
-    done = run("fit", tmp_path, "--out", tmp_path / "m", "--method", "pca", "--skip-bad")
+    done = run("fit", data, "--out", tmp_path / "m", "--method", "pca", "--skip-bad")
     assert done.returncode == 0
     assert "fitted on 19 of 20 images" in done.stderr
 
@@ -182,7 +190,7 @@ def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(place: Pa
     (tmp_path / "defects").mkdir()
     (tmp_path / "defects" / "a.png").write_bytes(b"broken")
     (tmp_path / "defects" / "b.png").write_bytes((place / "defects" / "00.png").read_bytes())
-    fit = ("fit", place / "good", "--anomalies", tmp_path / "defects", "--method", "pca", "--out", tmp_path / "m")
+    fit = ("fit", place / "good", "--anomalies", tmp_path / "defects", *SETTINGS, "--out", tmp_path / "m")
     failed(run(*fit), "1 of 66 files cannot be read")
     assert "1 unreadable ones left out" in run(*fit, "--skip-bad").stderr
     (tmp_path / "defects" / "b.png").write_bytes(b"broken")
@@ -197,8 +205,14 @@ def test_divergence_is_one_line_with_the_epoch(place: Path, tmp_path: Path) -> N
 
 
 def test_maps_of_a_method_without_them_are_refused(place: Path, tmp_path: Path) -> None:
-    assert run("fit", place / "good", "--out", tmp_path / "m", "--method", "pca").returncode == 0
-    failed(run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"), "pca has no maps")
+    settings = [
+        word
+        for key, value in TINY["deep_svdd"].items()
+        for word in ("--set", f"{key}={list(value) if isinstance(value, tuple) else value}")
+    ]
+    assert run("fit", place / "good", "--out", tmp_path / "m", "--method", "deep_svdd", *settings).returncode == 0
+    failed(run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"), "deep_svdd cannot say where")
+    assert not (tmp_path / "maps").exists()
 
 
 def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -> None:
@@ -245,7 +259,7 @@ def test_settings_of_a_config_file_are_not_overwritten_by_options_that_were_not_
 
 def test_overwrite_replaces_only_models_and_can_be_resumed(place: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    failed(run("fit", place / "good", "--overwrite", "--out", tmp_path / "photos"), "is this a model folder?")
+    failed(run("fit", place / "good", "--overwrite", "--out", tmp_path / "photos"), "is not a model of anomirror")
     arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--out", tmp_path / "m"]
     assert run(*arguments).returncode == 0
     (tmp_path / "m.partial").mkdir()
@@ -258,7 +272,9 @@ def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(
     odd = tmp_path / "m[/b][v2]"
     done = run("fit", place / "good", "--method", "pca", "--out", odd)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == f"pca fitted on 64 of 64 images; written to {odd}\n"
+    announced, told = done.stderr.splitlines()
+    assert announced.startswith("64 images of 28x28 at 32x32: about ")
+    assert told == f"pca fitted on 64 of 64 images; threshold from 64 cross-fitted ones; written to {odd}"
     assert "m[/b][v2]" in run("info", odd).stdout
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -318,25 +334,26 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, 
     for index in (1, 4, 5):
         (tmp_path / f"{index}.png").write_bytes(b"broken")
     model = cast(AMA, load(place / "model", device="cpu"))
-    images = open_images(tmp_path, shape=model.image_shape_)
-    pieces = list(cli._pieces(images, 2))
+    images = model.open_to_score(tmp_path)
+    pieces = list(scoring._pieces(images, 2))
     assert [list(indices) for indices, _, _ in pieces] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [sorted(bad) for _, _, bad in pieces] == [[1], [], [0, 1], []]
     assert [len(readable) for _, readable, _ in pieces] == [1, 2, 0, 2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_pieces", lambda images, _, real=cli._pieces: real(images, 2))
+        patch.setattr(scoring, "_pieces", lambda images, _, real=scoring._pieces: real(images, 2))
         stream = io.StringIO()
-        assert cli._write_rows(stream, model, images) == 3
+        with Progress("scoring", 8, "images", shown=False) as progress:
+            assert scoring._write_rows(csv.writer(stream), model, images, progress) == 3
         (tmp_path / "maps").mkdir()
-        cli._write_maps(model, images, tmp_path / "maps")
-    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+        scoring._write_maps(model, images, tmp_path / "maps", 0, 8, overwrite=False)
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue()), scoring.COLUMNS))
     good = [index for index in range(8) if index not in (1, 4, 5)]
     assert [index for index, row in enumerate(rows) if not row["error"]] == good
     alone = [model.raw_scores([tmp_path / f"{index}.png"])[0] for index in good]
     np.testing.assert_allclose([float(rows[index]["raw_score"]) for index in good], alone, rtol=1e-4)
     maps = sorted((tmp_path / "maps").iterdir())
     assert [m.name for m in maps] == [f"{index + 1}-{index}.png" for index in good]
-    assert [Image.open(m).size[0] for m in maps] == [20 + index for index in good]
+    assert [Image.open(m).size[0] for m in maps] == [256 + 64] * len(good)
 
 
 def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place: Path, tmp_path: Path) -> None:
@@ -348,8 +365,8 @@ def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place:
         listed = tmp_path / f"{count}.txt"
         listed.write_text("".join(f"{place}/good/{index % 64:02d}.png\n" for index in range(count)))
         tracemalloc.start()
-        with (tmp_path / "scores.csv").open("w") as stream:
-            cli._write_rows(stream, model, open_images(listed, shape=model.image_shape_))
+        with (tmp_path / "scores.csv").open("w") as stream, Progress("scoring", count, "images", shown=False) as progress:
+            scoring._write_rows(csv.writer(stream), model, model.open_to_score(listed), progress)
         highest.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert (highest[1] - highest[0]) / 5_000 <= 200

@@ -87,9 +87,8 @@ def test_sixteen_bit_and_boolean_arrays_use_their_own_range() -> None:
     ("array", "message"),
     [
         (np.zeros((0, 8, 8), np.uint8), "the array is empty"),
-        (np.zeros((8, 8), np.uint8), r"image\[None\]"),
         (np.zeros((2, 8, 8, 8, 1), np.uint8), "expected images as"),
-        (np.array(["a"], object), "expected images as"),
+        (np.array(["a"], object), "a: no such file"),
         (np.full((2, 8, 8), -1.0), "float pixels from -1 to -1"),
         (np.full((2, 8, 8), 300), "integer pixels from 300"),
         (np.full((2, 8, 8), np.inf), "image 0 holds NaN or infinity"),
@@ -104,7 +103,7 @@ def test_arrays_that_are_no_images_are_refused(array: np.ndarray, message: str) 
 
 def test_small_images_are_padded_in_the_middle_and_keep_their_pixels() -> None:
     frame = Frame.choose(28, 20, None)
-    assert frame == Frame(32, resize=False)
+    assert frame == Frame(32, 1, 32)
     image = torch.from_numpy(picture(1, 28, 20))
     framed = frame.put(image)
     assert framed.shape == (1, 32, 32)
@@ -224,7 +223,7 @@ def test_every_pixel_mode_is_grey_or_rgb(tmp_path: Path, mode: str, channels: in
 
 def test_sixteen_bit_files_are_scaled_not_cut(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert decode(str(tmp_path / "a.png")).tolist() == [[[0, 128, 255]]]
+    assert decode(str(tmp_path / "a.png")).tolist() == [[[0.0, float(np.float32(32768 / 65535)), 1.0]]]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -411,7 +410,7 @@ def test_axes_of_usual_channel_counts_are_channels() -> None:
     assert open_images(picture(20, 1, 1, 1)).shape == (1, 32, 32)
     with pytest.raises(InputError, match="which one is channels cannot be told"):
         open_images(picture(20, 1, 28, 1))
-    with pytest.raises(InputError, match="looks like one colour image"):
+    with pytest.raises(InputError, match="images have 3 channels, the detector was fitted on 1"):
         open_images(picture(28, 28, 3), shape=(1, 32, 32))
 
 
@@ -421,7 +420,7 @@ def test_bfloat16_rounding_errors_and_ragged_lists() -> None:
     with pytest.raises(InputError, match=r"float pixels from 1\.001 to 1\.001"):
         open_images(np.full((1, 8, 8), 1.001))
     with pytest.raises(InputError, match="images of different sizes can come as files"):
-        open_images([picture(8, 8), picture(9, 9)])
+        open_images([[[1, 2], [3, 4]], [[1, 2, 3]]])
 
 
 def test_float_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
@@ -492,20 +491,20 @@ def test_sixteen_bits_have_their_range_in_every_byte_order() -> None:
     assert torch.equal(open_images(values.astype(">u2")).take([0]), expected)
 
 
-def test_a_folder_is_searched_without_following_links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_links_into_itself_is_searched_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "sub" / "again").symlink_to(folder)
     (folder / "linked.png").symlink_to(folder / "0.png")
     expected = ["0.png", "1.png", "2.png", "3.png", "linked.png", "sub/deep.PNG"]
-    assert [str(Path(found).relative_to(folder)) for found in find_files(folder)] == expected
+    assert [str(Path(found).relative_to(folder)) for found in find_files(folder).paths] == expected
     monkeypatch.chdir(folder)
-    assert find_files(Path()) == expected
+    assert find_files(Path()).paths == expected
 
 
 def test_finding_files_holds_their_paths_and_no_more(tmp_path: Path) -> None:
     for index in range(2000):
         (tmp_path / f"{index:04d}.png").touch()
     tracemalloc.start()
-    found = find_files(tmp_path)
+    found = find_files(tmp_path).paths
     _, highest = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert highest / len(found) < 49 + len(found[0]) + 40

@@ -163,10 +163,11 @@ def test_an_interrupted_run_of_two_goes_on_as_if_nothing_had_been(models: Path) 
 
 
 def test_the_command_line_trains_in_two_processes_and_writes_once(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
     for index, image in enumerate(load_sample().train[:40]):
-        Image.fromarray(image).save(tmp_path / f"{index:02d}.png")
+        Image.fromarray(image).save(tmp_path / "good" / f"{index:02d}.png")
     sizes = [f"--set={name}={value}" for name, value in TINY["ama"].items()]
-    done = torchrun("-m", "anomirror.cli", "fit", tmp_path, "--out", tmp_path / "model", "--device", "cpu", *sizes)
+    done = torchrun("-m", "anomirror.cli", "fit", tmp_path / "good", "--out", tmp_path / "model", "--device", "cpu", *sizes)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("fitted on") == 1
     assert np.isfinite(load(tmp_path / "model", device="cpu").score_samples(load_sample().normal[:5])).all()

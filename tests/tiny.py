@@ -172,7 +172,8 @@ def tiny(name: str, **more: Any) -> Detector:
 
 def all_kept(name: str) -> dict[str, Any]:
     """Arguments that keep every image in the training."""
-    return {"heldout": 0.0} if "heldout" in tiny(name).get_params() else {}
+    known = tiny(name)
+    return {"heldout": 0.0, "calibration": "train"} if "train" in known._calibrations else {"calibration": "folds"}
 
 
 def frozen(name: str) -> dict[str, float]:

@@ -12,16 +12,23 @@ from rich.console import Console
 
 from anomirror.data.sample import Sample, load_sample
 from anomirror.detectors import AMA, KNN, PCA, Detector
+from anomirror.errors import InputError
 from anomirror.metrics import Metrics, evaluate
 from anomirror.report.console import metrics_table
 from anomirror.report.plots import image_rows, score_densities
 from anomirror.scoring import Scorer, Scores, both_sides
-from anomirror.storage import replacing
+from anomirror.storage import CARD, replacing
+
+WRITTEN = ("results.json", "reconstructions.png", "scores.png", "model")
 
 
 def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics]:
     """Train on clothes, test on clothes against handwritten digits; write ``results.json``, two pictures and the model."""
     sample = load_sample()
+    out = out.resolve()
+    others = [name for name in WRITTEN if (out / name).exists()]
+    if others and not ((out / "results.json").is_file() and (out / "model" / CARD).is_file()):
+        raise InputError(f"{out}: holds {others[0]}, and is no folder of an earlier demo; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     console.print(
         f"normal: {len(sample.train)} Fashion-MNIST images to train on, {len(sample.normal)} to test; "

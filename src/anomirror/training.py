@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
 from anomirror.processes import Group, launched, local_rank
+from anomirror.progress import Progress
 from anomirror.storage import read_checkpoint, write_checkpoint
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -293,7 +292,7 @@ def _keep_if_best(run: Run, value: float) -> None:
 
 
 def _one_epoch(
-    phase: Phase, span: range, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: _Bar
+    phase: Phase, span: range, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: Progress
 ) -> dict[str, float]:
     steps = min(steps, run.total_steps - run.step)
     sums: dict[str, Tensor] = {}
@@ -320,6 +319,7 @@ def _one_epoch(
         for name, averaged in run.averaged.items():
             averaged.update_parameters(run.modules[name])
         run.step += 1
+        bar.what = f"training ({run.phase})"
         bar.advance()
     run.generator = shared
     for keeper in (*run.modules.values(), *run.averaged.values()):
@@ -448,34 +448,5 @@ def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
     return history
 
 
-class _Bar:
-    def __init__(self, progress: Progress | None, run: Run) -> None:
-        self._progress = progress
-        self._run = run
-        self._task = None if progress is None else progress.add_task("training", total=run.total_steps, completed=run.step)
-
-    def advance(self) -> None:
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self._run.step, description=f"training ({self._run.phase})")
-
-    def __enter__(self) -> _Bar:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-
-def _bar(run: Run, verbose: bool) -> _Bar:
-    if not verbose:
-        return _Bar(None, run)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeRemainingColumn(),
-    )
-    return _Bar(Progress(*columns, console=Console(stderr=True)), run)
+def _bar(run: Run, verbose: bool) -> Progress:
+    return Progress("training", run.total_steps, "steps", done=run.step, shown=verbose)

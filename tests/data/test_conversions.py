@@ -92,7 +92,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_split_by_a_hash_of_its_names(folder: Path) -> None:
-    assert natural_form(str(folder)) == (64, 1)
+    assert natural_form(str(folder)) == (32, 1)
     train, test = (images_of(str(folder), split, (64, 1)) for split in ("train", "test"))  # type: ignore[arg-type]
     assert train.images.shape[1:] == (64, 64, 1)
     values = [set(part.images[:, 32, 32, 0].tolist()) for part in (train, test)]

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
-from anomirror.benchmark.runner import Training
+from anomirror.benchmark.runner import Training, protocol_settings
 from anomirror.complexity import CODECS, installed
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
-from anomirror.detectors import make_detector
+from anomirror.detectors import DETECTORS, make_detector
 from anomirror.errors import SettingError
 from anomirror.presets import PRESETS, preset
 
@@ -101,7 +101,8 @@ class Settings:
     protocol: Protocol = "blind"
     seeds: int = 1
     known: Known | None = None
-    folder_size: int = 64
+    folder_size: int | None = None
+    """Of a folder's pictures; None: the one that "auto" would be for each method."""
     normals: tuple[str, ...] = ()
     """Of a table or figure these normal sets alone, whole or one class; empty: all."""
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -144,7 +145,7 @@ def trainings(
     for seed in range(settings.seeds):
         for method in settings.methods:
             name = chosen_preset(method, settings.preset, normal)
-            usual = make_detector(method, **preset(method, name)).get_params()
+            usual = make_detector(method, **{**protocol_settings(method, normal), **preset(method, name)}).get_params()
             own = _departing(usual, settings.changes)
             for variant, changes in {variant_name(own): own, **(variants or {}).get(method, {})}.items():
                 yield Training(
@@ -165,7 +166,7 @@ def trainings(
                     },
                     own=str({**usual, **changes}[NAMED_BY[method]]) if method in NAMED_BY else "",
                     tested=_tested(method, {**usual, **changes}),
-                    folder_size=settings.folder_size,
+                    folder_size=settings.folder_size or DETECTORS[method].auto_size,
                 )
 
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.data import GENERATED, Split, canonical, images_of, is_folder, natural_form
+from anomirror.data import FOLDER_SIZE, GENERATED, Split, canonical, images_of, is_folder, natural_form
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -109,7 +109,7 @@ def compare(
     protocol: Protocol = "blind",
     known: Known | None = None,
     data_dir: Path | None = None,
-    folder_size: int = 64,
+    folder_size: int = FOLDER_SIZE,
     tested: int | None = None,
 ) -> Comparison:
     """The images of one seed.

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import platform
 import shlex
-import shutil
 import signal
 import sys
 import threading
@@ -40,14 +39,15 @@ from anomirror.benchmark.protocols import (
     plain_name,
     stored_indices,
 )
-from anomirror.data import is_folder
+from anomirror.data import FOLDER_SIZE, is_folder
 from anomirror.detectors import Detector, load, make_detector
 from anomirror.detectors.base import changed
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
+from anomirror.presets import as_published
 from anomirror.scoring import SIDES, Scorer, both_sides, make_scorer, scorer_name
-from anomirror.storage import replacing, write_history
+from anomirror.storage import remove_ours, replacing, write_history
 from anomirror.training import choose_device, use_bf16
 
 try:
@@ -84,7 +84,7 @@ class Training:
     """Further ways to score the same networks: a name, and the parameters that change after the fit."""
     own: str = ""
     """What cells call the method's own scoring, where it has to be told."""
-    folder_size: int = 64
+    folder_size: int = FOLDER_SIZE
     tested: int | None = None
     """Of the test a fixed sample of this size is scored, as :func:`compare` says; None: all."""
 
@@ -115,7 +115,8 @@ class Training:
 
     def detector(self) -> Detector:
         """Not fitted yet."""
-        return make_detector(self.method, **self.parameters, random_state=self.seed)
+        settings = {**protocol_settings(self.method, self.normal), **self.parameters}
+        return make_detector(self.method, **settings, random_state=self.seed)
 
     def all_scorings(self) -> dict[str, Mapping[str, Any]]:
         """The method's own scoring, and the further ones."""
@@ -140,6 +141,14 @@ class Training:
 
     def __str__(self) -> str:
         return f"{self.method}{f' ({self.variant})' if self.variant else ''} on {self.normal}, seed {self.seed}"
+
+
+def protocol_settings(method: str, normal: str) -> dict[str, Any]:
+    """Where the protocol departs from a method's defaults: named sets are measured as the tables were.
+
+    A folder is as in ``anomirror fit``, but that its images come at the size that they are compared at.
+    """
+    return {"image_size": None} if is_folder(normal) else as_published(method)
 
 
 def folder_name(normal: str) -> str:
@@ -206,7 +215,7 @@ def measure(training: Training, out: Path, data_dir: Path | None = None, *, keep
             cell = cells[place] | {"split": splits[place[1]], "scores_file": scores_file.name, "cost": cost}
             cell |= {"versions": versions(), "command": command()}
             write_cell(file, cell)
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_ours(scratch)
     return list(files.values())
 
 

@@ -34,6 +34,7 @@ from anomirror.detectors import AMA
 from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
+from anomirror.presets import as_published
 from anomirror.scoring import SCORERS, Scores
 from anomirror.training import Run
 
@@ -216,7 +217,8 @@ def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dic
     # apart, not of the training, told by their weight, and not in use: no anomaly is known here
     # (all cells are scored in float32, most before there was a choice)
     told = {"random_state", "scorer", "scoring_precision", "negatives", "anomalies_weight", *STUDIED}
-    expected = {name: value for name, value in AMA().stored_parameters().items() if name not in told} | wanted
+    usual = AMA(**as_published("ama")).stored_parameters()
+    expected = {name: value for name, value in usual.items() if name not in told} | wanted
     chosen = [
         cell
         for cell in _cells(folder)

@@ -1,26 +1,46 @@
-"""What the commands share: the application, options, and how a line is said."""
+"""What the commands share: the application, options, how a line is said, and where data comes from."""
 
 from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
-from anomirror.errors import InputError, SettingError
+from anomirror.data import DATASETS, Split, load_dataset
+from anomirror.errors import InputError, SettingError, unknown
 
 app = typer.Typer(
     name="anomirror",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Find anomalies in images after seeing only normal ones.",
 )
 
+ODD_NAMES = "backslashreplace"
+"""How file names that are not valid text are written."""
+
+DATA_HELP = (
+    "a folder (searched recursively), one image, a .txt file of paths (relative to its folder), an .npy/.npz array (n, h, w, c), "
+    f"or a data set: {', '.join(DATASETS)}"
+)
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; the GPU if there is one")]
 DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out")]
+
+
+class Loudness:
+    """What -v and -q ask for: 1, 0 or -1."""
+
+    level = 0
 
 
 def example(*lines: str) -> str:
@@ -29,13 +49,30 @@ def example(*lines: str) -> str:
 
 
 def say(message: str) -> None:
-    """One line on stderr, as it stands: no markup, no wrapping."""
-    print(message, file=sys.stderr)
+    """One line on stderr, as it stands: no markup, no wrapping; nothing with -q."""
+    if Loudness.level >= 0:
+        print(message, file=sys.stderr, flush=True)
 
 
 def words(text: str) -> list[str]:
     """Names separated by commas."""
     return [word for part in text.split(",") if (word := part.strip())]
+
+
+def each_of(texts: Sequence[str] | None) -> list[str]:
+    """An option that may be repeated, and may hold several values separated by commas; what is there as it stands is one."""
+    return [word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))]
+
+
+def resolve(data: str, split: Split, data_dir: Path | None) -> Any:
+    """A path as it is, or the images of a named data set."""
+    if Path(data).exists():
+        return Path(data)
+    if data in DATASETS:
+        return load_dataset(data, split, data_dir)[0]
+    if "/" in data or "." in data:
+        raise InputError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
+    raise InputError(f"{data}: no such file or folder, and {unknown('data set named', data, DATASETS)}")
 
 
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
@@ -61,3 +98,15 @@ def refuse_owned(parameters: Mapping[str, Any], *owned: str) -> None:
     """Parameters that a command sets by other ways."""
     if found := [name for name in owned if name in parameters]:
         raise SettingError(f"{found[0]} is set by the command line itself; leave it out")
+
+
+@contextmanager
+def written(out: Path | None) -> Iterator[IO[str]]:
+    """A text file that appears when it is complete, or standard output."""
+    from anomirror.storage import replacing
+
+    if out is None:
+        yield sys.stdout
+        return
+    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream:
+        yield stream

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import DataDir, app, assigned, example, refuse_owned, say, words
+from anomirror.cli.common import DataDir, app, assigned, each_of, example, refuse_owned, say, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.presets import PRESETS
@@ -107,7 +107,13 @@ def reproduce(
 @app.command(epilog=example("anomirror benchmark --normal mnist:3 --anomalies rest --methods ama,pca --seeds 3 --data-dir data/"))
 def benchmark(
     normal: Annotated[str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of pictures")],
-    anomalies: Annotated[str, typer.Option(help="data sets, generated sets or folders, separated by commas; of a class: rest")],
+    anomalies: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="data sets, generated sets or folders, separated by commas; of a class: rest; "
+            "of a folder with train/good and test/<kind> (MVTec AD): every kind, if none is given"
+        ),
+    ] = None,
     preset_name: Preset = "cpu",
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
@@ -118,7 +124,9 @@ def benchmark(
         typer.Option("--set", metavar="KEY=VALUE", help="a row of methods that differ from the preset in this; repeatable"),
     ] = None,
     jobs: Jobs = 1,
-    image_size: Annotated[int, typer.Option(help="of a folder's pictures: 32, 64, 128 or 256")] = 64,
+    image_size: Annotated[
+        str, typer.Option("--size", "--image-size", help="of a folder's images: 32, 64, 128, 256, or auto as in `anomirror fit`")
+    ] = "auto",
     out: Out = Path("results"),
     keep_models: KeepModels = False,
     data_dir: DataDir = None,
@@ -126,12 +134,12 @@ def benchmark(
     """Measure methods on any normal set against any anomaly sets, and print the AUROC table."""
     from anomirror.benchmark.experiments import Settings, trainings
 
-    if not words(anomalies):
-        raise SettingError("--anomalies names no set")
+    columns = _columns(normal, each_of(anomalies))
+    size = None if image_size.lower() == "auto" else _pixels(image_size)
     chosen = _methods(methods)
     changes = _changes(set_, chosen)
-    settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), image_size, changes=changes)
-    todo = list(trainings(normal, words(anomalies), settings))
+    settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes)
+    todo = list(trainings(normal, columns, settings))
     folder = out / preset_name
     failures = _measure(todo, folder, jobs, data_dir, keep_models)
     _print_tables(todo, folder)
@@ -159,6 +167,24 @@ def _methods(text: str) -> tuple[str, ...]:
     if not chosen:
         raise SettingError(f"--methods names none; choose among {', '.join(PRESETS)}")
     return chosen
+
+
+def _columns(normal: str, anomalies: list[str]) -> list[str]:
+    """Anomaly sets: those that are named, or the kinds of defects of a folder that has them."""
+    from anomirror.images import defect_layout
+
+    if anomalies:
+        return anomalies
+    layout = defect_layout(Path(normal)) if Path(normal).is_dir() else None
+    if layout is None or not layout.kinds:
+        raise SettingError("--anomalies names no set")
+    return [str(layout.defects(kind)) for kind in layout.kinds]
+
+
+def _pixels(text: str) -> int:
+    if not text.isdigit():
+        raise SettingError(f"--size {text}: expected 32, 64, 128, 256 or auto")
+    return int(text)
 
 
 def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, Any]:

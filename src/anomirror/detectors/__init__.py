@@ -19,7 +19,7 @@ from anomirror.detectors.pca import PCA
 from anomirror.detectors.skip_ganomaly import SkipGANomaly
 from anomirror.detectors.typicality import Typicality
 from anomirror.detectors.waic import WAIC
-from anomirror.errors import ModelFileError, SettingError
+from anomirror.errors import ModelFileError, SettingError, unknown
 from anomirror.storage import load_model
 
 __all__ = [
@@ -66,11 +66,11 @@ DETECTORS: dict[str, type[Detector]] = {
 def make_detector(method: str, /, **parameters: Any) -> Detector:
     """A detector by name; unknown names and parameters are refused with the known ones."""
     if method not in DETECTORS:
-        raise SettingError(f"no method named {method!r}: choose one of {', '.join(DETECTORS)}")
+        raise SettingError(unknown("method named", method, DETECTORS))
     known = DETECTORS[method]._get_param_names()
     for name in parameters:
         if name not in known:
-            raise SettingError(f"{method} has no parameter {name!r}: choose among {', '.join(known)}")
+            raise SettingError(f"{method} has {unknown('parameter', name, known, 'choose among')}")
     return DETECTORS[method](**parameters)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetector
-from anomirror.images import ImageSet, ImageShape
+from anomirror.detectors.base import Monitor, ReconstructingDetector
+from anomirror.detectors.calibrating import Calibration
+from anomirror.images import ImageSet, ImageShape, ImageSize
 from anomirror.networks.batch_norm import unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
@@ -86,11 +87,11 @@ class ALAD(ReconstructingDetector):
         average: float | None = 0.99,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

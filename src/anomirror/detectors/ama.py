@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetector
+from anomirror.detectors.base import Monitor, ReconstructingDetector
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ArrayImages, ImageInput, ImageSet, ImageShape, Subset, within_border
+from anomirror.images import ImageSet, ImageShape, ImageSize, Subset, within_border
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
@@ -63,12 +64,15 @@ class AMA(ReconstructingDetector):
     average : decay per step of the average of the weights that is scored with; None keeps the last weights.
     precision : of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16".
     scoring_precision : the same of scoring (docs/performance.md says what bf16 wins, and how little it changes scores).
-    calibration : fit the scorer and the threshold on the "train" images (10,000 of them at most) or on those held out.
-    heldout : share of the images kept out of training, for the history and for ``calibration="heldout"``.
+    calibration : images that scorer and threshold are fitted on (10,000 at most): "heldout" ones, or "train", as in the paper,
+        which promises nothing for new images. "auto" holds out ``heldout`` of them, at least 100, and of fewer than 1,000 a
+        fifth, at least 20, never more than half.
+    heldout : share of the images kept out of training, for the history and the calibration.
     scorer : "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are two-sided A-scores, "negate" is the
         R-score; or a scorer object.
-    contamination : share of the calibration images that :meth:`predict` would call anomalies.
-    image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; None keeps the pixels and pads.
+    contamination : share of normal images that :meth:`predict` may call anomalies.
+    image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; "auto": 32, where the images are not smaller; None keeps
+        the pixels and pads.
     device : "cpu", "cuda", ...; None is the GPU if there is one.
     random_state : seed; None draws one.
     checkpoint_dir : a folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it.
@@ -106,9 +110,10 @@ class AMA(ReconstructingDetector):
     method = "ama"
     _way_out = "lower the learning rate, or turn the critic's normalisation on"
     _scoring_only = ReconstructingDetector._scoring_only | {"relative"}
+    learns_from_anomalies = True
+    explains = True
 
     blank_: Tensor
-    residual_scale_: float
     sensitivity_floor_: float
     structure_power_: float | None
     """The slope of log R on log S; not known of models that were written before it was fitted."""
@@ -148,11 +153,11 @@ class AMA(ReconstructingDetector):
         average: float | None = 0.99,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "log-gaussian",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -197,25 +202,6 @@ class AMA(ReconstructingDetector):
         if "relative" in upgraded and "blank" not in upgraded:
             upgraded |= {"relative": 1.0 if upgraded["relative"] else 0.0, "blank": "median"}
         return upgraded
-
-    def explain(self, X: ImageInput) -> np.ndarray:
-        """Where the reconstruction departs: one map for each image, float32, >= 0.
-
-        The residual |x - x_hat| above the 99 % quantile of the residuals of normal training pixels, in units of that quantile: 0
-        for 99 % of the pixels of normal images, 1 for a residual twice as large as they ever show.
-
-        Returns
-        -------
-        ``(n, h, w)`` in the height and width of the input for arrays; ``(n, size, size)`` for files and datasets, whose
-        sizes may differ (``frame_.take_out`` brings one map into the size of its image).
-        """
-        images = self._open(X)
-        with self._scoring():
-            residual = torch.cat([self._residual(x).cpu() for x in self._batches(images)])
-        maps = (residual / self.residual_scale_ - 1.0).clamp_min(0.0)
-        if isinstance(images, ArrayImages) and images.one_size:
-            maps = self.frame_.take_out(maps, *images.native_size(0))
-        return maps.numpy()
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
@@ -397,8 +383,7 @@ class AMA(ReconstructingDetector):
             batch_size = max(self.batch_size, self._scoring_batch())
             recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
         self._measure_structure(self._some(normal, 2048))
-        residuals = torch.cat([self._residual(x).cpu() for x in self._batches(some)])
-        self.residual_scale_ = max(float(np.quantile(self._own_pixels(some, residuals), 0.99)), 1e-6)
+        self.map_scale_ = self._map_scale(some)
 
     def _measure_structure(self, normal: ImageSet) -> None:
         """What is all but blank, and the power of S with which R grows."""
@@ -410,20 +395,12 @@ class AMA(ReconstructingDetector):
         self.sensitivity_floor_ = floor_of(s)
         self.structure_power_ = usual_power(r, s)
 
-    def _own_pixels(self, images: ImageSet, maps: Tensor) -> np.ndarray:
-        """The values of all maps where their images lie, without the padding, which is easy to reconstruct."""
-        parts = []
-        for index, one in enumerate(maps):
-            top, left, height, width = self._frame().inner(*images.native_size(index))
-            parts.append(one[top : top + height, left : left + width].flatten())
-        return torch.cat(parts).numpy()
-
-    def _residual(self, x: Tensor) -> Tensor:
+    def _map(self, x: Tensor) -> Tensor:
         """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
         return (x - self._reconstruction(x)).abs().mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        fitted = {"residual_scale": self.residual_scale_, "sensitivity_floor": self.sensitivity_floor_}
+        fitted = {"residual_scale": cast(float, self.map_scale_), "sensitivity_floor": self.sensitivity_floor_}
         return fitted if self.structure_power_ is None else fitted | {"structure_power": self.structure_power_}
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -434,10 +411,10 @@ class AMA(ReconstructingDetector):
         self.blank_ = tensors["blank"]
         if self.blank_.shape != (self.image_shape_[0], 1, 1):
             raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
-        self.residual_scale_ = fitted["residual_scale"]
+        self.map_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
         self.structure_power_ = fitted.get("structure_power")
-        if not (self.residual_scale_ > 0 and self.sensitivity_floor_ > 0):
+        if not (self.map_scale_ > 0 and self.sensitivity_floor_ > 0):
             raise ValueError(f"scales that are not positive: {dict(fitted)}")
         if self.structure_power_ is None and self.relative == "fitted":
             raise ValueError("relative is 'fitted', and no structure_power is there")

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import CALIBRATION, Calibration, Monitor, ReconstructingDetector
+from anomirror.detectors.base import CALIBRATION, Monitor, ReconstructingDetector
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
@@ -104,11 +105,11 @@ class AnoGAN(ReconstructingDetector):
         average: float | None = 0.99,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import os
 import secrets
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,23 +24,38 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from anomirror.errors import DivergenceError, ImageError, InputError, ModelFileError, NotFittedError, SettingError
+from anomirror.decisions import least_rate, threshold
+from anomirror.detectors.calibrating import FEWEST_FOLDED, HELD_OUT_FROM, Calibration, folds, held_out, heldout_count
+from anomirror.errors import (
+    AnomirrorWarning,
+    DivergenceError,
+    ImageError,
+    InputError,
+    ModelFileError,
+    NotFittedError,
+    SettingError,
+)
 from anomirror.images import (
+    ArrayImages,
     Frame,
     ImageInput,
     ImageSet,
     ImageShape,
+    ImageSize,
+    SizeRange,
     Subset,
     check_files,
     fingerprint,
+    fingerprints,
     in_batches,
     iterate,
     open_images,
     to_network,
 )
 from anomirror.processes import Group, together
+from anomirror.progress import Progress
 from anomirror.scoring import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
-from anomirror.storage import ModelCard, Value, save_model, state_tensors, without_prefix
+from anomirror.storage import ModelCard, ModelTarget, Value, save_model, state_tensors, without_prefix
 from anomirror.training import (
     Checkpoints,
     History,
@@ -52,7 +69,6 @@ from anomirror.training import (
     train,
 )
 
-Calibration = Literal["train", "heldout"]
 Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
 
 SCORING_BATCH = 128
@@ -60,6 +76,18 @@ SCORING_BATCH = 128
 
 _SHARED: ContextVar[dict[tuple[str, int], tuple[Tensor, Tensor]] | None] = ContextVar("shared", default=None)
 """What several scorings of one batch of images have in common, each thread's its own."""
+
+SAMPLE_BYTES = 400_000_000
+"""Pixels as float32 of which a method without networks is fitted, at most: three such arrays exist at once."""
+
+REMEMBERED = 100_000
+"""Training images whose hash a model keeps, at most, to know them again."""
+
+MAPPED = 256
+"""Normal images from whose maps the scale of maps is taken, at most."""
+
+HASHES = "training.hashes"
+"""Name of these among the tensors of a model."""
 
 CALIBRATION = 10_000
 """Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
@@ -77,6 +105,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     scorer_ : the fitted scorer.
     offset_ : threshold on ``score_samples``: ``contamination`` of the calibration images lie below it.
     calibration_raw_ : raw scores of the calibration images, to fit another scorer on; not saved.
+    calibrated_on_ : number of normal images that scorer and threshold come from.
+    calibrated_by_ : "heldout", "folds", or "train": whether these are unseen by a fit, or promise nothing.
+    sizes_ : the sizes that the training images have in their files; None in models of before they were kept.
+    copies_ : training images that are exact copies of another one.
     trained_on_ : number of normal images in training.
     skipped_ : number of unreadable files that ``skip_bad`` left out.
     data_fingerprint_ : short hash of the training images.
@@ -86,33 +118,53 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     method: ClassVar[str]
     """Name in the registry, on the command line and in model files."""
 
-    image_size: int | None
+    auto_size: ClassVar[int] = 32
+    """The largest size that ``image_size="auto"`` chooses: what suits the method, and ends within minutes on two cores."""
+    learns_from_anomalies: ClassVar[bool] = False
+    """Whether labelled anomalies are trained on; methods without leave them out."""
+    explains: ClassVar[bool] = False
+    """Whether it can say where an image departs from normal ones."""
+
+    image_size: ImageSize
     batch_size: int
     device: str | None
     random_state: int | None
     contamination: float
     scorer: str | Scorer
     skip_bad: bool
+    calibration: Calibration
+    heldout: float
+    verbose: bool
     workers: int = 0
 
     image_shape_: ImageShape
     scorer_: Scorer
     offset_: float
+    map_scale_: float | None = None
+    """99 % quantile of the departures of normal pixels; None where there are no maps, or of before they were."""
+    calibrated_on_: int
+    calibrated_by_: Literal["train", "heldout", "folds"]
+    sizes_: SizeRange | None
+    copies_: int
+    training_hashes_: np.ndarray
     calibration_raw_: Scores
     trained_on_: int
     skipped_: int
     data_fingerprint_: str
     history_: History
 
-    _not_stored: ClassVar[frozenset[str]] = frozenset({"device", "skip_bad", "scorer"})
+    _not_stored: ClassVar[frozenset[str]] = frozenset({"device", "skip_bad", "scorer", "verbose"})
+    _calibrations: ClassVar[tuple[str, ...]] = ("auto", "heldout", "folds", "train")
+    _watches_heldout: ClassVar[bool] = False
+    """Whether images are held out for its history even where they do not calibrate."""
     _scoring_only: ClassVar[frozenset[str]] = frozenset({"scorer"})
     """Parameters that may change after a fit: no training depends on them."""
 
     # ------------------------------------------------------------------ what a method writes
 
     @abstractmethod
-    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
-        """Fit to the images; returns those whose raw scores calibrate the scorer."""
+    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+        """Fit to normal images; ``heldout`` are others, for the history and the choice of an epoch."""
 
     @abstractmethod
     def _raw_score(self, x: Tensor) -> Tensor:
@@ -147,6 +199,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             if name != "return":
                 _check_type(name, getattr(self, name), hint)
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
+        if self.calibration not in self._calibrations:
+            raise SettingError(f"calibration={self.calibration!r}: choose one of {', '.join(self._calibrations)}")
+        if not 0 <= self.heldout < 1:
+            raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
+        if self.calibration == "heldout" and self.heldout == 0:
+            raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
         if self.workers < 0:
             raise SettingError(f"workers={self.workers!r}: expected 0 or more")
         if not 0 < self.contamination <= 0.5:
@@ -181,7 +239,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         SettingError : a parameter out of its range.
         """
         self._validate()
-        images = open_images(X, image_size=self.image_size)
+        images = self.open(X)
         labels = _labels(y, len(images))
         images, labels = self._checked(images, labels)
         normal: ImageSet = images
@@ -192,21 +250,55 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if len(normal) < 2:
             raise ImageError(f"{len(normal)} normal image(s): a detector needs at least 2, and hundreds to be any good")
         self.image_shape_ = images.shape
-        self.trained_on_ = len(normal)
-        self.data_fingerprint_ = fingerprint(normal, self.workers)
+        self.data_fingerprint_, hashes = fingerprints(normal, self.workers)
+        if anomalies is not None:
+            _refuse_two_roles(normal, hashes, anomalies, fingerprints(anomalies, self.workers)[1])
+        self.training_hashes_ = hashes[_spaced(len(hashes), REMEMBERED)]
+        self.copies_ = len(hashes) - len(np.unique(hashes))
+        self.sizes_ = _size_range(normal)
+        if self.sizes_ is not None and self.sizes_.mixed:
+            _warn(f"training images differ in size and shape, and all are brought into one frame: {self.sizes_}")
         self.history_ = []
+        self.trained_on_, self.calibrated_on_ = len(normal), 0
         self._forget_calibration()
-        calibration = self._learn(normal, anomalies)
-        raw = self._stream(calibration)
+        raw = self._learn_and_score(normal, hashes, anomalies)
         if not np.isfinite(raw).all():
             raise DivergenceError("the scores of the training images are not finite", len(self.history_))
-        self.calibration_raw_ = raw
+        self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
         self._calibrate(raw)
+        if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
+            _warn(promise)
         return self
+
+    def open(self, X: ImageInput) -> ImageSet:
+        """Images to fit on, as this detector would see them: of a folder with ``train`` and ``test`` the first."""
+        return open_images(X, image_size=self.image_size, most=self.auto_size, part="train")
+
+    def open_to_score(self, X: ImageInput) -> ImageSet:
+        """Images to score, as this fitted detector sees them: of a folder with ``train`` and ``test`` the second."""
+        self._check_fitted()
+        return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")
+
+    def promise(self) -> str | None:
+        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it keeps ``contamination``."""
+        self._check_fitted()
+        asked = f"{100 * self.contamination:g} %"
+        if self.calibrated_by_ == "train":
+            return f"the threshold comes from images that were fitted: false alarms on new images can be far more than {asked}"
+        least = least_rate(self.calibrated_on_)
+        if least <= self.contamination + 1e-9:
+            return None
+        return (
+            f"{self.calibrated_on_} image{'s' if self.calibrated_on_ > 1 else ''} calibrate this: "
+            f"false alarms below {100 * least:.1f} % cannot be asked for ({asked} were); give more normal images"
+        )
 
     def raw_scores(self, X: ImageInput) -> Scores:
         """The method's own statistic for each image, ``(n,)`` float64, high = anomalous."""
-        return self._stream(self._open(X))
+        images = self._open(X)
+        raw = self._stream(images)
+        self._warn_of_sizes(images)
+        return raw
 
     def raw_scores_by(self, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Scores]:
         """Raw scores under several settings of scoring, under their names; what they share is computed once.
@@ -244,6 +336,54 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
         return np.where(self.decision_function(X) >= 0, 1, -1)  # a score that is no number is no normal one
 
+    def explain(self, X: ImageInput) -> np.ndarray:
+        """Where images depart from normal ones: one map for each, float32, >= 0.
+
+        The departure of each pixel (the method says from what) above the 99 % quantile of those of normal pixels, in units of
+        that quantile: 0 for 99 % of the pixels of normal images, 1 for a departure twice as large.
+
+        Returns
+        -------
+        ``(n, h, w)`` in the height and width of the input for arrays; ``(n, size, size)`` for files and datasets, whose
+        sizes may differ (``frame_.take_out`` brings one map into the size of its image).
+
+        Raises
+        ------
+        SettingError : the method cannot say where, or this model was fitted before it could.
+        """
+        self.refuse_without_maps()
+        images = self._open(X)
+        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
+        maps = (maps / cast(float, self.map_scale_) - 1.0).clamp_min(0.0)
+        if isinstance(images, ArrayImages) and images.one_size:
+            maps = self.frame_.take_out(maps, *images.native_size(0))
+        return maps.numpy()
+
+    def refuse_without_maps(self) -> None:
+        """Raise a :class:`SettingError` where :meth:`explain` has nothing to show."""
+        if not self.explains:
+            raise SettingError(f"{self.method} cannot say where an image is odd, so it has no maps")
+        self._check_fitted()
+        if self.map_scale_ is None:
+            raise SettingError(f"this model of {self.method} was fitted before maps were; fit it again")
+
+    def _map(self, x: Tensor) -> Tensor:
+        """``(b, c, size, size)`` to the departure of each pixel, ``(b, size, size)``, >= 0."""
+        raise NotImplementedError
+
+    def _mapped(self, x: Tensor) -> Tensor:
+        with self._scoring():
+            return self._map(x).float()
+
+    def _map_scale(self, images: ImageSet) -> float:
+        """The 99 % quantile over the pixels of images, without the padding, which never departs."""
+        parts = []
+        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
+        for index, one in enumerate(maps):
+            top, left, height, width = self._frame().inner(*images.native_size(index))
+            parts.append(one[top : top + height, left : left + width].flatten())
+        return max(float(np.quantile(torch.cat(parts).numpy(), 0.99)), 1e-6)
+
     @property
     def frame_(self) -> Frame:
         """How images of any size come into the square that the detector sees."""
@@ -252,8 +392,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     # ------------------------------------------------------------------ on disk
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`)."""
+    def save(self, path: str | os.PathLike[str] | ModelTarget, *, overwrite: bool = False) -> Path:
+        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`); returns where it is.
+
+        Raises
+        ------
+        InputError : something else than a model is there, or a model without ``overwrite``.
+        """
         self._check_fitted()
         self._validate()  # set_params may have changed how it scores
         card = {
@@ -263,12 +408,16 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             "scorer": scorer_name(self.scorer_),
             "scorer_state": self.scorer_.state(),
             "offset": self.offset_,
+            "calibrated_on": self.calibrated_on_,
+            "calibrated_by": self.calibrated_by_,
+            "sizes": None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
             "image_shape": list(self.image_shape_),
             "trained_on": self.trained_on_,
             "data_fingerprint": self.data_fingerprint_,
             "fitted": self._fitted(),
         }
-        save_model(path, card, self._tensors(), self.history_, overwrite=overwrite)
+        tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
+        return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
     @classmethod
     def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
@@ -285,8 +434,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.offset_, self.trained_on_ = card.offset, card.trained_on
+            self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
+            self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
+            known = {HASHES: torch.empty(0, dtype=torch.int64), **tensors}
+            self.training_hashes_ = known.pop(HASHES).numpy()
+            tensors = known
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
-            if self.image_size not in (None, self.image_shape_[1]):
+            if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}")
             self._restore(tensors, card.fitted)
             for what, found, expected in (
@@ -302,7 +456,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     # ------------------------------------------------------------------ shared by all
 
     def _checked(self, images: ImageSet, labels: np.ndarray) -> tuple[ImageSet, np.ndarray]:
-        good, bad = check_files(images)
+        with Progress("reading", len(images), "images", shown=self.verbose) as progress:
+            good, bad = check_files(images, report=progress.advance)
         self.skipped_ = len(bad)
         named = [(images.names[index], reason) for index, reason in bad.items()]
         if bad and not self.skip_bad:
@@ -321,15 +476,19 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return good, kept
 
     def _open(self, X: ImageInput) -> ImageSet:
-        self._check_fitted()
-        return open_images(X, image_size=self.image_size, shape=self.image_shape_)
+        return self.open_to_score(X)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "offset_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
 
     def _frame(self) -> Frame:
-        return Frame(self.image_shape_[1], resize=self.image_size is not None)
+        size = self.image_shape_[1]
+        sizes = self.sizes_
+        shrunk = self.image_size == "auto" and sizes is not None and sizes.longest > size
+        scaled = shrunk or isinstance(self.image_size, (int, np.integer))
+        frame = Frame.scaled(size) if scaled else Frame(size, 1, size)
+        return frame if sizes is None else frame.as_seen(sizes)
 
     def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
@@ -379,26 +538,108 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _calibrate(self, raw: Scores) -> None:
         self.scorer_ = make_scorer(self.scorer).fit(raw)
-        self.offset_ = float(np.quantile(self.scorer_.normality(raw), self.contamination))
+        unseen = self.calibrated_by_ != "train"
+        self.offset_ = threshold(self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise())
+
+    def _noise(self) -> float:
+        """What rounding alone leaves in a raw score, where that is a difference of much larger numbers."""
+        return 0.0
 
     def _forget_calibration(self) -> None:
         """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with new weights."""
         for name in ("scorer_", "offset_"):
             self.__dict__.pop(name, None)
 
+    def _learn_and_score(self, normal: ImageSet, copies: np.ndarray, anomalies: ImageSet | None) -> Scores:
+        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless "train" is asked for)."""
+        self.calibrated_by_ = self._calibrated_by(copies)
+        if self.calibrated_by_ == "folds":
+            return self._cross_fitted(normal, copies)
+        kept, heldout = self._kept_and_heldout(normal, copies)
+        self._learn(kept, heldout, anomalies)
+        self.trained_on_ = len(kept)
+        calibrating = kept if self.calibrated_by_ == "train" or heldout is None else heldout
+        if self.explains:
+            self.map_scale_ = self._map_scale(self._some(calibrating, MAPPED))
+        return self._stream(self._some(calibrating, self._calibrated()))
+
+    def _calibrated_by(self, copies: np.ndarray) -> Literal["train", "heldout", "folds"]:
+        if self.calibration != "auto" and self.calibration != "folds":
+            return self.calibration
+        if (distinct := len(np.unique(copies))) < FEWEST_FOLDED:
+            _warn(f"{distinct} different normal image{'s' if distinct > 1 else ''}: none can be left out of the fit to calibrate")
+            return "train"
+        can_fold = "folds" in self._calibrations
+        return "folds" if can_fold and (self.calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
+
+    def _kept_and_heldout(self, normal: ImageSet, copies: np.ndarray) -> tuple[ImageSet, ImageSet | None]:
+        """Images to fit on, and those that are held out, each in their order."""
+        count = len(normal)
+        if self.calibrated_by_ == "train":
+            if self.heldout == 0 or not self._watches_heldout:
+                return normal, None
+            return self._split(normal, self.heldout)
+        wanted = heldout_count(count, self.heldout)
+        if self.calibration == "heldout":
+            wanted = max(1, math.floor(count * self.heldout))
+        chosen = held_out(self._shuffled(count).tolist(), copies, wanted)
+        kept = np.setdiff1d(np.arange(count), chosen)
+        if self.calibration == "heldout" and len(chosen) < 20:
+            raise ImageError(
+                f"calibration='heldout': heldout={self.heldout} of {count} images are {len(chosen)} to calibrate on, "
+                "and at least 20 are needed; raise heldout, give more images, or use calibration='auto'"
+            )
+        return Subset(normal, kept.tolist()), Subset(normal, chosen.tolist())
+
+    def _cross_fitted(self, normal: ImageSet, copies: np.ndarray) -> Scores:
+        """Fit on all images; the raw score of each by a fit on the other folds."""
+        raw = np.empty(len(normal))
+        scales = []
+        for fold in folds(self._shuffled(len(normal)).tolist(), copies):
+            others = copy.copy(self)
+            others._learn(Subset(normal, np.setdiff1d(np.arange(len(normal)), fold).tolist()), None, None)
+            unseen = Subset(normal, fold.tolist())
+            raw[fold] = others._stream(unseen)
+            if self.explains:
+                scales.append(others._map_scale(others._some(unseen, MAPPED)))
+        self._learn(normal, None, None)
+        if self.explains:
+            self.map_scale_ = float(np.median(scales))
+        self.trained_on_ = len(normal)
+        calibrating: Scores = raw[_spaced(len(raw), self._calibrated())]
+        return calibrating
+
     def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their order."""
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self._seed())).tolist()
+        order = self._shuffled(len(images)).tolist()
         count = max(1, math.floor(len(images) * share))
         return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
 
+    def _shuffled(self, count: int) -> np.ndarray:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self._seed()))
+        return np.asarray(order.numpy())
+
+    def _warn_of_sizes(self, images: ImageSet) -> None:
+        """Images that are far smaller, larger, wider or higher than those of the training."""
+        if self.sizes_ is None:
+            return
+        sizes = images.native_sizes()
+        known = np.flatnonzero(sizes[:, 0] > 0)
+        far = known[self.sizes_.far_from(sizes[known])]
+        if len(far):
+            height, width = sizes[far[0]]
+            _warn(
+                f"images far from the size or shape of the training images ({self.sizes_}) are scaled into their frame, and "
+                f"their scores say less: {len(far)} of {len(images)}, for example {images.names[int(far[0])]} of {width}x{height}"
+            )
+
     def _some(self, images: ImageSet, count: int) -> ImageSet:
         """Up to ``count`` evenly spaced images."""
-        chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)).tolist()
-        return Subset(images, chosen)
+        return Subset(images, _spaced(len(images), count).tolist())
 
     def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
-        """Up to ``count`` evenly spaced images as rows of pixels in [-1, 1]."""
+        """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of pixels in [-1, 1]."""
+        count = min(count, max(2, SAMPLE_BYTES // (4 * math.prod(self.image_shape_))))
         return torch.cat([flat(x).cpu() for x in self._batches(self._some(images, count))]).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -420,10 +661,7 @@ class NetworkDetector(Detector):
     average: float | None
     precision: Precision
     scoring_precision: Precision
-    calibration: Calibration
-    heldout: float
     checkpoint_dir: str | os.PathLike[str] | None
-    verbose: bool
     monitor: Monitor | None
 
     learning_rate: float
@@ -461,6 +699,8 @@ class NetworkDetector(Detector):
     """Arguments of the constructor that every detector of this kind has."""
     _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
     _scoring_only = Detector._scoring_only | {"scoring_precision"}
+    _calibrations = ("auto", "heldout", "train")
+    _watches_heldout = True
     _way_out = "lower the learning rate"
     """What helps against divergence."""
     _watched_as = "r"
@@ -537,8 +777,6 @@ class NetworkDetector(Detector):
         if self.average is not None and not 0 < self.average < 1:
             raise SettingError(f"average={self.average!r}: expected a decay in (0, 1), or None")
         self._validate_drops("lr_drops")
-        if self.calibration not in ("train", "heldout"):
-            raise SettingError(f"calibration={self.calibration!r}: choose train or heldout")
         self._validate_rates("learning_rate")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise SettingError(f"betas={self.betas!r}: expected two numbers in [0, 1)")
@@ -546,12 +784,8 @@ class NetworkDetector(Detector):
             raise SettingError(f"lr_decay={self.lr_decay!r}: expected a factor in (0, 1]")
         if self.lr_warmup < 0:
             raise SettingError(f"lr_warmup={self.lr_warmup!r}: expected 0 or more steps")
-        if not 0 <= self.heldout < 1:
-            raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
-        if self.calibration == "heldout" and self.heldout == 0:
-            raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
 
-    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+    def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         device = choose_device(self.device)
         seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
@@ -562,12 +796,6 @@ class NetworkDetector(Detector):
             raise SettingError(
                 "the processes of this run differ in parameters or images, and can train no model together; "
                 "for a model of its own in each, start them without torchrun"
-            )
-        kept, heldout = (normal, None) if self.heldout == 0 else self._split(normal, self.heldout)
-        if self.calibration == "heldout" and heldout is not None and len(heldout) < 20:
-            raise ImageError(
-                f"calibration='heldout': heldout={self.heldout} of {len(normal)} images are {len(heldout)} to calibrate on, "
-                "and at least 20 are needed; raise heldout, give more images, or use calibration='train'"
             )
         networks, make_optimizers = self._build_seeded(seed, device)
         self.networks_ = networks
@@ -598,8 +826,6 @@ class NetworkDetector(Detector):
         )
         networks.eval()
         self._finish(self._some(kept, 4096))
-        self.trained_on_ = len(kept)
-        return self._some(heldout if self.calibration == "heldout" and heldout is not None else kept, self._calibrated())
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
@@ -738,6 +964,35 @@ def _filled(x: Tensor, count: int) -> Tensor:
     return torch.cat([x, x[-1:].expand(count - len(x), -1, -1, -1)])
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, AnomirrorWarning, stacklevel=3)
+
+
+def _spaced(count: int, most: int) -> np.ndarray:
+    """Up to ``most`` evenly spaced places of ``count``."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def _size_range(images: ImageSet) -> SizeRange | None:
+    sizes = images.native_sizes()
+    sizes = sizes[sizes[:, 0] > 0]
+    return SizeRange.of(sizes) if len(sizes) else None
+
+
+def _refuse_two_roles(normal: ImageSet, hashes: np.ndarray, anomalies: ImageSet, known: np.ndarray) -> None:
+    """No image may be given as normal and as an anomaly."""
+    both = np.flatnonzero(np.isin(known, hashes))
+    if not len(both):
+        return
+    place = {int(digest): index for index, digest in enumerate(hashes)}
+    listed = "\n".join(f"  {anomalies.names[int(i)]} is {normal.names[place[int(known[i])]]}" for i in both[:10])
+    more = f"\n  and {len(both) - 10} more" if len(both) > 10 else ""
+    raise ImageError(
+        f"{len(both)} of {len(anomalies)} anomalies are also given as normal images (the same pixels):\n{listed}{more}\n"
+        "leave them in one of the two"
+    )
+
+
 def flat(x: Tensor) -> Tensor:
     """Images as rows of pixels, ``(b, c * size * size)``."""
     return x.flatten(1)
@@ -753,3 +1008,8 @@ def _labels(y: Any, count: int) -> np.ndarray:
     if len(wrong):
         raise InputError(f"y holds {wrong[0].item()!r}: expected +1 (normal) or -1 (known anomaly)")
     return labels.astype(int)
+
+
+def most_components(rows: np.ndarray) -> int:
+    """Principal components that ``(n, d)`` rows may have: half of n, so that a new row leaves over about what these do."""
+    return max(1, min(len(rows) // 2, int(rows.shape[1])))

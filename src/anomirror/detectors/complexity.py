@@ -13,9 +13,10 @@ from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
 from anomirror.complexity import codec_of, compressed_bits, pictures
-from anomirror.detectors.base import Calibration, Monitor
+from anomirror.detectors.base import Monitor
+from anomirror.detectors.calibrating import Calibration
 from anomirror.detectors.likelihoods import PixelCNNDetector
-from anomirror.images import ImageSet, ImageShape
+from anomirror.images import ImageSet, ImageShape, ImageSize
 from anomirror.networks.pixelcnn import Nonlinearity
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Precision, Run
@@ -81,11 +82,11 @@ class Complexity(PixelCNNDetector):
         average: float | None = 0.98,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -130,11 +131,11 @@ class Complexity(PixelCNNDetector):
     def _programs(self) -> dict[str, str]:
         return {} if self.plain else {self.codec: codec_of(self.codec).version()}
 
-    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
+    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         if not self.plain:  # what fails shall fail before a training, not after it
             codec_of(self.codec).require()
             compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())
-        return super()._learn(normal, anomalies)
+        super()._learn(normal, heldout, anomalies)
 
     def _validate(self) -> None:
         super()._validate()

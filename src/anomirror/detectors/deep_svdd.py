@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
+from anomirror.detectors.base import Monitor, NetworkDetector
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.lenet import Hypersphere, LeNetDecoder
 from anomirror.scoring import Scorer
@@ -82,11 +83,11 @@ class DeepSVDD(NetworkDetector):
         average: float | None = None,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
+from anomirror.detectors.base import Monitor, NetworkDetector
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.resting import resting
 from anomirror.scoring import Scorer
@@ -83,11 +84,11 @@ class FenceGAN(NetworkDetector):
         average: float | None = 0.99,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

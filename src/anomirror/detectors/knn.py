@@ -10,10 +10,12 @@ from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from anomirror.detectors.base import Detector, flat
+from anomirror.detectors.base import Detector, flat, most_components
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet
+from anomirror.images import ImageSet, ImageSize
 from anomirror.scoring import Scorer
+from anomirror.storage import Value
 
 
 class KNN(Detector):
@@ -22,15 +24,18 @@ class KNN(Detector):
     Parameters
     ----------
     n_neighbors : k.
-    n_components : dimension of the PCA space (at most that of the data).
-    largest_sample : at most this many normal images, evenly spaced, are kept as neighbours.
-    batch_size, device, random_state, contamination, scorer, image_size, skip_bad : as in every detector; ``device`` and
+    n_components : dimension of the PCA space (at most that of the data, and half of the images that are fitted).
+    largest_sample : at most this many normal images, evenly spaced, and 400 MB of them, are kept as neighbours.
+    calibration : images that scorer and threshold are fitted on: "folds", each scored by a fit on the other four; or "heldout"
+        ones. "auto" is folds of fewer than 1,000 images, else held out.
+    heldout : share of the images that is held out, of 1,000 or more at least 100.
+    batch_size, device, random_state, contamination, scorer, image_size, skip_bad, verbose : as in :class:`AMA`; ``device`` and
         ``batch_size`` change nothing here.
 
     Notes
     -----
-    A training image is its own nearest neighbour, at distance 0, so the scorer is calibrated on a twentieth of the images
-    that is kept out of the neighbours.
+    A training image is its own nearest neighbour, at distance 0: only images that are not among the neighbours can calibrate, and
+    ``calibration="train"`` is refused.
 
     Examples
     --------
@@ -40,6 +45,8 @@ class KNN(Detector):
     """
 
     method = "knn"
+    explains = True
+    _calibrations = ("auto", "heldout", "folds")
 
     def __init__(
         self,
@@ -51,8 +58,11 @@ class KNN(Detector):
         random_state: int | None = 0,
         contamination: float = 0.05,
         scorer: str | Scorer = "negate",
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         skip_bad: bool = False,
+        calibration: Calibration = "auto",
+        heldout: float = 0.05,
+        verbose: bool = False,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.n_components = n_components
@@ -64,34 +74,52 @@ class KNN(Detector):
         self.scorer = scorer
         self.image_size = image_size
         self.skip_bad = skip_bad
+        self.calibration = calibration
+        self.heldout = heldout
+        self.verbose = verbose
 
     mean_: Tensor
     components_: Tensor
     neighbors_: Tensor
 
-    def _learn(self, normal: ImageSet, anomalies: ImageSet | None) -> ImageSet:
-        neighbors, calibration = self._split(normal, 0.05)
-        pixels = self._flat_sample(neighbors, self.largest_sample)
-        fitted = SklearnPCA(min(self.n_components, *pixels.shape), random_state=self._seed()).fit(pixels)
+    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+        pixels = self._flat_sample(normal, self.largest_sample)
+        fitted = SklearnPCA(min(self.n_components, most_components(pixels)), random_state=self._seed()).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
         self._index(torch.from_numpy(np.array(fitted.transform(pixels), np.float32, order="C")))
-        return calibration
 
     def _index(self, neighbors: Tensor) -> None:
         self.neighbors_ = neighbors
         self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.double().numpy())
 
     def _raw_score(self, x: Tensor) -> Tensor:
-        projected = (flat(x).cpu() - self.mean_).double() @ self.components_.T.double()
-        distances, _ = self._nearest.kneighbors(projected.numpy())
+        distances, _ = self._nearest.kneighbors(self._projected(x).numpy())
         return torch.from_numpy(distances.mean(1))
+
+    def _projected(self, x: Tensor) -> Tensor:
+        return (flat(x).cpu() - self.mean_).double() @ self.components_.T.double()
+
+    def _map(self, x: Tensor) -> Tensor:
+        """|x - the mean of its nearest normal images, as the components show them|, as the mean over channels."""
+        _, nearest = self._nearest.kneighbors(self._projected(x).numpy())
+        usual = self.neighbors_[torch.from_numpy(nearest)].mean(1) @ self.components_ + self.mean_
+        return (x.cpu() - usual.view_as(x)).abs().mean(1)
+
+    def _fitted(self) -> dict[str, float]:
+        return {} if self.map_scale_ is None else {"map_scale": self.map_scale_}
+
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Before there was a choice, a twentieth of the images was held out."""
+        return {"calibration": "heldout", "heldout": 0.05, **super().brought_up_to_date(parameters)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_, "neighbors": self.neighbors_}
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         self.mean_, self.components_ = tensors["mean"], tensors["components"]
+        self.map_scale_ = fitted.get("map_scale")
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or tensors["neighbors"].shape[1] != len(self.components_):
             raise ValueError(f"neighbours of shape {tuple(tensors['neighbors'].shape)} do not fit the components")

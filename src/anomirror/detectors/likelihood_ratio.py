@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
-from anomirror.detectors.base import Calibration, Monitor
+from anomirror.detectors.base import Monitor
+from anomirror.detectors.calibrating import Calibration
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.pixelcnn import Nonlinearity, penalty
 from anomirror.scoring import Scorer
 from anomirror.training import Batch, Precision, Run
@@ -80,11 +81,11 @@ class LikelihoodRatio(PixelCNNDetector):
         average: float | None = 0.98,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

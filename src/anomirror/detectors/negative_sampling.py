@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detectors.base import Calibration, Monitor, ReconstructingDetector
+from anomirror.detectors.base import Monitor, ReconstructingDetector
+from anomirror.detectors.calibrating import Calibration
 from anomirror.errors import SettingError
-from anomirror.images import ImageShape
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Generator
@@ -83,11 +84,11 @@ class NegativeSampling(ReconstructingDetector):
         average: float | None = None,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
-from anomirror.detectors.base import Calibration, Monitor, changed
+from anomirror.detectors.base import Monitor, changed
+from anomirror.detectors.calibrating import Calibration
 from anomirror.detectors.likelihoods import DEEPEST, LikelihoodDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageInput, ImageSet, ImageShape
+from anomirror.images import ImageInput, ImageSet, ImageShape, ImageSize
 from anomirror.networks.glow import Glow
 from anomirror.networks.starting import starting
 from anomirror.scoring import Scorer, Scores
@@ -82,11 +83,11 @@ class Typicality(LikelihoodDetector):
         average: float | None = 0.98,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -166,6 +167,9 @@ class Typicality(LikelihoodDetector):
 
     def _fitted(self) -> dict[str, float]:
         return {"entropy": self.entropy_}
+
+    def _noise(self) -> float:
+        return 1e-6 * abs(self.entropy_)
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer, RMSprop
 
 from anomirror import losses
-from anomirror.detectors.base import Calibration, Monitor, NetworkDetector
-from anomirror.images import ImageShape
+from anomirror.detectors.base import Monitor, NetworkDetector
+from anomirror.detectors.calibrating import Calibration
+from anomirror.images import ImageShape, ImageSize
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.resting import resting
@@ -83,11 +84,11 @@ class WAIC(NetworkDetector):
         average: float | None = None,
         precision: Precision = "auto",
         scoring_precision: Precision = "auto",
-        calibration: Calibration = "train",
+        calibration: Calibration = "auto",
         heldout: float = 0.05,
         scorer: str | Scorer = "negate",
         contamination: float = 0.05,
-        image_size: int | None = None,
+        image_size: ImageSize = "auto",
         device: str | None = None,
         random_state: int | None = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,

@@ -1,0 +1,102 @@
+"""``anomirror demo``, ``info`` and ``methods``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anomirror.cli.common import Model, app, example
+from anomirror.errors import SettingError, unknown
+from anomirror.presets import PRESETS
+
+
+@app.command(epilog=example("anomirror demo --out demo-out"))
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the results")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
+) -> None:
+    """Train AMA on a bundled sample of real images and show how well it finds anomalies."""
+    from anomirror.demo import run_demo  # needs the extra `report`
+
+    run_demo(out, Console(), seed=seed)
+
+
+@app.command(epilog=example("anomirror info model"))
+def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
+    """What a model folder holds: method, parameters, threshold, what it was trained on, what it promises."""
+    from anomirror.storage import read_card
+
+    card = read_card(model)
+    if as_json:
+        print(card.model_dump_json(indent=2))
+        return
+    from anomirror.detectors import load
+
+    table = Table(title=escape(str(model)), show_header=False)
+    for name, value in card.model_dump(exclude={"parameters"}).items():
+        table.add_row(name, escape(str(value)))
+    for name, value in card.parameters.items():
+        table.add_row(escape(f"parameters.{name}"), escape(str(value)))
+    table.add_row("not promised", escape(load(model, device="cpu").promise() or "-"))
+    Console().print(table)
+
+
+@app.command(epilog=example("anomirror methods", "anomirror methods ama"))
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="one of them, with its parameters")] = None,
+) -> None:
+    """Every method, with its presets; or one, with its parameters, their defaults and ranges."""
+    from anomirror.detectors import DETECTORS
+
+    if name is not None:
+        _one(name)
+        return
+    table = Table("method", "presets", "what it is")
+    for each, detector in DETECTORS.items():
+        table.add_row(each, ", ".join(PRESETS[each]), escape(_summary(detector)))
+    Console().print(table)
+
+
+def _one(name: str) -> None:
+    from anomirror.detectors import DETECTORS
+
+    if name not in DETECTORS:
+        raise SettingError(unknown("method named", name, DETECTORS))
+    detector = DETECTORS[name]
+    described = _parameters(inspect.getdoc(DETECTORS["ama"]) or "") | _parameters(inspect.getdoc(detector) or "")
+    table = Table("parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}"))
+    signature = inspect.signature(detector.__init__)
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.name in ("monitor", "checkpoint_dir"):  # not for the command line
+            continue
+        kind = str(parameter.annotation).replace("typing.", "").replace("Literal", "one of ")
+        table.add_row(parameter.name, escape(repr(parameter.default)), escape(f"{described.get(parameter.name, '')} ({kind})"))
+    Console().print(table)
+    for preset_name, settings in PRESETS[name].items():
+        set_here = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
+        Console().print(escape(f"--preset {preset_name}: {set_here}"))
+
+
+def _summary(detector: type) -> str:
+    return (inspect.getdoc(detector) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _parameters(doc: str) -> dict[str, str]:
+    """What a docstring's section Parameters says of each: lines of "name, name : text", indented lines go on."""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?:\n\n[A-Z][a-z]+\n-+|\Z)", doc, re.DOTALL | re.MULTILINE)
+    found: dict[str, str] = {}
+    entries = re.split(r"\n(?=\S)", section.group(1)) if section else []
+    for entry in entries:
+        names, _, text = entry.partition(" : ")
+        if "as in" in text[:40]:
+            continue
+        for each in re.split(r",\s*", names):
+            found[each.strip()] = " ".join(text.split())
+    return found

@@ -1,0 +1,167 @@
+"""``anomirror evaluate``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from anomirror.cli.common import DataDir, Device, Model, SkipBad, app, each_of, example, resolve, say
+from anomirror.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    from anomirror.detectors import Detector
+    from anomirror.images import ImageSet
+
+Sources = Annotated[list[str] | None, typer.Option(metavar="DATA", help="repeatable, or separated by commas")]
+
+
+@app.command(
+    epilog=example("anomirror evaluate model --normal good/ --anomalies defects/ --json", "anomirror evaluate model mvtec/bottle")
+)
+def evaluate(
+    model: Model,
+    root: Annotated[
+        Path | None, typer.Argument(metavar="[ROOT]", help="a folder with train/good, test/good and test/<kind>, as MVTec AD has")
+    ] = None,
+    normal: Sources = None,
+    anomalies: Sources = None,
+    as_json: Annotated[bool, typer.Option("--json", help="only JSON on standard output")] = False,
+    skip_bad: SkipBad = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """AUROC, AUPR and FPR@95 with 95 % intervals on labelled images, for each kind of anomaly and for all.
+
+    Also how many of the normal images are flagged at the model's threshold, and how many of the anomalies are found.
+    """
+    from anomirror.detectors import load
+
+    goods, bads = _sources(root, each_of(normal), each_of(anomalies))
+    detector = load(model, device=device)
+    good = _scored(detector, "normal", [resolve(source, "test", data_dir) for source in goods], skip_bad=skip_bad)
+    kinds = [_scored(detector, name, [resolve(source, "test", data_dir)], skip_bad=skip_bad) for name, source in bads.items()]
+    _warn_of_roles(detector, good, kinds)
+    if len(kinds) > 1:
+        kinds.append(_Group("all", np.concatenate([kind.raw for kind in kinds]), np.concatenate([kind.hashes for kind in kinds])))
+    if as_json:
+        print(json.dumps(_as_json(detector, good, kinds), indent=2))
+    else:
+        _print(detector, good, kinds)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images of one role."""
+
+    name: str
+    raw: np.ndarray
+    hashes: np.ndarray
+
+
+def _sources(root: Path | None, normal: list[str], anomalies: list[str]) -> tuple[list[str], dict[str, str]]:
+    """What is normal, and each kind of anomaly by name."""
+    from anomirror.images import defect_layout
+
+    if root is None:
+        if not (normal and anomalies):
+            raise InputError("give a folder as MVTec AD's, or --normal DATA and --anomalies DATA")
+        return normal, {source: source for source in anomalies}
+    layout = defect_layout(root) if root.is_dir() else None
+    if layout is None or not layout.normal.is_dir() or not layout.kinds:
+        raise InputError(f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and --anomalies DATA")
+    found = {kind: str(layout.defects(kind)) for kind in layout.kinds}
+    return [*normal, str(layout.normal)], found | {source: source for source in anomalies}
+
+
+def _scored(detector: Detector, name: str, sources: list[Any], *, skip_bad: bool) -> _Group:
+    from anomirror.images import fingerprints
+
+    raw, hashes = [], []
+    for source in sources:
+        images = _readable(detector.open_to_score(source), skip_bad=skip_bad)
+        raw.append(detector.raw_scores(images))
+        hashes.append(fingerprints(images)[1])
+    return _Group(name, np.concatenate(raw), np.concatenate(hashes))
+
+
+def _readable(images: ImageSet, *, skip_bad: bool) -> ImageSet:
+    from anomirror.images import check_files
+
+    good, bad = check_files(images)
+    named = [(images.names[index], reason) for index, reason in bad.items()]
+    if bad and not (skip_bad and len(good)):
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
+        more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
+        raise ImageError(
+            f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\nremove them, or pass --skip-bad", named
+        )
+    if bad:
+        say(f"{len(bad)} of {len(images)} files cannot be read and are left out: {named[0][0]}: {named[0][1]}")
+    return good
+
+
+def _warn_of_roles(detector: Detector, good: _Group, kinds: list[_Group]) -> None:
+    """Images that the model was fitted on, and images that are in both roles, make the figures wrong."""
+    seen = int(np.isin(good.hashes, detector.training_hashes_).sum())
+    if seen:
+        say(
+            f"warning: {seen} of {len(good.raw)} normal images were given to the fit as well: they look more normal than "
+            "new ones do, and these figures are better than what you will get"
+        )
+    for kind in kinds:
+        if both := int(np.isin(kind.hashes, good.hashes).sum()):
+            say(f"warning: {both} of {len(kind.raw)} anomalies ({kind.name}) are the very pixels of normal images")
+        if learnt := int(np.isin(kind.hashes, detector.training_hashes_).sum()):
+            say(f"warning: {learnt} of {len(kind.raw)} anomalies ({kind.name}) were fitted as normal images")
+
+
+def _by_score(detector: Detector, good: _Group, kind: _Group) -> dict[str, Any]:
+    from anomirror import metrics
+
+    return {
+        "score": metrics.evaluate(detector.normality(good.raw), detector.normality(kind.raw)),
+        "raw_score": metrics.evaluate(-good.raw, -kind.raw),
+    }
+
+
+def _flagged(detector: Detector, group: _Group) -> int:
+    return int((~(detector.normality(group.raw) >= detector.offset_)).sum())
+
+
+def _as_json(detector: Detector, good: _Group, kinds: list[_Group]) -> dict[str, Any]:
+    whole = {
+        kind.name: {
+            "anomalies": len(kind.raw),
+            "found": _flagged(detector, kind),
+            **{name: found.as_dict() for name, found in _by_score(detector, good, kind).items()},
+        }
+        for kind in kinds
+    }
+    last = whole[kinds[-1].name]
+    said = {"method": detector.method, "normal": len(good.raw), "false_alarms": _flagged(detector, good), **last}
+    return said | ({"kinds": {name: found for name, found in whole.items() if name != "all"}} if len(kinds) > 1 else {})
+
+
+def _print(detector: Detector, good: _Group, kinds: list[_Group]) -> None:
+    from anomirror.report.console import metrics_table
+
+    rows = {}
+    for kind in kinds:
+        for by, found in _by_score(detector, good, kind).items():
+            rows[by if len(kinds) == 1 else f"{kind.name}, {by}"] = found
+    count = len(kinds[-1].raw)
+    title = f"{detector.method}: {len(good.raw)} normal, {count} anomalous images (95 % intervals)"
+    Console().print(metrics_table(title, "by", rows))
+    alarms = _flagged(detector, good)
+    print(f"flagged at the threshold: {alarms} of {len(good.raw)} normal images ({100 * alarms / len(good.raw):.1f} %)", end="")
+    for kind in kinds:
+        found_count = _flagged(detector, kind)
+        name = "anomalies" if len(kinds) == 1 else kind.name
+        print(f"; {found_count} of {len(kind.raw)} {name} ({100 * found_count / len(kind.raw):.1f} %)", end="")
+    print()

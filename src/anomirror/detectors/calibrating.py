@@ -1,0 +1,69 @@
+"""Which images a detector is fitted on, and which ones its threshold comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+Calibration = Literal["auto", "train", "heldout", "folds"]
+"""Where scorer and threshold come from: images that are held out of the fit; folds, each scored by a fit on the others; or the
+fitted images themselves, as in the paper, which promises nothing. "auto" is held out or folds."""
+
+HELD_OUT_FROM, HELD_OUT_LEAST = 1000, 100
+"""Of so many images or more, at least so many are held out."""
+SMALL_SHARE, SMALL_LEAST = 0.2, 20
+"""Of fewer: this share, and at least so many, but never more than half."""
+FOLDS = 5
+FEWEST_FOLDED = 4
+"""Distinct images below which there is nothing to fold."""
+
+
+def heldout_count(count: int, share: float) -> int:
+    """Images of ``count`` that "auto" holds out; ``share`` is what is held out of many.
+
+    >>> [heldout_count(n, 0.05) for n in (30, 200, 1000, 60_000)]
+    [15, 40, 100, 3000]
+    """
+    if count >= HELD_OUT_FROM:
+        return max(HELD_OUT_LEAST, math.floor(count * share))
+    return min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2)
+
+
+def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)`` sorted.
+
+    Parameters
+    ----------
+    order : a permutation of all images.
+    copies : ``(n,)``: equal for copies of one image.
+    count : how many are wanted; fewer come where only groups of copies are left that are larger than what is missing.
+    """
+    members = _groups(order, copies)
+    chosen: list[int] = []
+    for group in members:
+        if len(chosen) + len(group) <= count:
+            chosen += group
+        if len(chosen) == count:
+            break
+    if not chosen and len(members) > 1:
+        chosen = min(members, key=len)
+    return np.sort(np.asarray(chosen, dtype=np.int64))
+
+
+def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[np.ndarray]:
+    """All images in ``count`` parts of about the same size, each sorted; copies of one image lie in one part."""
+    parts: list[list[int]] = [[] for _ in range(min(count, len(np.unique(copies))))]
+    for group in sorted(_groups(order, copies), key=len, reverse=True):
+        min(parts, key=len).extend(group)
+    return [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
+
+
+def _groups(order: Sequence[int], copies: np.ndarray) -> list[list[int]]:
+    """Images by copy, in the order in which their first one comes."""
+    found: dict[int, list[int]] = {}
+    for index in order:
+        found.setdefault(int(copies[index]), []).append(int(index))
+    return list(found.values())
