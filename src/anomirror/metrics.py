@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import beta, norm, rankdata
+from scipy.stats import beta, binom, norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomirror.errors import InputError
@@ -86,38 +86,70 @@ def fpr_at_95(normal: Scores, anomalies: Scores) -> float:
     return float(np.mean(normal <= threshold))
 
 
+def fpr_at_95_interval(normal: Scores, anomalies: Scores, level: float = 0.95) -> tuple[float, float]:
+    """Interval of FPR@95 that holds for any distribution, of few images too.
+
+    The threshold that flags 95 % of all anomalies lies between two order statistics of these, and the share of normal images
+    below each of the two within an exact binomial interval (Bonferroni over both). Of fewer than about 75 anomalies none need
+    lie beyond that threshold, and the upper end is 1.
+    """
+    _check(normal, anomalies)
+    part, count, descending = (1.0 + level) / 2.0, len(anomalies), np.sort(anomalies)
+    tail = (1.0 - part) / 2.0
+    first, last = int(binom.ppf(tail, count, 0.95)), int(binom.ppf(1.0 - tail, count, 0.95)) + 1  # ranks around the quantile
+    low = 0.0
+    if first >= 1:
+        low = _binomial(float(np.mean(normal <= descending[first - 1])), len(normal), part)[0]
+    high = 1.0
+    if last <= count:
+        high = _binomial(float(np.mean(normal <= descending[last - 1])), len(normal), part)[1]
+    return low, high
+
+
+def _hull(*intervals: tuple[float, float]) -> tuple[float, float]:
+    """The smallest interval around all of them."""
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+
 def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: int = 0) -> Metrics:
-    """All metrics, with 95 % intervals: DeLong's for AUROC, else percentiles of a bootstrap over images of both groups."""
+    """All metrics, with 95 % intervals.
+
+    DeLong's for AUROC; for FPR@95 :func:`fpr_at_95_interval`; for AUPR percentiles of a bootstrap over images of both groups,
+    widened to the exact binomial interval of as many trials as the smaller group has images: a bootstrap of a few images that are
+    told apart without an error would say [1, 1].
+    """
     _check(normal, anomalies)
     drawn = _bootstrap(normal, anomalies, resamples, np.random.default_rng(seed))
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    ap, ap_normal, fpr = ((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    values, few = (aupr(normal, anomalies), aupr_normal(normal, anomalies)), min(len(normal), len(anomalies))
+    ap, ap_normal = (
+        _hull((float(low[place]), float(high[place])), _binomial(value, few, 0.95)) for place, value in enumerate(values)
+    )
     return Metrics(
         auroc=auroc(normal, anomalies),
         auroc_ci=auroc_interval(normal, anomalies),
-        aupr=aupr(normal, anomalies),
+        aupr=values[0],
         aupr_ci=ap,
         fpr95=fpr_at_95(normal, anomalies),
-        fpr95_ci=fpr,
-        aupr_normal=aupr_normal(normal, anomalies),
+        fpr95_ci=fpr_at_95_interval(normal, anomalies),
+        aupr_normal=values[1],
         aupr_normal_ci=ap_normal,
     )
 
 
 def _bootstrap(normal: Scores, anomalies: Scores, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """``(resamples, 3)``: AUPR, AUPR of normals, FPR@95. Sorted once: a resample is a count for each image."""
+    """``(resamples, 2)``: AUPR, AUPR of normals. Sorted once: a resample is a count for each image."""
     scores = np.concatenate([normal, anomalies])
     order = np.argsort(scores, kind="stable")
     anomalous = (order >= len(normal)).astype(float)
     distinct = np.flatnonzero(np.diff(scores[order], append=np.inf))  # the last image of each distinct score
-    drawn = np.empty((resamples, 3))
+    drawn = np.empty((resamples, 2))
     for row in drawn:
         counts = np.concatenate([rng.multinomial(n, np.full(n, 1.0 / n)) for n in (len(normal), len(anomalies))])[order]
         flagged = np.cumsum(counts * anomalous)[distinct]  # anomalies at or below each score, in ascending order
         false = np.cumsum(counts * (1.0 - anomalous))[distinct]
         row[0] = _average_precision(flagged, false)
         row[1] = _average_precision(*_reversed(false, flagged))
-        row[2] = false[np.searchsorted(flagged, math.ceil(0.95 * len(anomalies)))] / len(normal)
     return drawn
 
 

@@ -64,10 +64,12 @@ def header(path: str) -> Header | None:
     """The header of a file, upright; None if it cannot be read."""
     try:
         with _opened(path) as picture:
+            deep = picture.mode in _DEEP or _deep_colour(picture)
             height, width = picture.height, picture.width
-            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+            known = picture.format != "PNG" or "exif" in picture.info  # else Pillow would decode the whole image to look for it
+            if known and picture.getexif().get(_ORIENTATION, 1) in _TURNED:
                 height, width = width, height
-            return Header(_channels(picture), height, width, picture.mode in _DEEP or _deep_colour(picture))
+            return Header(_channels(picture), height, width, deep)
     except MemoryError:
         raise
     except Exception:  # over damaged bytes Pillow's decoders stumble with any error
@@ -149,14 +151,15 @@ def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tu
     try:
         with _opened(path) as picture:
             width, height = picture.size
-            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
-                width, height = height, width
             if _deep_colour(picture):
-                return torch.from_numpy(_deep_pixels(path, picture, channels)), (height, width)
+                deep = torch.from_numpy(_deep_pixels(path, picture, channels))
+                return deep, (int(deep.shape[1]), int(deep.shape[2]))
             longest = max(picture.size)
             if wanted is not None and picture.width * picture.height > _REDUCED and (least := _MARGIN * wanted) < longest:
                 picture.draft(None, tuple(math.ceil(side * least / longest) for side in picture.size))  # type: ignore[arg-type]
             picture.load()
+            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+                width, height = height, width
             upright = ImageOps.exif_transpose(picture)
         array = _pixels(upright, channels)
     except MemoryError:
@@ -191,10 +194,8 @@ def _one_line(error: Exception, path: str = "") -> str:
         return "not an image that can be identified"
     if isinstance(error, Image.DecompressionBombError):
         found = [int(number) for number in re.findall(r"\d+", str(error))]
-        many = (
-            f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f}" if len(found) >= 2 else "too many megapixels"
-        )
-        return f"{many} read; cut it into tiles, or reduce it"
+        numbers = f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f} that are" if len(found) > 1 else ""
+        return f"{numbers or 'too many megapixels to be'} read; cut it into tiles, or reduce it"
     return " ".join(str(error).replace(path, "").split()) or type(error).__name__
 
 

@@ -45,7 +45,7 @@ def _coloured(base: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """``(h, w, 3)`` under a colour from yellow to red that hides it the more, the stronger it is."""
     strength = strength[..., None]
     colour = _COLD + (_HOT - _COLD) * strength
-    opacity = np.where(strength > 0, 0.35 + 0.5 * strength, 0.0)
+    opacity = 0.85 * np.sqrt(strength)
     return np.asarray(base * (1 - opacity) + colour * opacity)
 
 
