@@ -11,7 +11,6 @@ Each finished row is written at once to ``results/first-hour/``; what is there i
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import typer
 from PIL import Image
 
 from anomirror import make_detector
+from anomirror.data import Split
 from anomirror.metrics import auroc
 
 OUT = Path("results/first-hour")
@@ -32,6 +32,7 @@ ASKED = 0.05
 DRAWS = 10
 QUICK, TRAINED = ("pca", "knn"), ("ama", "deep_svdd", "skip_ganomaly")
 COUNTS = {"cells": (20, 60, 200, 400), "clothes": (20, 50, 100, 200, 500, 2000)}
+_SPLITS: tuple[Split, Split] = ("train", "test")
 TRAINED_COUNTS, TRAINED_DRAWS = (20, 100), 2
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -74,7 +75,7 @@ def drawn(name: str, count: int, draw: int, data_dir: Path) -> tuple[np.ndarray,
         return good[order[:count]], good[order[count:]], bad
     from anomirror.data import load_dataset
 
-    train, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in ("train", "test"))  # type: ignore[arg-type]
+    train, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in _SPLITS)
     digits = load_dataset("mnist", "test", data_dir)[0]
     return train[rng.permutation(len(train))[:count]], test[:1000], digits[:1000]
 
@@ -150,7 +151,8 @@ def _tiles(texture: str) -> np.ndarray:
     tiles = np.stack([whole[y : y + 128, x : x + 128] for y in places for x in places])
     half = len(tiles) // 3 * 2  # unseen tiles come from the lower third: they do not overlap much with the others
     rng = np.random.default_rng(0)
-    return tiles[np.concatenate([rng.permutation(half), half + rng.permutation(len(tiles) - half)])]
+    mixed: np.ndarray = tiles[np.concatenate([rng.permutation(half), half + rng.permutation(len(tiles) - half)])]
+    return mixed
 
 
 @app.command()
@@ -187,7 +189,7 @@ def proxies(data_dir: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[
         yield f"cells-{kind}", train, good, {"planted": defects(good, seed=1), "real": bad}
     train, good, bad = whole["planted-grass"]
     yield "grass", train, good, {"planted": bad}
-    clothes, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in ("train", "test"))  # type: ignore[arg-type]
+    clothes, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in _SPLITS)
     good = test[:1000]
     made = {"shapes": shapes(500)[..., 0], "noises": noises(500)[..., 0], "planted": defects(good, seed=1)}
     yield "clothes", clothes, good, made
@@ -195,58 +197,57 @@ def proxies(data_dir: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[
 
 @app.command()
 def cost(
+    photographs_at: Annotated[Path, typer.Option(help="a folder that keeps what it makes: 3 GB")],
     methods: Annotated[str, typer.Option()] = "pca,knn,ama",
     count: Annotated[int, typer.Option()] = 1000,
 ) -> None:
     """Seconds and memory of ``anomirror fit`` with defaults on photographs of two sizes, as a process of its own."""
     kept = Rows("cost")
     for width, height in ((300, 300), (4000, 3000)):
-        with tempfile.TemporaryDirectory() as place:
-            _write_photographs(Path(place) / "photos", width, height, count)
-            for method in methods.split(","):
-                key = {"method": method, "photos": count, "width": width, "height": height}
-                if key in kept:
-                    continue
-                before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        photos = photographs_at / f"{width}x{height}"
+        _write_photographs(photos, width, height, count)
+        for method in methods.split(","):
+            key = {"method": method, "photos": count, "width": width, "height": height}
+            if key in kept:
+                continue
+            with tempfile.TemporaryDirectory() as place:
+                model = Path(place) / "model"
+                command = [sys.executable, "-c", _MEASURED, "fit", str(photos), "--out", str(model), "--method", method]
                 started = time.perf_counter()
-                code = (
-                    "import resource, sys; from anomirror.cli import main\n"
-                    "try:\n    main()\n"
-                    "finally:\n    print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-                )
-                model = Path(place) / f"model-{method}"
-                command = [
-                    sys.executable,
-                    "-c",
-                    code,
-                    "fit",
-                    str(Path(place) / "photos"),
-                    "--out",
-                    str(model),
-                    "--method",
-                    method,
-                ]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 seconds = time.perf_counter() - started
-                peak = int(done.stdout.rpartition("peak ")[2])
-                said = next((line for line in done.stderr.splitlines() if "about" in line), "")
-                kept.add({**key, "seconds": round(seconds, 1), "gigabytes": round(peak / 1e6, 2), "said": said})
-                del before
+            peak = int(done.stdout.rpartition("peak ")[2])
+            said = next(line for line in done.stderr.splitlines() if ": about " in line)
+            kept.add({**key, "seconds": round(seconds, 1), "gigabytes": round(peak / 1e6, 2), "said": said})
+
+
+_MEASURED = """
+import resource
+from anomirror.cli import main
+try:
+    main()
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+"""``anomirror`` that tells how much memory it took, in KiB."""
 
 
 def _write_photographs(folder: Path, width: int, height: int, count: int) -> None:
-    """JPEGs with structure at every scale, in colour."""
-    folder.mkdir(parents=True)
+    """JPEGs with structure at every scale, in colour, each shifted otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    base = np.zeros((height, width, 3), np.float32)
+    base = np.full((height, width, 3), 128, np.float32)
     for scale in (4, 16, 64, 256):
-        small = rng.normal(size=(max(1, height // scale), max(1, width // scale), 3))
+        small = rng.normal(size=(max(1, height // scale), max(1, width // scale), 3)).astype(np.float32)
         for channel in range(3):
-            layer = Image.fromarray(small[..., channel].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+            layer = Image.fromarray(small[..., channel]).resize((width, height), Image.Resampling.BICUBIC)
             base[..., channel] += np.asarray(layer) * 15
+    pixels = base.clip(0, 255).astype(np.uint8)
     for index in range(count):
-        turned = np.roll(base, tuple(rng.integers(0, side) for side in (height, width)), (0, 1)) + 128
-        Image.fromarray(turned.clip(0, 255).astype(np.uint8)).save(folder / f"{index:04d}.jpg", quality=90)
+        down, right = (int(rng.integers(0, side)) for side in (height, width))
+        file = folder / f"{index:04d}.jpg"
+        if not file.exists():
+            Image.fromarray(np.roll(pixels, (down, right), (0, 1))).save(file, quality=90)
 
 
 if __name__ == "__main__":

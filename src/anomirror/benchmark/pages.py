@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomirror.benchmark import backgrounds, controls, likelihoods, references, stability
+from anomirror.benchmark import backgrounds, controls, first_hour, likelihoods, references, stability
 from anomirror.benchmark.experiments import classes_of
 from anomirror.benchmark.protocols import REST
 from anomirror.benchmark.runner import folder_name, read_cell
@@ -226,6 +226,10 @@ TABLES: dict[str, Callable[..., str]] = {
     "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
+    "first-hour-alarms": lambda root, folder: first_hour.alarms_table(root / folder),
+    "first-hour-sizes": lambda root, folder: first_hour.sizes_table(root / folder),
+    "first-hour-scorers": lambda root, folder: first_hour.scorers_table(root / folder),
+    "first-hour-cost": lambda root, folder: first_hour.cost_table(root / folder),
     "backgrounds": lambda root, folder, normal: backgrounds.backgrounds_table(root / folder, normal),
     "groups": lambda root, folder, normal: likelihoods.groups_table(root / folder, normal),
     "bits": lambda root, folder: likelihoods.bits_table(root / folder),
