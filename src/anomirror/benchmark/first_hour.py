@@ -57,9 +57,8 @@ def sizes_table(folder: Path) -> str:
     means = []
     for method in dict.fromkeys(row["method"] for row in found):
         proxies = [row for row in found if row["set"].startswith("planted")]
-        means.append(
-            ["mean of the planted", method, *(f"{np.mean(_values(proxies, 'auroc', method=method, size=size)):.2f}" for size in sizes)]
-        )
+        averages = [np.mean(_values(proxies, "auroc", method=method, size=size)) for size in sizes]
+        means.append(["mean of the planted", method, *(f"{value:.3f}" for value in averages)])
     return markdown(["images", "method", *(f"{size} pixels" for size in sizes)], [*rows, *means])
 
 
