@@ -49,13 +49,13 @@ def unknown(what: str, name: str, known: Iterable[str], choose: str = "choose on
     """The message for a name that is not known: the nearest known one, and all of them.
 
     >>> unknown("method named", "PCa", ["pca", "knn"])
-    "no method named 'PCa': did you mean 'pca'? (choose one of pca, knn)"
+    "no method named 'PCa': choose one of pca, knn; did you mean 'pca'?"
     """
     names = list(known)
     lower = {candidate.lower(): candidate for candidate in reversed(names)}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    listed = f"{choose} {', '.join(names)}"
-    return f"no {what} {name!r}: did you mean {lower[near[0]]!r}? ({listed})" if near else f"no {what} {name!r}: {listed}"
+    suggested = f"; did you mean {lower[near[0]]!r}?" if near else ""
+    return f"no {what} {name!r}: {choose} {', '.join(names)}{suggested}"
 
 
 class InputError(AnomirrorError, ValueError):

@@ -331,7 +331,7 @@ def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarr
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_larger_pictures(size: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, size, size - 7, 3), dtype=np.uint8)
-    ama = tiny("ama", batch_size=4, epochs=1, epoch_steps=1, generator_width=4, critic_width=4).fit(images)
+    ama = tiny("ama", batch_size=4, epochs=1, epoch_steps=1, generator_width=4, critic_width=4, image_size=None).fit(images)
     assert ama.image_shape_ == (3, size, size)
     assert ama.explain(images[:2]).shape == (2, size, size - 7)  # type: ignore[attr-defined]
 

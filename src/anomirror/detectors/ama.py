@@ -67,7 +67,7 @@ class AMA(ReconstructingDetector):
     calibration : images that scorer and threshold are fitted on (10,000 at most): "heldout" ones, or "train", as in the paper,
         which promises nothing for new images. "auto" holds out ``heldout`` of them, at least 100, and of fewer than 1,000 a
         fifth, at least 20, never more than half.
-    heldout : share of the images kept out of training, for the history and the calibration.
+    heldout : share of the images kept out of training, for the history and the calibration; 0 calibrates on "train".
     scorer : "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are two-sided A-scores, "negate" is the
         R-score; or a scorer object.
     contamination : share of normal images that :meth:`predict` may call anomalies.

@@ -570,6 +570,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             _warn(f"{distinct} different normal image{'s' if distinct > 1 else ''}: none can be left out of the fit to calibrate")
             return "train"
         can_fold = "folds" in self._calibrations
+        if self.heldout == 0 and not can_fold:
+            return "train"  # nothing shall be held out
         return "folds" if can_fold and (self.calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
 
     def _kept_and_heldout(self, normal: ImageSet, copies: np.ndarray) -> tuple[ImageSet, ImageSet | None]:
