@@ -20,7 +20,7 @@ from tests.tiny import tiny
 
 @pytest.fixture(scope="module")
 def fitted(clothes: np.ndarray) -> Detector:
-    return tiny("ama", relative="fitted").fit(clothes)
+    return tiny("ama", relative="fitted", scorer="log-gaussian").fit(clothes)
 
 
 @pytest.fixture

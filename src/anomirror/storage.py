@@ -98,7 +98,7 @@ def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_
     InputError : a file, a folder that is no model, or a model without ``overwrite`` is there.
     OSError : nothing can be written there.
     """
-    target = Path(path).resolve()
+    target = _resolved(path)
     if target.name == "":
         raise InputError(f"{path}: cannot hold a model; choose another place")
     if target.exists() and not target.is_dir():
@@ -112,6 +112,8 @@ def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_
         if not overwrite:
             raise InputError(f"{target}: exists already; choose another place, or {ways_out}")
     existing = next(folder for folder in target.parents if folder.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file, and cannot hold a model; choose another place")
     Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=existing)).rmdir()
     return ModelTarget(target, _identity(target) if target.exists() else None)
 
@@ -123,7 +125,7 @@ def refuse_overlap(place: str | os.PathLike[str], data: str | os.PathLike[str], 
     ------
     InputError : ``place`` is, lies in, or (with ``above``) holds the folder or file ``data``.
     """
-    wanted, read = Path(place).resolve(), Path(data).resolve()
+    wanted, read = _resolved(place), _resolved(data)
     if not read.exists():
         return
     there = [folder for folder in (wanted, *wanted.parents) if folder.exists()]
@@ -205,6 +207,23 @@ def _free_name(path: Path) -> Path:
     while os.path.lexists(other := path.with_name(f"{path.name}-{number}")):
         number += 1
     return other
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint in a folder and what was left of writing one, and the folder if nothing else is in it."""
+    for file in folder.glob(f".{CHECKPOINT}.*"):
+        file.unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    """Where links and ``..`` lead to."""
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:  # what Python 3.11 raises
+        raise InputError(f"{path}: is a link that leads to itself") from error
 
 
 def remove_ours(folder: Path) -> None:
@@ -311,7 +330,9 @@ def _sha256(file: Path) -> str:
 @contextmanager
 def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside ``file`` that takes its name when the block ends well."""
-    target = Path(file).parent.resolve() / Path(file).name
+    target = _resolved(file)
+    if target.exists() and not target.is_file():
+        raise InputError(f"{file}: is not a file that could be replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)

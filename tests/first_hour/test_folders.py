@@ -239,3 +239,74 @@ def test_errors_fit_what_was_given() -> None:
     for given, said in (([], "the list is empty"), ([Image.new("L", (8, 8)), "a.png"], "image 1: cannot be read")):
         with pytest.raises(ImageError, match=said):
             PCA().fit(given)
+
+
+# ---------------------------------------------------------------------- what a hostile reader found
+
+
+def test_sixteen_bit_files_score_from_the_command_line_as_in_python(tmp_path: Path) -> None:
+    good = write_deep(faint(40), tmp_path / "good", "png")
+    unseen = write_deep(faint(12, seed=1), tmp_path / "unseen", "png")
+    bad = write_deep(spotted(tiles(6, seed=2)).astype(np.uint16) * 16, tmp_path / "bad", "png")
+    model = tmp_path / "model"
+    assert run("fit", good, "--out", model, "--method", "knn").returncode == 0
+    rows = run("score", model, unseen).stdout.splitlines()[1:]
+    from anomirror import load
+
+    np.testing.assert_allclose([float(row.split(",")[1]) for row in rows], load(model).raw_scores(unseen), rtol=1e-6)
+    done = run("evaluate", model, "--normal", unseen, "--anomalies", bad, "--json")
+    assert json.loads(done.stdout)["score"]["auroc"] > 0.9  # .5 where all of them were read as black
+    assert "warning" not in done.stderr
+
+
+def test_eight_bit_pixels_are_known_again_among_sixteen_bit_ones(tmp_path: Path) -> None:
+    from anomirror.images import fingerprints
+
+    folder = write(tiles(3), tmp_path / "mixed")
+    alone = fingerprints(open_images(folder))[1]
+    Image.fromarray(faint(1)[0]).save(folder / "zzz.png")
+    assert fingerprints(open_images(folder))[1][:3].tolist() == alone.tolist()
+
+
+def test_a_link_that_leads_to_itself_is_left_out(good: Path) -> None:
+    (good / "loop").symlink_to(good / "loop")
+    found = find_files(good)
+    assert (len(found.paths), found.left_out.counts) == (40, {"link that leads to itself": 1})
+    out = good.parent / "self"
+    out.symlink_to(out)
+    failed(run("fit", good, "--out", out, *PCA_FIT), "is a link that leads to itself")
+
+
+def test_a_folder_of_several_data_sets_is_refused_and_their_masks_are_never_images(mvtec: Path, model: Path) -> None:
+    done = run("fit", mvtec.parent, "--out", mvtec.parent.parent / "m", *PCA_FIT)
+    failed(done, "holds 1 data set(s) with train/good and test (bottle)")
+    assert not any("ground_truth" in path for path in find_files(mvtec.parent).paths)
+    found = json.loads(run("evaluate", model, "--normal", mvtec, "--anomalies", mvtec, "--json").stdout)
+    assert (found["normal"], found["anomalies"]) == (10, 12)
+    (mvtec / "test" / "empty").mkdir()
+    (mvtec / "test" / "crack").rename(mvtec / "test" / "all")
+    done = run("evaluate", model, mvtec, "--json")
+    assert sorted(json.loads(done.stdout)["kinds"]) == ["all", "spot"]
+    assert "test/empty: no image" in done.stderr
+
+
+def test_pil_images_are_what_their_files_are(tmp_path: Path, good: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(tiles(1)[0]).save(tmp_path / "turned.png", exif=exif)
+    detector = PCA().fit(good)
+    file = tmp_path / "turned.png"
+    np.testing.assert_array_equal(detector.raw_scores(Image.open(file)), detector.raw_scores(file))
+    colour = Image.open(good / "000.png").convert("RGB")
+    np.testing.assert_array_equal(detector.raw_scores([colour]), detector.raw_scores(good / "000.png"))
+    assert PCA().fit([Image.open(good / "000.png"), colour, *map(Image.fromarray, tiles(8, seed=3))]).image_shape_[0] == 3
+
+
+def test_odd_forms_are_taken_or_refused_for_what_they_are(good: Path) -> None:
+    detector = PCA().fit(good)
+    assert len(detector.predict(tiles(1)[0][..., None])) == 1
+    assert len(detector.predict(good.glob("*.png"))) == 40
+    assert len(detector.predict(np.array([*tiles(1), *tiles(1, size=60)], dtype=object))) == 2
+    for given, said in ((tiles(5).reshape(5, -1), "looks like rows of pixels"), (None, "got None"), ([good], "is a folder")):
+        with pytest.raises(ImageError if said == "is a folder" else ValueError, match=said):
+            detector.predict(given)

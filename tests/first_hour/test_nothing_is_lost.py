@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +152,46 @@ def test_python_saves_over_nothing_but_models(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is not a model"):
             detector.save(path, overwrite=True)
     assert np.asarray(Image.open(tmp_path / "photos" / "002.png")).shape == (48, 48)
+
+
+def test_models_where_checkpoints_would_be_are_not_removed(good: Path) -> None:
+    partial = good.parent / "model.partial"
+    for place in (partial, good.parent / "other"):
+        assert run("fit", good, "--out", place, *PCA_FIT).returncode == 0
+    (good.parent / "other").rename(partial / "inner")
+    before = contents(partial)
+    assert run("fit", good, "--out", good.parent / "model", *PCA_FIT).returncode == 0
+    assert contents(partial) == before
+    failed(run("fit", good, "--out", good.parent / "model", "--overwrite"), "checkpoints would be written there")
+    assert contents(partial) == before
+
+
+def test_a_pipe_is_written_to_and_not_replaced(model: Path, good: Path) -> None:
+    pipe = good.parent / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert run("score", model, good, "--out", pipe).returncode == 0
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert len(read[0].splitlines()) == 41
+    link = good.parent / "link.csv"
+    link.symlink_to(good.parent / "real.csv")
+    for _ in range(2):
+        assert run("score", model, good, "--out", link).returncode == 0
+    assert link.is_symlink()
+    assert len((good.parent / "real.csv").read_text().splitlines()) == 41
+
+
+def test_maps_never_lie_among_the_images(model: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    linking = good.parent / "linking"
+    linking.mkdir()
+    (linking / "good").symlink_to(good)
+    said = "lies in the images that are read"
+    failed(run("score", model, *sorted(good.iterdir())[:2], "--maps", good), said)
+    failed(run("score", model, linking, "--maps", good / "maps"), said)
+    monkeypatch.setattr("sys.stdin", io.StringIO("000.png\r\n"))
+    failed(run("score", model, "-", "--maps", ".", cwd=good), said)
+    failed(run("fit", linking, "--out", good / "model", *PCA_FIT), said)
+    assert len(contents(good)) == 40

@@ -154,3 +154,19 @@ def test_benchmark_and_fit_choose_the_same_size(tmp_path: Path) -> None:
     made = next(iter(trainings(str(folder), ["constant"], Settings(("pca",)))))
     assert made.comparison().train.shape[1:3] == (32, 32)
     assert made.detector().fit(made.comparison().train).image_shape_ == PCA().fit(folder).image_shape_
+
+
+def test_far_sizes_are_counted_over_all_pieces_and_maps_fit_the_images(tmp_path: Path) -> None:
+    folder = write(tiles(40, size=28), tmp_path / "good")
+    assert run("fit", folder, "--out", tmp_path / "m", "--method", "pca").returncode == 0
+    large = write(np.repeat(tiles(1, size=100), 300, axis=0), tmp_path / "large")
+    done = run("score", tmp_path / "m", large, "--out", tmp_path / "s.csv")
+    assert done.stderr.count("far from the size") == 1
+    assert "300 of 300" in done.stderr
+    cornered = tiles(1, size=32)
+    cornered[0, :6, :6] = 255
+    detector = PCA().fit(folder)
+    write(cornered, tmp_path / "corner")
+    framed = detector.framed_maps(detector.open_to_score(tmp_path / "corner"))
+    own = detector.frame_.take_out(framed, 32, 32)[0].numpy()
+    np.testing.assert_allclose(own, detector.explain(cornered)[0], rtol=1e-4)

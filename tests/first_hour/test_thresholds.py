@@ -108,3 +108,15 @@ def test_what_calibrated_a_model_is_kept_with_it(tmp_path: Path) -> None:
         detector = tiny(method).fit(folder)
         assert (detector.calibrated_by_, detector.calibrated_on_) == (how, count)
         assert detector.trained_on_ == (30 if how == "folds" else 15)
+
+
+@pytest.mark.parametrize("method", ["pca", "deep_svdd"])
+def test_copies_promise_no_more_than_one_image_does(method: str) -> None:
+    with pytest.warns(AnomirrorWarning, match="calibrate this: false alarms below"):
+        detector: Detector = tiny(method).fit(np.repeat(tiles(12, size=28), 6, axis=0))
+    assert detector.calibrated_on_ <= 12
+
+
+def test_an_asked_for_share_is_held_out_of_few_images_too() -> None:
+    assert heldout_count(60, 0.5) == 30
+    assert heldout_count(60, 0.05) == 20

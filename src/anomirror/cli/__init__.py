@@ -86,13 +86,12 @@ def _said(error: Exception) -> str:
 
 @contextmanager
 def _notes() -> Iterator[None]:
-    """Warnings of ours as lines, each kind once for each thing that it is about."""
+    """Warnings of ours as lines, each once."""
     told: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        text = str(message)
-        if (what := text.partition(": ")[0]) not in told and issubclass(category, AnomirrorWarning):
-            told.add(what)
+        if (text := str(message)) not in told and issubclass(category, AnomirrorWarning):
+            told.add(text)
             say(f"note: {text}")
 
     with warnings.catch_warnings():

@@ -7,12 +7,15 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import InputError, SettingError, unknown
+
+if TYPE_CHECKING:
+    from anomirror.images import ImageSet
 
 app = typer.Typer(
     name="anomirror",
@@ -75,6 +78,14 @@ def resolve(data: str, split: Split, data_dir: Path | None) -> Any:
     raise InputError(f"{data}: no such file or folder, and {unknown('data set named', data, DATASETS)}")
 
 
+def folders_of(images: ImageSet) -> set[Path]:
+    """Folders in which the files of a set lie, resolved; none of arrays."""
+    first: dict[str, str] = {}
+    for name in images.names:
+        first.setdefault(name.rpartition("/")[0], name)
+    return {Path(name).parent.resolve() for name in first.values() if Path(name).exists()}
+
+
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
     """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None. The last of a key holds."""
     parameters: dict[str, Any] = {}
@@ -107,6 +118,10 @@ def written(out: Path | None) -> Iterator[IO[str]]:
 
     if out is None:
         yield sys.stdout
+        return
+    if out.exists() and not out.is_file():  # a pipe or a device is written to, not replaced
+        with out.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream:
+            yield stream
         return
     with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream:
         yield stream

@@ -16,7 +16,7 @@ from anomirror.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     from anomirror.detectors import Detector
-    from anomirror.images import ImageSet
+    from anomirror.images import DefectLayout, ImageSet
 
 Sources = Annotated[list[str] | None, typer.Option(metavar="DATA", help="repeatable, or separated by commas")]
 
@@ -47,12 +47,11 @@ def evaluate(
     good = _scored(detector, "normal", [resolve(source, "test", data_dir) for source in goods], skip_bad=skip_bad)
     kinds = [_scored(detector, name, [resolve(source, "test", data_dir)], skip_bad=skip_bad) for name, source in bads.items()]
     _warn_of_roles(detector, good, kinds)
-    if len(kinds) > 1:
-        kinds.append(_Group("all", np.concatenate([kind.raw for kind in kinds]), np.concatenate([kind.hashes for kind in kinds])))
+    total = _Group("all", np.concatenate([kind.raw for kind in kinds]), np.concatenate([kind.hashes for kind in kinds]))
     if as_json:
-        print(json.dumps(_as_json(detector, good, kinds), indent=2))
+        print(json.dumps(_as_json(detector, good, kinds, total), indent=2))
     else:
-        _print(detector, good, kinds)
+        _print(detector, good, [*kinds, total] if len(kinds) > 1 else kinds)
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,40 @@ class _Group:
 
 
 def _sources(root: Path | None, normal: list[str], anomalies: list[str]) -> tuple[list[str], dict[str, str]]:
-    """What is normal, and each kind of anomaly by name."""
+    """What is normal, and each kind of anomaly by name; of a folder laid out as MVTec AD's its parts."""
+    goods = [str(layout.normal) if (layout := _layout(source)) else source for source in normal]
+    bads: dict[str, str] = {}
+    for source in anomalies:
+        bads |= _kinds(layout, f"{source}/") if (layout := _layout(source)) else {source: source}
+    if root is not None:
+        layout = _layout(str(root))
+        if layout is None or not layout.normal.is_dir() or not layout.kinds:
+            raise InputError(f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and --anomalies DATA")
+        goods, bads = [*goods, str(layout.normal)], _kinds(layout) | bads
+    if not (goods and bads):
+        raise InputError("give a folder as MVTec AD's, or --normal DATA and --anomalies DATA")
+    return goods, bads
+
+
+def _layout(source: str) -> DefectLayout | None:
     from anomirror.images import defect_layout
 
-    if root is None:
-        if not (normal and anomalies):
-            raise InputError("give a folder as MVTec AD's, or --normal DATA and --anomalies DATA")
-        return normal, {source: source for source in anomalies}
-    layout = defect_layout(root) if root.is_dir() else None
-    if layout is None or not layout.normal.is_dir() or not layout.kinds:
-        raise InputError(f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and --anomalies DATA")
-    found = {kind: str(layout.defects(kind)) for kind in layout.kinds}
-    return [*normal, str(layout.normal)], found | {source: source for source in anomalies}
+    return defect_layout(Path(source)) if Path(source).is_dir() else None
+
+
+def _kinds(layout: DefectLayout, prefix: str = "") -> dict[str, str]:
+    """Each kind that has an image."""
+    from anomirror.images import find_files
+
+    found = {}
+    for kind in layout.kinds:
+        try:
+            find_files(layout.defects(kind))
+        except ImageError as error:
+            say(f"note: left out {error}")
+            continue
+        found[f"{prefix}{kind}"] = str(layout.defects(kind))
+    return found
 
 
 def _scored(detector: Detector, name: str, sources: list[Any], *, skip_bad: bool) -> _Group:
@@ -134,18 +155,13 @@ def _flagged(detector: Detector, group: _Group) -> int:
     return int((~(detector.normality(group.raw) >= detector.offset_)).sum())
 
 
-def _as_json(detector: Detector, good: _Group, kinds: list[_Group]) -> dict[str, Any]:
-    whole = {
-        kind.name: {
-            "anomalies": len(kind.raw),
-            "found": _flagged(detector, kind),
-            **{name: found.as_dict() for name, found in _by_score(detector, good, kind).items()},
-        }
-        for kind in kinds
-    }
-    last = whole[kinds[-1].name]
-    said = {"method": detector.method, "normal": len(good.raw), "false_alarms": _flagged(detector, good), **last}
-    return said | ({"kinds": {name: found for name, found in whole.items() if name != "all"}} if len(kinds) > 1 else {})
+def _as_json(detector: Detector, good: _Group, kinds: list[_Group], total: _Group) -> dict[str, Any]:
+    def described(kind: _Group) -> dict[str, Any]:
+        found = {name: metrics.as_dict() for name, metrics in _by_score(detector, good, kind).items()}
+        return {"anomalies": len(kind.raw), "found": _flagged(detector, kind), **found}
+
+    said = {"method": detector.method, "normal": len(good.raw), "false_alarms": _flagged(detector, good), **described(total)}
+    return said | ({"kinds": {kind.name: described(kind) for kind in kinds}} if len(kinds) > 1 else {})
 
 
 def _print(detector: Detector, good: _Group, kinds: list[_Group]) -> None:

@@ -19,6 +19,7 @@ from anomirror.cli.common import (
     assigned,
     each_of,
     example,
+    folders_of,
     none_from_word,
     refuse_owned,
     resolve,
@@ -68,14 +69,16 @@ def fit(
     """
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
-    from anomirror.storage import CHECKPOINT, refuse_overlap, remove_ours
+    from anomirror.storage import CARD, CHECKPOINT, refuse_overlap, remove_checkpoint
 
     parameters = preset(method, preset_name) | _config_file(config) | assigned(set_)
     refuse_owned(parameters, "checkpoint_dir", "verbose", "monitor")
     parameters |= {"random_state": seed} if seed is not None else {}
     parameters |= {"device": device} if device is not None else {}
     parameters |= {"skip_bad": True} if skip_bad else {}
-    parameters |= {"image_size": _size(size)} if size is not None else {}
+    if size is not None:
+        refuse_owned(parameters, "image_size")
+        parameters["image_size"] = _size(size)
     detector = make_detector(method, **parameters)
     known = each_of(anomalies)
     if known and not detector.learns_from_anomalies:
@@ -86,7 +89,7 @@ def fit(
         refuse_overlap(out, read, "--out")
     target = _target(out, detector, overwrite=overwrite, resume=resume)
     if target is None:
-        say(f"{out} is complete already; nothing to do")
+        say(f"{out} is complete already, with these settings (whether the images are the same was not looked at); nothing to do")
         return
     partial = target.path.with_name(target.path.name + ".partial")
     if (partial / CHECKPOINT).exists() and not resume:
@@ -97,10 +100,14 @@ def fit(
             raise SettingError(
                 "random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed"
             )
+        if partial.is_symlink() or (partial / CARD).exists():
+            raise InputError(f"{partial}: checkpoints would be written there, and something else is; choose another --out")
         detector.set_params(checkpoint_dir=str(partial))
     elif rank() > 0:  # nothing to share
         return
     images, labels = _opened(detector, data, known, data_dir)
+    for folder in folders_of(images) if Path(data).is_dir() else ():  # where links lead to
+        refuse_overlap(out, folder, "--out")
     if rank() == 0:
         _announce(detector, images)
     try:
@@ -115,7 +122,10 @@ def fit(
     if rank() > 0:
         return
     place = detector.save(target)
-    remove_ours(partial)
+    if "checkpoint_dir" in detector.get_params():
+        remove_checkpoint(partial)
+    if detector.calibrated_by_ == "train":
+        say(f"note: {detector.promise()}")
     say(_told(detector, images, str(out) if place == out.resolve() else str(place)))
 
 
@@ -158,8 +168,11 @@ def _target(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> 
     unfinished = (resolved.with_name(resolved.name + ".partial") / CHECKPOINT).exists() if resolved.name else False
     if resume and (resolved / CARD).is_file() and not (overwrite and unfinished):
         card = read_card(resolved)
-        wanted = {"method": detector.method, **detector.stored_parameters()}
-        found = {"method": card.method, **card.parameters}
+        from anomirror.scoring import make_scorer, scorer_name
+
+        scorer = scorer_name(make_scorer(detector.scorer))
+        wanted = {"method": detector.method, "scorer": scorer, **detector.stored_parameters()}
+        found = {"method": card.method, "scorer": card.scorer, **detector.brought_up_to_date(card.parameters)}
         if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
             name = odd[0]
             raise InputError(

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from anomirror.cli.common import DATA_HELP, ODD_NAMES, DataDir, Device, Loudness, Model, app, example, resolve, say, written
+from anomirror.cli.common import (
+    DATA_HELP,
+    ODD_NAMES,
+    DataDir,
+    Device,
+    Loudness,
+    Model,
+    app,
+    example,
+    folders_of,
+    resolve,
+    say,
+    written,
+)
 from anomirror.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,8 +71,10 @@ def score(
         for read in data:
             if read != "-":
                 refuse_overlap(maps, read, "--maps", above=False)
-        maps.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before anything is scored
     sets = _opened(detector, data, data_dir)
+    if maps is not None:
+        _refuse_among_the_images(maps, data, sets)
+        maps.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before anything is scored
     total = sum(map(len, sets))
     unreadable = row = 0
     with (
@@ -84,13 +99,23 @@ def _opened(detector: Detector, data: Sequence[str], data_dir: Path | None) -> l
     sets: list[ImageSet] = []
     for source in data:
         if source == "-":
-            paths = [line for raw in sys.stdin if (line := raw.rstrip("\n"))]
+            paths = [line for raw in sys.stdin if (line := raw.rstrip("\r\n"))]
             if not paths:
                 raise InputError("-: no path came on standard input")
             sets.append(detector.open_to_score(paths))
         else:
             sets.append(detector.open_to_score(resolve(source, "test", data_dir)))
     return sets
+
+
+def _refuse_among_the_images(maps: Path, data: Sequence[str], sets: Sequence[ImageSet]) -> None:
+    """Maps in a folder of images would be read as images next time."""
+    from anomirror.storage import refuse_overlap
+
+    for source, images in zip(data, sets, strict=True):
+        for folder in folders_of(images):
+            if Path(source).is_dir() or (maps.exists() and maps.samefile(folder)):
+                refuse_overlap(maps, folder, "--maps", above=False)
 
 
 def _refuse_files_of_others(out: Path) -> None:
@@ -120,7 +145,9 @@ def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Map
 def _write_rows(writer: Writer, detector: Detector, images: ImageSet, progress: Progress) -> int:
     """Rows of the CSV; returns how many images cannot be read."""
     unreadable = 0
+    sizes = np.zeros((len(images), 2), np.int32)
     for indices, readable, bad in _pieces(images, 256):
+        sizes[[index for within, index in enumerate(indices) if within not in bad]] = readable.native_sizes()
         scores = iter(_scores(detector, readable))
         for within, index in enumerate(indices):
             if within in bad:
@@ -132,6 +159,7 @@ def _write_rows(writer: Writer, detector: Detector, images: ImageSet, progress: 
             )
         unreadable += len(bad)
         progress.advance(len(indices))
+    detector.warn_of_sizes(sizes, images.names)
     return unreadable
 
 
@@ -139,15 +167,13 @@ def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, fl
     """Raw score, normality and decision of each image."""
     if not len(images):
         return []
-    raw = detector.raw_scores(images)
+    raw = detector._stream(images)  # sizes are told of once, at the end
     normality = detector.normality(raw)
     return list(zip(raw.tolist(), normality.tolist(), (normality - detector.offset_).tolist(), strict=True))
 
 
 def _write_maps(detector: Detector, images: ImageSet, folder: Path, first: int, total: int, *, overwrite: bool) -> None:
     """One PNG for each readable image, named by its row in the CSV (from 1) and its file."""
-    import torch
-
     from anomirror.report.overlays import SIDES, as_ours, is_ours, overlay
     from anomirror.storage import replacing
 
@@ -155,11 +181,11 @@ def _write_maps(detector: Detector, images: ImageSet, folder: Path, first: int, 
     for indices, readable, bad in _pieces(images, 64):
         if not len(readable):
             continue
-        maps = torch.from_numpy(detector.explain(readable))
+        maps = detector.framed_maps(readable)
         rows = [index for within, index in enumerate(indices) if within not in bad]
         for within, (index, framed) in enumerate(zip(rows, maps, strict=True)):
             picture = readable.picture(within, SIDES[1])
-            own = framed if framed.shape == picture.shape[-2:] else detector.frame_.take_out(framed, *picture.shape[-2:])
+            own = detector.frame_.take_out(framed, *picture.shape[-2:])
             stem = Path(images.names[index]).stem.encode("utf-8", ODD_NAMES)[:100].decode("utf-8", "ignore").replace(" ", "-")
             file = folder / f"{first + index + 1:0{digits}d}-{stem}.png"
             if file.exists() and not overwrite and not is_ours(str(file)):

@@ -62,7 +62,7 @@ def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int
     from anomirror.images import open_images
 
     _refuse_unless_folder(name)
-    return folder_size, open_images(Path(name), image_size=_valid(folder_size)).shape[0]
+    return folder_size, open_images(Path(name), image_size=_valid(folder_size), part="train").shape[0]
 
 
 def canonical(name: str) -> str:

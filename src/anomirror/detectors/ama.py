@@ -68,8 +68,8 @@ class AMA(ReconstructingDetector):
         which promises nothing for new images. "auto" holds out ``heldout`` of them, at least 100, and of fewer than 1,000 a
         fifth, at least 20, never more than half.
     heldout : share of the images kept out of training, for the history and the calibration; 0 calibrates on "train".
-    scorer : "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are two-sided A-scores, "negate" is the
-        R-score; or a scorer object.
+    scorer : "negate" is the R-score: high is anomalous; "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are
+        two-sided A-scores, to which too low an R is anomalous too (docs/first-hour.md compares them); or a scorer object.
     contamination : share of normal images that :meth:`predict` may call anomalies.
     image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; "auto": 32, where the images are not smaller; None keeps
         the pixels and pads.
@@ -155,7 +155,7 @@ class AMA(ReconstructingDetector):
         scoring_precision: Precision = "auto",
         calibration: Calibration = "auto",
         heldout: float = 0.05,
-        scorer: str | Scorer = "log-gaussian",
+        scorer: str | Scorer = "negate",
         contamination: float = 0.05,
         image_size: ImageSize = "auto",
         device: str | None = None,

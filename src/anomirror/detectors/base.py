@@ -351,13 +351,17 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         ------
         SettingError : the method cannot say where, or this model was fitted before it could.
         """
-        self.refuse_without_maps()
         images = self._open(X)
-        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
-        maps = (maps / cast(float, self.map_scale_) - 1.0).clamp_min(0.0)
+        maps = self.framed_maps(images)
         if isinstance(images, ArrayImages) and images.one_size:
             maps = self.frame_.take_out(maps, *images.native_size(0))
         return maps.numpy()
+
+    def framed_maps(self, images: ImageSet) -> Tensor:
+        """The maps of :meth:`explain` as the method sees the images, ``(n, size, size)``."""
+        self.refuse_without_maps()
+        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
+        return (maps / cast(float, self.map_scale_) - 1.0).clamp_min(0.0)
 
     def refuse_without_maps(self) -> None:
         """Raise a :class:`SettingError` where :meth:`explain` has nothing to show."""
@@ -558,7 +562,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         kept, heldout = self._kept_and_heldout(normal, copies)
         self._learn(kept, heldout, anomalies)
         self.trained_on_ = len(kept)
-        calibrating = kept if self.calibrated_by_ == "train" or heldout is None else heldout
+        calibrating = kept
+        if self.calibrated_by_ == "heldout" and heldout is not None:
+            calibrating = Subset(normal, _distinct(copies, heldout.indices))
         if self.explains:
             self.map_scale_ = self._map_scale(self._some(calibrating, MAPPED))
         return self._stream(self._some(calibrating, self._calibrated()))
@@ -574,7 +580,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             return "train"  # nothing shall be held out
         return "folds" if can_fold and (self.calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
 
-    def _kept_and_heldout(self, normal: ImageSet, copies: np.ndarray) -> tuple[ImageSet, ImageSet | None]:
+    def _kept_and_heldout(self, normal: ImageSet, copies: np.ndarray) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
         count = len(normal)
         if self.calibrated_by_ == "train":
@@ -608,7 +614,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if self.explains:
             self.map_scale_ = float(np.median(scales))
         self.trained_on_ = len(normal)
-        calibrating: Scores = raw[_spaced(len(raw), self._calibrated())]
+        calibrating: Scores = raw[_distinct(copies, np.arange(len(raw)))]  # fewer than 1,000, or asked for
         return calibrating
 
     def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
@@ -623,16 +629,17 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _warn_of_sizes(self, images: ImageSet) -> None:
         """Images that are far smaller, larger, wider or higher than those of the training."""
-        if self.sizes_ is None:
-            return
-        sizes = images.native_sizes()
+        self.warn_of_sizes(images.native_sizes(), images.names)
+
+    def warn_of_sizes(self, sizes: np.ndarray, names: Sequence[str]) -> None:
+        """The same of heights and widths ``(n, 2)`` (0: unknown) of images with these names."""
         known = np.flatnonzero(sizes[:, 0] > 0)
-        far = known[self.sizes_.far_from(sizes[known])]
+        far = known[:0] if self.sizes_ is None else known[self.sizes_.far_from(sizes[known])]
         if len(far):
             height, width = sizes[far[0]]
             _warn(
                 f"images far from the size or shape of the training images ({self.sizes_}) are scaled into their frame, and "
-                f"their scores say less: {len(far)} of {len(images)}, for example {images.names[int(far[0])]} of {width}x{height}"
+                f"their scores say less: {len(far)} of {len(sizes)}, for example {names[int(far[0])]} of {width}x{height}"
             )
 
     def _some(self, images: ImageSet, count: int) -> ImageSet:
@@ -973,6 +980,12 @@ def _warn(message: str) -> None:
 def _spaced(count: int, most: int) -> np.ndarray:
     """Up to ``most`` evenly spaced places of ``count``."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def _distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
+    """Of some places the first of each group of copies, in order: copies say nothing more of what is normal."""
+    _, first = np.unique(copies[places], return_index=True)
+    return [int(place) for place in np.sort(places[first])]
 
 
 def _size_range(images: ImageSet) -> SizeRange | None:

@@ -29,7 +29,7 @@ def heldout_count(count: int, share: float) -> int:
     """
     if count >= HELD_OUT_FROM:
         return max(HELD_OUT_LEAST, math.floor(count * share))
-    return min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2)
+    return max(min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2), math.floor(count * share))
 
 
 def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray:

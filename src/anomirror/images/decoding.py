@@ -192,6 +192,8 @@ def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.nd
 def _one_line(error: Exception, path: str = "") -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be identified"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder; give it by itself, not in a list of files"
     if isinstance(error, Image.DecompressionBombError):
         found = [int(number) for number in re.findall(r"\d+", str(error))]
         numbers = f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f} that are" if len(found) > 1 else ""
@@ -215,14 +217,17 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
     return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
 
 
-def dataset_item(dataset: Dataset[Any], index: int) -> Tensor:
-    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an :class:`ImageError`."""
+def dataset_item(dataset: Dataset[Any], index: int, channels: int | None = None) -> Tensor:
+    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an :class:`ImageError`.
+
+    PIL images are brought upright and to ``channels``, as files are.
+    """
     try:
         item = dataset[index]
         if isinstance(item, (tuple, list)):
             item = item[0]
         if isinstance(item, Image.Image):
-            return torch.from_numpy(_pixels(item, None))
+            return torch.from_numpy(_pixels(ImageOps.exif_transpose(item), channels))
         array = as_array(item)
         if array.ndim not in (2, 3):
             raise InputError(f"an array of shape {array.shape} is not one image")

@@ -124,6 +124,8 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
     left_out = LeftOut()
     divided = (folder / "train").is_dir() and (folder / "test").is_dir()
     searched = folder
+    if part == "train" and not divided:
+        _refuse_several_layouts(folder)
     if divided and part is not None:
         layout = defect_layout(folder)
         searched = layout.train if layout is not None and part == "train" else folder / part
@@ -134,7 +136,7 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
             for entry in sorted(entry.name for entry in (folder / "train").iterdir() if entry.name != "good"):
                 left_out.add("beside train/good/", f"train/{entry}")
     try:
-        found = sorted(_images_below(searched, left_out, masks=divided))
+        found = sorted(_images_below(searched, left_out))
     except OSError as error:
         raise ImageError(f"{error.filename}: this folder cannot be searched ({error.strerror})") from error
     if not found:
@@ -143,7 +145,17 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
     return Found(found, left_out)
 
 
-def _images_below(folder: Path, left_out: LeftOut, *, masks: bool) -> Iterator[str]:
+def _refuse_several_layouts(folder: Path) -> None:
+    """A folder of data sets that are laid out as MVTec AD: their tests, defects and masks must not be fitted."""
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and defect_layout(entry) is not None)
+    if inside:
+        raise ImageError(
+            f"{folder}: holds {len(inside)} data set(s) with train/good and test ({', '.join(inside[:5])}); "
+            f"name one, such as {folder / inside[0]}"
+        )
+
+
+def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
     """Image files of a folder and the folders in it; their paths alone are held, for there may be millions."""
     root = str(folder)
     folders, links = [root], list[str]()
@@ -160,23 +172,34 @@ def _images_below(folder: Path, left_out: LeftOut, *, masks: bool) -> Iterator[s
         inside = folders.pop()
         with os.scandir(inside) as entries:
             for entry in entries:
+                name = os.path.relpath(entry.path, root)
                 if entry.name.startswith("."):
-                    left_out.add("hidden", os.path.relpath(entry.path, root))
+                    left_out.add("hidden", name)
+                elif _is_loop(entry):
+                    left_out.add("link that leads to itself", name)
                 elif entry.is_dir():
-                    if masks and entry.name == MASKS and inside == root:
-                        left_out.add("folder of masks", entry.name)
+                    if entry.name == MASKS and all((Path(inside) / part).is_dir() for part in ("train", "test")):
+                        left_out.add("folder of masks", name)
                     elif entry.is_symlink():
                         links.append(entry.path)
                     else:
                         seen.add(_identity(entry.path))
                         folders.append(entry.path)
                 elif not entry.is_file():
-                    left_out.add("broken link" if entry.is_symlink() else "no file", os.path.relpath(entry.path, root))
+                    left_out.add("broken link" if entry.is_symlink() else "no file", name)
                 elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
                     yield entry.path.removeprefix("./")
                 else:
                     reason = f"{suffix} file" if suffix else "file without a suffix"
-                    left_out.add(reason, os.path.relpath(entry.path, root))
+                    left_out.add(reason, name)
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.is_dir()
+    except OSError:
+        return True
+    return False
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,12 +86,20 @@ def open_images(
         return _open_dataset(X, wanted)
     if isinstance(X, Image.Image):
         return _open_dataset(_Listed([X]), wanted)
+    if isinstance(X, Iterator):
+        X = list(X)
+    if X is None:
+        raise InputError("no image: got None")
     if (paths := _paths(X)) is not None:
         return _open_files(paths, wanted)
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)
     if isinstance(X, (list, tuple)) and (listed := _listed(X)) is not None:
         return _open_dataset(listed, wanted)
     array = as_array(X)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4):
+    if array.ndim == 2 and max(array.shape) > 32 * min(array.shape):
+        raise InputError(f"an array of {array.shape} looks like rows of pixels: expected images as (n, h, w) or (n, h, w, c)")
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4) and min(array.shape[:2]) > 4):
         array = array[None]
     batch = as_batch(array, None if shape is None else shape[0])
     return ArrayImages(batch, wanted.frame_for(*batch.shape[1:]))
@@ -128,6 +136,7 @@ class _Listed(Dataset[Any]):
 
     def __init__(self, images: Sequence[Any]) -> None:
         self._images = images
+        self.of_pictures = all(isinstance(image, Image.Image) for image in images)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -176,14 +185,15 @@ def _open_dataset(dataset: Dataset[Any], wanted: _Wanted) -> DatasetImages:
     sizes = Sizes.unknown(len(cast(Any, dataset)))
     bad: list[tuple[str, str]] = []
     channels = height = width = 0
+    pictures = isinstance(dataset, _Listed) and dataset.of_pictures  # grey ones among them become colour, as files do
     for index in range(len(cast(Any, dataset))):
         try:
             image = dataset_item(dataset, index)
         except ImageError as error:
             bad += error.bad
             continue
-        channels = channels or image.shape[0]
-        if image.shape[0] == channels:
+        channels = max(channels, image.shape[0]) if pictures else channels or image.shape[0]
+        if pictures or image.shape[0] == channels:
             sizes[index] = int(image.shape[1]), int(image.shape[2])
             height, width = max(height, image.shape[1]), max(width, image.shape[2])
     if not channels:

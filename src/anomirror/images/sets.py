@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -228,11 +229,8 @@ class FileImages:
         The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None: :data:`MEMORY_LIMIT`), so that
         checking costs nothing.
         """
-        channels, height, width = self.shape
-        pixel = torch.float32 if self._deep else torch.uint8
-        size = len(self) * channels * height * width * pixel.itemsize
-        keep = size <= (MEMORY_LIMIT if memory_limit is None else memory_limit)
-        kept = torch.empty((len(self) if keep else 0, *self.shape), dtype=pixel)
+        limit = MEMORY_LIMIT if memory_limit is None else memory_limit
+        kept = _Kept(len(self), self.shape, torch.float32 if self._deep else torch.uint8, limit)
         good: list[int] = []
         bad: Unreadable = {}
 
@@ -243,24 +241,44 @@ class FileImages:
                 return error.bad[0][1]
 
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            chunk = 64  # bounds what is decoded ahead
-            for start in range(0, len(self), chunk):
-                indices = range(start, min(start + chunk, len(self)))
+            for indices in in_batches(len(self), 64):  # bounds what is decoded ahead
                 for index, outcome in zip(indices, pool.map(attempt, indices), strict=True):
                     if isinstance(outcome, str):
                         bad[index] = outcome
                         continue
-                    if keep:
-                        kept[len(good)] = _as_type(outcome, pixel)
+                    kept.add(outcome)
                     good.append(index)
                 if report is not None:
                     report(len(indices))
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
-        if keep and good:
-            return DecodedFiles(kept[: len(good)].numpy(), names, sizes), bad
-        readable = FileImages(names, channels, self.frame, deep=self._deep)
+        if kept.images is not None and good:
+            return DecodedFiles(kept.images[: len(good)].numpy(), names, sizes), bad
+        readable = FileImages(names, self.shape[0], self.frame, deep=self._deep)
         readable._sizes = sizes
         return readable, bad
+
+
+class _Kept:
+    """Framed images in memory, as long as they fit; uint8 until the first one has 16 bits a channel."""
+
+    def __init__(self, count: int, shape: ImageShape, pixel: torch.dtype, limit: int) -> None:
+        self._shape = (count, *shape)
+        self._limit = limit
+        self._done = 0
+        self.images: Tensor | None = self._empty(pixel)
+
+    def _empty(self, pixel: torch.dtype) -> Tensor | None:
+        return torch.empty(self._shape, dtype=pixel) if math.prod(self._shape) * pixel.itemsize <= self._limit else None
+
+    def add(self, image: Tensor) -> None:
+        """The next one."""
+        if self.images is not None and image.dtype == torch.float32 != self.images.dtype:
+            shallow, self.images = self.images, self._empty(torch.float32)
+            if self.images is not None:
+                self.images[: self._done] = _as_type(shallow[: self._done], torch.float32)
+        if self.images is not None:
+            self.images[self._done] = _as_type(image, self.images.dtype)
+        self._done += 1
 
 
 class DecodedFiles(ArrayImages):
@@ -299,7 +317,7 @@ class DatasetImages:
         return len(self.names)
 
     def _item(self, index: int) -> Tensor:
-        image = dataset_item(self._dataset, index)
+        image = dataset_item(self._dataset, index, self.shape[0])
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
         self._sizes[index] = _size_of(image)
@@ -411,7 +429,11 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
 
 def _as_type(image: Tensor, wanted: torch.dtype) -> Tensor:
     """uint8 0..255 as float32 0..1, where that is wanted."""
-    return image if image.dtype == wanted else image.to(wanted) / 255.0
+    if image.dtype == wanted:
+        return image
+    if wanted != torch.float32 or image.dtype != torch.uint8:
+        raise TypeError(f"{image.dtype} does not become {wanted}")
+    return image.to(wanted) / 255.0
 
 
 def _size_of(image: Tensor) -> tuple[int, int]:
@@ -468,5 +490,14 @@ def fingerprints(images: ImageSet, workers: int = 0) -> tuple[str, np.ndarray]:
             pixels_of = batch.numpy()
             whole.update(pixels_of.tobytes())
             for index, image in zip(indices, pixels_of, strict=True):
-                each[index] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little", signed=True)
+                each[index] = _digest(image)
     return whole.hexdigest()[:16], each
+
+
+def _digest(image: np.ndarray) -> int:
+    """Of 64 bits; the same for 8-bit pixels whether they came as bytes or among 16-bit ones, as float."""
+    if image.dtype != np.uint8:
+        levels = np.rint(image * np.float32(255))
+        if np.abs(image * np.float32(255) - levels).max(initial=0) < 1e-4:
+            image = levels.astype(np.uint8)
+    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little", signed=True)
