@@ -105,7 +105,8 @@ def test_make_has_the_two_commands_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/results.md", "docs/references.md", "docs/stability.md", "docs/performance.md"]
+    "page",
+    ["README.md", "docs/first-hour.md", "docs/results.md", "docs/references.md", "docs/stability.md", "docs/performance.md"],
 )
 def test_tables_are_those_of_the_measured_cells(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

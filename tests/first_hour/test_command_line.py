@@ -144,7 +144,7 @@ def test_a_near_name_is_suggested_in_any_case(good: Path) -> None:
 def test_methods_name_lists_parameters_with_ranges(method: str) -> None:
     done = run("methods", method)
     assert done.returncode == 0, done.stderr
-    for said in ("contamination", "image_size", "calibration", "--preset cpu"):
+    for said in ("in (0, 0.5]", "at least 2", "contamination", "image_size", "calibration", "--preset cpu"):
         assert said in done.stdout
     empty = [line for line in done.stdout.splitlines() if line.count("\u2502") == 4 and line.split("\u2502")[3].strip() == ""]
     assert not [line for line in empty if line.split("\u2502")[1].strip()]

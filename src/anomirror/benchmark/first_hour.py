@@ -13,11 +13,10 @@ from anomirror.benchmark.tables import markdown
 Row = dict[str, Any]
 
 
-def _rows(folder: Path, *names: str) -> list[Row]:
-    found: list[Row] = []
-    for name in names:
-        found += json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+def _rows(folder: Path, name: str) -> list[Row]:
+    """Of every file of this name, and of those that go on after a hyphen: processes side by side write one each."""
+    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
+    return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def _values(rows: list[Row], name: str, **key: Any) -> list[float]:
@@ -64,7 +63,7 @@ def sizes_table(folder: Path) -> str:
 
 def scorers_table(folder: Path) -> str:
     """AUROC of AMA under each scorer: proxies decide, real defects stand beside them."""
-    found = [row for file in sorted(folder.glob("scorers-*.json")) for row in json.loads(file.read_text(encoding="utf-8"))]
+    found = _rows(folder, "scorers")
     names = ("negate", "log-gaussian", "gaussian")
     rows = []
     for dataset, kind in dict.fromkeys((row["set"], row["anomalies"]) for row in found):

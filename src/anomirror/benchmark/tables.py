@@ -25,8 +25,9 @@ from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.runner import joined, read_cell
 from anomirror.complexity import CODECS
-from anomirror.detectors import DETECTORS
+from anomirror.detectors import DETECTORS, make_detector
 from anomirror.errors import InputError, SettingError
+from anomirror.presets import as_published
 from anomirror.scoring import SIDES
 
 Cell = dict[str, Any]
@@ -131,8 +132,10 @@ _LABELS = {
 
 
 def own_side(method: str) -> str:
-    """How a method reads its raw score by default."""
-    return "one-sided" if method in DETECTORS and DETECTORS[method]().scorer == "negate" else "two-sided"
+    """How a method reads its raw score in the tables."""
+    return (
+        "one-sided" if method in DETECTORS and make_detector(method, **as_published(method)).scorer == "negate" else "two-sided"
+    )
 
 
 class _Found:

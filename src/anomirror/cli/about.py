@@ -98,5 +98,5 @@ def _parameters(doc: str) -> dict[str, str]:
         if "as in" in text[:40]:
             continue
         for each in re.split(r",\s*", names):
-            found[each.strip()] = " ".join(text.split())
+            found[each.strip()] = re.sub(r":\w+:`([^`]*)`", r"\1", " ".join(text.split()))
     return found

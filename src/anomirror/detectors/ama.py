@@ -36,47 +36,50 @@ class AMA(ReconstructingDetector):
 
     Parameters
     ----------
-    latent_dim : size of the latent code, n_z.
-    encoder_width, generator_width, critic_width : channels; 64, 256 and 128 are the paper's.
+    latent_dim : size of the latent code, n_z, at least 1.
+    encoder_width, generator_width, critic_width : channels, at least 1; 64, 256 and 128 are the paper's.
     mirrored : the critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images.
-    interpolation : k, images whose codes are mixed in the simplex interpolation; None leaves it out.
-    interpolation_weight : lambda_inter.
+    interpolation : k, images whose codes are mixed in the simplex interpolation, from 1 to batch_size; None leaves it out.
+    interpolation_weight : lambda_inter, at least 0.
     interpolation_endpoints : which images the mixture is paired with: the mean over "all" k, or "one".
     negatives : "inward" or "outward" (atypical selection on a shell), "box", or None. Known anomalies replace them.
-    negatives_weight, anomalies_weight : lambda_neg of synthetic negatives, and of known anomalies; L_neg is a mean over them.
-    negatives_share : negatives as a share of the minibatch.
-    negatives_start : share of the run after which they start (the paper: 10 of 100 epochs).
+    negatives_weight, anomalies_weight : lambda_neg of synthetic negatives, and of known anomalies, at least 0; L_neg is a
+        mean over them.
+    negatives_share : negatives as a share of the minibatch, in (0, 1].
+    negatives_start : share of the run after which they start, in [0, 1] (the paper: 10 of 100 epochs).
     negatives_literal : L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction.
-    delta : thickness of the shell, or margin of the box.
-    latent_weight : lambda_reg, weight of the (unsquared) norm of the codes.
+    delta : thickness of the shell, or margin of the box, above 0.
+    latent_weight : lambda_reg, weight of the (unsquared) norm of the codes, at least 0.
     spectral : spectral normalisation of the critic.
-    gradient_penalty : weight of the per-sample penalty; 0 leaves it out.
-    critic_steps : critic updates for each update of the autoencoder, all on one reconstruction.
-    learning_rate, betas, encoder_betas : of Adam; ``betas`` are those of generator and critic.
+    gradient_penalty : weight of the per-sample penalty, at least 0; 0 leaves it out.
+    critic_steps : critic updates for each update of the autoencoder, at least 1, all on one reconstruction.
+    learning_rate, betas, encoder_betas : of Adam, above 0 and in [0, 1); ``betas`` are those of generator and critic.
     relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes):
         "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it stands.
     blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel. The power
         is fitted to it: another one wants another fit.
     recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
-    epochs, epoch_steps, max_steps : length of the training: an epoch is ``epoch_steps`` minibatches, or a pass if None.
-    batch_size : normal images in a minibatch.
-    lr_drops : shares of the run after which the learning rates are divided by 10.
-    average : decay per step of the average of the weights that is scored with; None keeps the last weights.
+    epochs, epoch_steps, max_steps : length of the training, each at least 1: an epoch is ``epoch_steps`` minibatches, or a
+        pass if None.
+    batch_size : normal images in a minibatch, at least 2.
+    lr_drops : shares of the run, in (0, 1), after which the learning rates are divided by 10.
+    average : decay per step, in (0, 1), of the average of the weights that is scored with; None keeps the last weights.
     precision : of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16".
     scoring_precision : the same of scoring (docs/performance.md says what bf16 wins, and how little it changes scores).
     calibration : images that scorer and threshold are fitted on (10,000 at most): "heldout" ones, or "train", as in the paper,
         which promises nothing for new images. "auto" holds out ``heldout`` of them, at least 100, and of fewer than 1,000 a
         fifth, at least 20, never more than half.
-    heldout : share of the images kept out of training, for the history and the calibration; 0 calibrates on "train".
+    heldout : share, in [0, 1), of the images kept out of training, for the history and the calibration; 0 calibrates on
+        "train".
     scorer : "negate" is the R-score: high is anomalous; "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are
         two-sided A-scores, to which too low an R is anomalous too (docs/first-hour.md compares them); or a scorer object.
-    contamination : share of normal images that :meth:`predict` may call anomalies.
+    contamination : share of normal images, in (0, 0.5], that :meth:`predict` may call anomalies.
     image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; "auto": 32, where the images are not smaller; None keeps
         the pixels and pads.
     device : "cpu", "cuda", ...; None is the GPU if there is one.
-    random_state : seed; None draws one.
+    random_state : seed, from 0 to 2**32 - 1; None draws one.
     checkpoint_dir : a folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it.
-    workers : processes that decode images which are not in memory.
+    workers : processes, at least 0, that decode images which are not in memory.
     skip_bad : leave unreadable files out instead of refusing them.
     verbose : a progress bar on stderr.
     monitor : called after each epoch with the detector in scoring state; what it returns enters the history.

@@ -23,9 +23,10 @@ class KNN(Detector):
 
     Parameters
     ----------
-    n_neighbors : k.
-    n_components : dimension of the PCA space (at most that of the data, and half of the images that are fitted).
-    largest_sample : at most this many normal images, evenly spaced, and 400 MB of them, are kept as neighbours.
+    n_neighbors : k, at least 1.
+    n_components : dimension of the PCA space, at least 1 (and at most that of the data, and half of the images that are
+        fitted).
+    largest_sample : at most this many (2 or more) normal images, evenly spaced, and 400 MB of them, are kept as neighbours.
     calibration : images that scorer and threshold are fitted on: "folds", each scored by a fit on the other four; or "heldout"
         ones. "auto" is folds of fewer than 1,000 images, else held out.
     heldout : share of the images that is held out, of 1,000 or more at least 100.

@@ -22,9 +22,9 @@ class PCA(Detector):
 
     Parameters
     ----------
-    n_components : number of components, at most half of the images that are fitted, or the share of variance that they keep, in
-        (0, 1).
-    largest_sample : components are computed from at most this many images, evenly spaced, and 400 MB of them.
+    n_components : number of components, at least 1 and at most half of the images that are fitted, or the share of variance
+        that they keep, in (0, 1).
+    largest_sample : components are computed from at most this many (2 or more) images, evenly spaced, and 400 MB of them.
     calibration : images that scorer and threshold are fitted on: "folds", each scored by a fit on the other four; "heldout"
         ones; or "train", which promises nothing for new images. "auto" is folds of fewer than 1,000 images, else held out.
     heldout : share of the images that is held out, of 1,000 or more at least 100.
