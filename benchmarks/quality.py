@@ -28,6 +28,7 @@ from anomirror.benchmark.protocols import Comparison, compare
 from anomirror.benchmark.runner import command, versions, write_cell
 from anomirror.images import open_images
 from anomirror.metrics import auroc
+from anomirror.presets import as_published
 from anomirror.scoring import Scores, both_sides
 from anomirror.training import Batch, Precision, Run
 from benchmarks.train_step import draws_like, reference_like
@@ -60,7 +61,7 @@ class TrainedByReference(AMA):
 
 def trained(way: Way, split: Comparison, seed: int, **more: Any) -> tuple[AMA, float]:
     """AMA with its own step again, and the seconds that its fit took."""
-    settings = more | {"random_state": seed, "scoring_precision": "float32"}
+    settings = as_published("ama") | more | {"random_state": seed, "scoring_precision": "float32"}
     ama = AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
     started = time.perf_counter()
     ama.fit(split.train)

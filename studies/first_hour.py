@@ -200,10 +200,13 @@ def cost(
     photographs_at: Annotated[Path, typer.Option(help="a folder that keeps what it makes: 3 GB")],
     methods: Annotated[str, typer.Option()] = "pca,knn,ama",
     count: Annotated[int, typer.Option()] = 1000,
+    widths: Annotated[str, typer.Option(help="of the photographs")] = "300,4000",
 ) -> None:
     """Seconds and memory of ``anomirror fit`` with defaults on photographs of two sizes, as a process of its own."""
     kept = Rows("cost")
     for width, height in ((300, 300), (4000, 3000)):
+        if str(width) not in widths.split(","):
+            continue
         photos = photographs_at / f"{width}x{height}"
         _write_photographs(photos, width, height, count)
         for method in methods.split(","):
