@@ -307,7 +307,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no averages": {"average": None, "recompute_statistics": False},
     "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
     "nothing held out": {"heldout": 0.0},
-    "R-score": {"scorer": "negate"},
+    "A-score": {"scorer": "log-gaussian"},
     "Eq. (6)": {"scorer": "gaussian"},
     "plain R": {"relative": 0.0},
     "fitted power": {"relative": "fitted"},

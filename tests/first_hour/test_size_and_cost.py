@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from anomirror import DETECTORS, PCA, make_detector
+from anomirror.detectors import costs
 from anomirror.detectors.base import SAMPLE_BYTES, Detector
 from anomirror.detectors.costs import cost_of
 from anomirror.errors import AnomirrorWarning
@@ -51,10 +52,14 @@ def test_the_cost_of_every_method_is_known_and_leaves_it_unfitted(method: str) -
     assert vars(detector) == before
 
 
-def test_twice_the_steps_are_told_to_take_twice_as_long() -> None:
+def test_what_is_told_is_the_number_of_steps_times_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        costs, "train", lambda phases, *_: [{"seconds": 9.0}, {"seconds": 0.5}] * len(phases)
+    )  # the first warms up
     images = open_images(tiles(64, size=32))
-    long, short = (cost_of(tiny("ama", epochs=1, epoch_steps=steps), images).fitting for steps in (4000, 2000))
-    assert 1.3 < long / short < 3.0
+    for steps in (2000, 4000):
+        assert cost_of(tiny("ama", epochs=1, epoch_steps=steps), images).fitting == pytest.approx(steps * 0.5, rel=0.02)
+    assert cost_of(tiny("ama", epochs=2, epoch_steps=2000, max_steps=1000), images).fitting == pytest.approx(500, rel=0.02)
 
 
 def test_a_sample_is_limited_by_bytes() -> None:
