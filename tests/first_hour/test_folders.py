@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -310,3 +311,10 @@ def test_odd_forms_are_taken_or_refused_for_what_they_are(good: Path) -> None:
     for given, said in ((tiles(5).reshape(5, -1), "looks like rows of pixels"), (None, "got None"), ([good], "is a folder")):
         with pytest.raises(ImageError if said == "is a folder" else ValueError, match=said):
             detector.predict(given)
+
+
+def test_reading_files_in_threads_leaves_the_callers_warning_filters_alone(good: Path) -> None:
+    before = list(warnings.filters)
+    for _ in range(3):
+        PCA().fit(good)
+    assert warnings.filters == before

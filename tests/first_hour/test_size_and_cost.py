@@ -146,7 +146,7 @@ def test_a_large_jpeg_is_decoded_small_and_scores_as_its_pixels_do(tmp_path: Pat
 
 
 def test_no_default_of_a_method_is_larger_than_what_finishes() -> None:
-    """32 pixels: measured in results/first-hour/cost.json."""
+    """32 pixels: results/first-hour/cost.json has what three methods take, results/speed/trainings-cifar10.json all trainings."""
     assert {name: kind.auto_size for name, kind in DETECTORS.items() if kind.auto_size != 32} == {}
     write_size = open_images(np.zeros((2, 300, 300), np.uint8), image_size="auto", most=32)
     assert write_size.shape == (1, 32, 32)
@@ -175,3 +175,9 @@ def test_far_sizes_are_counted_over_all_pieces_and_maps_fit_the_images(tmp_path:
     framed = detector.framed_maps(detector.open_to_score(tmp_path / "corner"))
     own = detector.frame_.take_out(framed, 32, 32)[0].numpy()
     np.testing.assert_allclose(own, detector.explain(cornered)[0], rtol=1e-4)
+
+
+def test_where_the_system_tells_no_memory_the_line_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "resource", None)
+    said = costs.sentence(PCA(), open_images(tiles(40)))
+    assert re.fullmatch(r"40 images of 48x48 at 64x64: about \d+ seconds?", said), said

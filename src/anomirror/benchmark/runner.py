@@ -41,7 +41,7 @@ from anomirror.benchmark.protocols import (
 )
 from anomirror.data import FOLDER_SIZE, is_folder
 from anomirror.detectors import Detector, load, make_detector
-from anomirror.detectors.base import changed
+from anomirror.detectors.base import changed, spaced
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
@@ -370,8 +370,8 @@ class _Validation:
         train_count, normal_count = (500, len(normal_images)) if self._training.tested is None else (100, 100)
         for scoring, changes in self._training.all_scorings().items():
             scored = changed(detector, changes)
-            train = scored.raw_scores(train_images[_spaced(len(train_images), train_count)])
-            normal = scored.raw_scores(normal_images[_spaced(len(normal_images), normal_count)])
+            train = scored.raw_scores(train_images[spaced(len(train_images), train_count)])
+            normal = scored.raw_scores(normal_images[spaced(len(normal_images), normal_count)])
             for column, images in self._comparison.validation.items():
                 anomalies = scored.raw_scores(images)
                 for side, scorer in both_sides(make_scorer(scored.scorer)).items():
@@ -397,7 +397,7 @@ def _scores(training: Training, models: Mapping[tuple[str, str, str], _Model], c
         wanted = {column: {scoring for scoring, of, _ in places if of == column} for _, column, _ in places}
         every = set().union(*wanted.values())
         sets = {
-            "train": (comparison.train[_spaced(len(comparison.train), training.tested or TRAIN_SCORES)], every),
+            "train": (comparison.train[spaced(len(comparison.train), training.tested or TRAIN_SCORES)], every),
             "normal": (comparison.normal, every),
             **{plain_name(column): (comparison.anomalies[column], chosen) for column, chosen in wanted.items()},
         }
@@ -410,10 +410,6 @@ def _scores(training: Training, models: Mapping[tuple[str, str, str], _Model], c
 def _prefix(scoring: str, model: str) -> str:
     """Begins the names of the scores of a model under a scoring."""
     return f"{scoring}_{model}" if scoring else model
-
-
-def _spaced(count: int, most: int = TRAIN_SCORES) -> np.ndarray:
-    return np.linspace(0, count - 1, min(most, count)).astype(int)
 
 
 def _in_bf16(detector: Detector) -> bool:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -109,6 +109,15 @@ def refuse_owned(parameters: Mapping[str, Any], *owned: str) -> None:
     """Parameters that a command sets by other ways."""
     if found := [name for name in owned if name in parameters]:
         raise SettingError(f"{found[0]} is set by the command line itself; leave it out")
+
+
+def side(text: str) -> int | Literal["auto"]:
+    """What ``--size`` says."""
+    if text.lower() == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise SettingError(f"--size {text}: expected 32, 64, 128, 256 or auto")
+    return int(text)
 
 
 @contextmanager

@@ -112,18 +112,14 @@ def _scored(detector: Detector, name: str, sources: list[Any], *, skip_bad: bool
 
 
 def _readable(images: ImageSet, *, skip_bad: bool) -> ImageSet:
-    from anomirror.images import check_files
+    from anomirror.images import check_files, unreadable_error
 
     good, bad = check_files(images)
-    named = [(images.names[index], reason) for index, reason in bad.items()]
     if bad and not (skip_bad and len(good)):
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
-        more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
-        raise ImageError(
-            f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\nremove them, or pass --skip-bad", named
-        )
+        raise unreadable_error(images, bad, "remove them, or pass --skip-bad")
     if bad:
-        say(f"{len(bad)} of {len(images)} files cannot be read and are left out: {named[0][0]}: {named[0][1]}")
+        first, reason = next(iter(bad.items()))
+        say(f"{len(bad)} of {len(images)} files cannot be read and are left out: {images.names[first]}: {reason}")
     return good
 
 

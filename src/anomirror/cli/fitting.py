@@ -24,6 +24,7 @@ from anomirror.cli.common import (
     refuse_owned,
     resolve,
     say,
+    side,
 )
 from anomirror.cli.stopping import Stopped
 from anomirror.errors import DivergenceError, InputError, SettingError
@@ -78,7 +79,7 @@ def fit(
     parameters |= {"skip_bad": True} if skip_bad else {}
     if size is not None:
         refuse_owned(parameters, "image_size")
-        parameters["image_size"] = _size(size)
+        parameters["image_size"] = side(size)
     detector = make_detector(method, **parameters)
     known = each_of(anomalies)
     if known and not detector.learns_from_anomalies:
@@ -181,14 +182,6 @@ def _target(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> 
             )
         return None
     return model_target(out, overwrite=overwrite, ways_out="pass --overwrite")
-
-
-def _size(text: str) -> int | str:
-    if text.lower() == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise SettingError(f"--size {text}: expected 32, 64, 128, 256 or auto")
-    return int(text)
 
 
 def _config_file(file: Path | None) -> dict[str, Any]:

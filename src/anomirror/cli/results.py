@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import DataDir, app, assigned, each_of, example, refuse_owned, say, words
+from anomirror.cli.common import DataDir, app, assigned, each_of, example, refuse_owned, say, side, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.presets import PRESETS
@@ -135,7 +135,7 @@ def benchmark(
     from anomirror.benchmark.experiments import Settings, trainings
 
     columns = _columns(normal, each_of(anomalies))
-    size = None if image_size.lower() == "auto" else _pixels(image_size)
+    size = None if (chosen_size := side(image_size)) == "auto" else chosen_size
     chosen = _methods(methods)
     changes = _changes(set_, chosen)
     settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes)
@@ -179,12 +179,6 @@ def _columns(normal: str, anomalies: list[str]) -> list[str]:
     if layout is None or not layout.kinds:
         raise SettingError("--anomalies names no set")
     return [str(layout.defects(kind)) for kind in layout.kinds]
-
-
-def _pixels(text: str) -> int:
-    if not text.isdigit():
-        raise SettingError(f"--size {text}: expected 32, 64, 128, 256 or auto")
-    return int(text)
 
 
 def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, Any]:

@@ -49,8 +49,10 @@ from anomirror.images import (
     fingerprints,
     in_batches,
     iterate,
+    known_sizes,
     open_images,
     to_network,
+    unreadable_error,
 )
 from anomirror.processes import Group, together
 from anomirror.progress import Progress
@@ -253,7 +255,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         self.data_fingerprint_, hashes = fingerprints(normal, self.workers)
         if anomalies is not None:
             _refuse_two_roles(normal, hashes, anomalies, fingerprints(anomalies, self.workers)[1])
-        self.training_hashes_ = hashes[_spaced(len(hashes), REMEMBERED)]
+        self.training_hashes_ = hashes[spaced(len(hashes), REMEMBERED)]
         self.copies_ = len(hashes) - len(np.unique(hashes))
         self.sizes_ = _size_range(normal)
         if self.sizes_ is not None and self.sizes_.mixed:
@@ -463,20 +465,14 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         with Progress("reading", len(images), "images", shown=self.verbose) as progress:
             good, bad = check_files(images, report=progress.advance)
         self.skipped_ = len(bad)
-        named = [(images.names[index], reason) for index, reason in bad.items()]
+        error = unreadable_error(images, bad, "remove them, or pass skip_bad=True (--skip-bad) to leave them out")
         if bad and not self.skip_bad:
-            listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
-            more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
-            raise ImageError(
-                f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n"
-                "remove them, or pass skip_bad=True (--skip-bad) to leave them out",
-                named,
-            )
+            raise error
         if not bad:
             return good, labels
         kept = np.delete(labels, list(bad))
         if (labels == -1).any() and not (kept == -1).any():
-            raise ImageError("none of the known anomalies can be read; without them this would be another training", named)
+            raise ImageError("none of the known anomalies can be read; without them this would be another training", error.bad)
         return good, kept
 
     def _open(self, X: ImageInput) -> ImageSet:
@@ -644,7 +640,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def _some(self, images: ImageSet, count: int) -> ImageSet:
         """Up to ``count`` evenly spaced images."""
-        return Subset(images, _spaced(len(images), count).tolist())
+        return Subset(images, spaced(len(images), count).tolist())
 
     def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
         """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of pixels in [-1, 1]."""
@@ -977,7 +973,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, AnomirrorWarning, stacklevel=3)
 
 
-def _spaced(count: int, most: int) -> np.ndarray:
+def spaced(count: int, most: int) -> np.ndarray:
     """Up to ``most`` evenly spaced places of ``count``."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
 
@@ -989,8 +985,7 @@ def _distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
 
 
 def _size_range(images: ImageSet) -> SizeRange | None:
-    sizes = images.native_sizes()
-    sizes = sizes[sizes[:, 0] > 0]
+    sizes = known_sizes(images)
     return SizeRange.of(sizes) if len(sizes) else None
 
 

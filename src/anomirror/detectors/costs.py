@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -15,9 +14,14 @@ import torch
 
 from anomirror.detectors.base import SAMPLE_BYTES, Detector, NetworkDetector
 from anomirror.detectors.calibrating import FOLDS, HELD_OUT_FROM
-from anomirror.images import SIZES, ArrayImages, Frame, ImageSet
+from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
 from anomirror.progress import duration
 from anomirror.training import Run, TrainingData, choose_device, train
+
+try:
+    import resource
+except ImportError:  # not on Windows: what a fit takes of memory is not told there
+    resource = None  # type: ignore[assignment]
 
 _PER_SECOND = 2e10
 """Multiplications and additions of a linear fit, on one core of the last years: what is told is "about"."""
@@ -28,7 +32,7 @@ class Cost:
     """Of a whole fit."""
 
     seconds: float
-    gigabytes: float
+    gigabytes: float | None
     fitting: float
     """Seconds that grow with the pixels: without the reading of files."""
 
@@ -39,16 +43,18 @@ def cost_of(detector: Detector, images: ImageSet) -> Cost:
     pixels = math.prod(images.shape)
     kept = len(images) * pixels
     rows = 0 if isinstance(detector, NetworkDetector) else 3 * min(SAMPLE_BYTES, 4 * kept)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Cost(_seconds_of_reading(images) + fitting, (peak + min(kept, 1 << 30) + rows) / 1e9, fitting)
+    gigabytes = None
+    if resource is not None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        gigabytes = (peak + min(kept, 1 << 30) + rows) / 1e9
+    return Cost(_seconds_of_reading(images) + fitting, gigabytes, fitting)
 
 
 def sentence(detector: Detector, images: ImageSet) -> str:
     """For a person, before a fit: "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)"."""
     cost = cost_of(detector, images)
     size = images.shape[1]
-    sizes = images.native_sizes()
-    known = sizes[sizes[:, 0] > 0]
+    known = known_sizes(images)
     of = ""
     if len(known):
         (low_height, low_width), (height, width) = known.min(0), known.max(0)
@@ -59,7 +65,8 @@ def sentence(detector: Detector, images: ImageSet) -> str:
     if larger is not None and len(known) and known.max() > size:
         factor = (larger / size) ** 2
         way = f" (--size {larger}: {duration(cost.seconds + (factor - 1) * cost.fitting)})"
-    return f"{len(images):,} images{of} at {size}x{size}: about {duration(cost.seconds)}, {cost.gigabytes:.1f} GB{way}"
+    memory = "" if cost.gigabytes is None else f", {cost.gigabytes:.1f} GB"
+    return f"{len(images):,} images{of} at {size}x{size}: about {duration(cost.seconds)}{memory}{way}"
 
 
 def _seconds_of_reading(images: ImageSet) -> float:

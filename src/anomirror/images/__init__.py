@@ -23,6 +23,8 @@ from anomirror.images.sets import (
     fingerprints,
     in_batches,
     iterate,
+    known_sizes,
+    unreadable_error,
 )
 
 __all__ = [
@@ -52,7 +54,9 @@ __all__ = [
     "frame_of",
     "in_batches",
     "iterate",
+    "known_sizes",
     "open_images",
     "to_network",
+    "unreadable_error",
     "within_border",
 ]

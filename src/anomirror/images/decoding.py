@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -63,7 +62,7 @@ class Header:
 def header(path: str) -> Header | None:
     """The header of a file, upright; None if it cannot be read."""
     try:
-        with _opened(path) as picture:
+        with Image.open(path) as picture:
             deep = picture.mode in _DEEP or _deep_colour(picture)
             height, width = picture.height, picture.width
             known = picture.format != "PNG" or "exif" in picture.info  # else Pillow would decode the whole image to look for it
@@ -74,12 +73,6 @@ def header(path: str) -> Header | None:
         raise
     except Exception:  # over damaged bytes Pillow's decoders stumble with any error
         return None
-
-
-def _opened(path: str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice as many pixels are read
-        return Image.open(path)
 
 
 def _channels(picture: Image.Image) -> int:
@@ -149,7 +142,7 @@ def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tu
     ImageError : it cannot be read, has 32-bit float pixels or too many of them, or 16-bit colour that nothing here reads.
     """
     try:
-        with _opened(path) as picture:
+        with Image.open(path) as picture:
             width, height = picture.size
             if _deep_colour(picture):
                 deep = torch.from_numpy(_deep_pixels(path, picture, channels))

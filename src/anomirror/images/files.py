@@ -158,6 +158,10 @@ def _refuse_several_layouts(folder: Path) -> None:
 def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
     """Image files of a folder and the folders in it; their paths alone are held, for there may be millions."""
     root = str(folder)
+
+    def leave_out(reason: str, path: str) -> None:
+        left_out.add(reason, os.path.relpath(path, root))
+
     folders, links = [root], list[str]()
     seen = {_identity(str(above)) for above in (folder.resolve(), *folder.resolve().parents)}  # a link upwards is a loop
     while folders or links:
@@ -165,33 +169,31 @@ def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
             links.sort(reverse=True)  # folders themselves first: what is read twice is read under its own name
             link = links.pop()
             if _identity(link) in seen:
-                left_out.add("link to a folder that is read already", os.path.relpath(link, root))
+                leave_out("link to a folder that is read already", link)
                 continue
             seen.add(_identity(link))
             folders.append(link)
         inside = folders.pop()
         with os.scandir(inside) as entries:
             for entry in entries:
-                name = os.path.relpath(entry.path, root)
                 if entry.name.startswith("."):
-                    left_out.add("hidden", name)
+                    leave_out("hidden", entry.path)
                 elif _is_loop(entry):
-                    left_out.add("link that leads to itself", name)
+                    leave_out("link that leads to itself", entry.path)
                 elif entry.is_dir():
                     if entry.name == MASKS and all((Path(inside) / part).is_dir() for part in ("train", "test")):
-                        left_out.add("folder of masks", name)
+                        leave_out("folder of masks", entry.path)
                     elif entry.is_symlink():
                         links.append(entry.path)
                     else:
                         seen.add(_identity(entry.path))
                         folders.append(entry.path)
                 elif not entry.is_file():
-                    left_out.add("broken link" if entry.is_symlink() else "no file", name)
+                    leave_out("broken link" if entry.is_symlink() else "no file", entry.path)
                 elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
                     yield entry.path.removeprefix("./")
                 else:
-                    reason = f"{suffix} file" if suffix else "file without a suffix"
-                    left_out.add(reason, name)
+                    leave_out(f"{suffix} file" if suffix else "file without a suffix", entry.path)
 
 
 def _is_loop(entry: os.DirEntry[str]) -> bool:

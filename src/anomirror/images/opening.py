@@ -27,6 +27,7 @@ from anomirror.images.sets import (
     MappedImages,
     Sizes,
     Subset,
+    known_sizes,
 )
 
 
@@ -108,8 +109,7 @@ def open_images(
 def frame_of(images: ImageSet) -> Frame | None:
     """The frame in which other images are like these, as far as their sizes are known; None of a part of a set."""
     frame: Frame | None = getattr(images, "frame", None)
-    sizes = images.native_sizes()
-    known = sizes[sizes[:, 0] > 0]
+    known = known_sizes(images)
     return frame if frame is None or not len(known) else frame.as_seen(SizeRange.of(known))
 
 

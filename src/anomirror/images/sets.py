@@ -421,6 +421,20 @@ def check_files(images: ImageSet, memory_limit: int | None = None, report: Repor
     return images, {}
 
 
+def unreadable_error(images: ImageSet, bad: Unreadable, way_out: str) -> ImageError:
+    """The error that lists the files of a set that cannot be read, and says what to do."""
+    named = [(images.names[index], reason) for index, reason in bad.items()]
+    listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
+    more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
+    return ImageError(f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n{way_out}", named)
+
+
+def known_sizes(images: ImageSet) -> np.ndarray:
+    """Heights and widths of the images of which they are known, ``(m, 2)`` int."""
+    sizes = images.native_sizes()
+    return sizes[sizes[:, 0] > 0]
+
+
 def _stacked(images: Sequence[Tensor]) -> Tensor:
     """``(b, c, h, w)``: float32 if one of them is."""
     types = {image.dtype for image in images}
