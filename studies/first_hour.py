@@ -33,7 +33,7 @@ DRAWS = 10
 QUICK, TRAINED = ("pca", "knn"), ("ama", "deep_svdd", "skip_ganomaly")
 COUNTS = {"cells": (20, 60, 200, 400), "clothes": (20, 50, 100, 200, 500, 2000)}
 _SPLITS: tuple[Split, Split] = ("train", "test")
-TRAINED_COUNTS, TRAINED_DRAWS = (20, 100), 2
+TRAINED_COUNTS = (20, 100)
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
@@ -86,6 +86,7 @@ def false_alarms(
     data_dir: Annotated[Path, typer.Option(envvar="ANOMIRROR_DATA")],
     methods: Annotated[str, typer.Option()] = ",".join((*QUICK, *TRAINED)),
     size: Annotated[int | None, typer.Option(help="of the images, for methods that train; the default if not given")] = None,
+    draws: Annotated[int, typer.Option(help="of methods that train")] = DRAWS,
 ) -> None:
     """Share of unseen good images that are flagged when 5 % are asked for, and of anomalies that are found."""
     kept = Rows(f"false-alarms-{label}")
@@ -93,7 +94,7 @@ def false_alarms(
         trains = method in TRAINED
         for name, counts in COUNTS.items():
             for count in TRAINED_COUNTS if trains else counts:
-                for draw in range(TRAINED_DRAWS if trains else DRAWS):
+                for draw in range(draws if trains else DRAWS):
                     key = {"method": method, "set": name, "count": count, "draw": draw}
                     if key in kept:
                         continue
@@ -104,42 +105,44 @@ def false_alarms(
 
 
 @app.command()
-def sizes(seeds: Annotated[int, typer.Option()] = 1, methods: Annotated[str, typer.Option()] = "pca,knn") -> None:
+def sizes(
+    seeds: Annotated[int, typer.Option()] = 1,
+    methods: Annotated[str, typer.Option()] = "pca,knn",
+    name: Annotated[str, typer.Option(help="of the file")] = "sizes",
+) -> None:
     """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the proxies)."""
     from anomirror.detectors.base import Detector
 
-    kept = Rows("sizes")
+    kept = Rows(name)
     for method in methods.split(","):
-        for name, train, good, bad in photographs():
-            for size in (32, 64, 128, 256):
-                if method not in QUICK and size > 64:
-                    continue
+        for train, tests in photographs():
+            for size in (32, 64, 128, 256) if method in QUICK else (32, 64):
                 for seed in range(seeds):
-                    key = {"method": method, "set": name, "size": size, "seed": seed}
-                    if key in kept:
+                    keys = {test: {"method": method, "set": test, "size": size, "seed": seed} for test in tests}
+                    if all(key in kept for key in keys.values()):
                         continue
                     started = time.perf_counter()
                     detector: Detector = make_detector(method, image_size=size, random_state=seed).fit(train)
                     seconds = time.perf_counter() - started
-                    raw_good, raw_bad = detector.raw_scores(good), detector.raw_scores(bad)
-                    values = {"auroc": auroc(detector.normality(raw_good), detector.normality(raw_bad))}
-                    kept.add({**key, **values, "auroc_raw": auroc(-raw_good, -raw_bad), "fit_seconds": seconds})
+                    for test, (good, bad) in tests.items():
+                        raw_good, raw_bad = detector.raw_scores(good), detector.raw_scores(bad)
+                        values = {"auroc": auroc(detector.normality(raw_good), detector.normality(raw_bad))}
+                        kept.add({**keys[test], **values, "auroc_raw": auroc(-raw_good, -raw_bad), "fit_seconds": seconds})
 
 
-def photographs() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Name, images to fit on, unseen good ones, anomalies; "planted" are proxies, without a real defect."""
+def photographs() -> Iterator[tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]]:
+    """Images to fit on; by name, unseen good ones and anomalies. "planted" are proxies, without a real defect."""
     from anomirror.data.proxies import defects
 
     for kind in ("mono", "poly"):
         good, bad = cells(kind)
         order = np.random.default_rng(0).permutation(len(good))
         train, unseen = good[order[: 2 * len(good) // 3]], good[order[2 * len(good) // 3 :]]
-        yield f"cells-{kind}", train, unseen, bad
-        yield f"planted-cells-{kind}", train, unseen, defects(unseen, seed=1)
+        yield train, {f"cells-{kind}": (unseen, bad), f"planted-cells-{kind}": (unseen, defects(unseen, seed=1))}
     for texture in ("brick", "grass", "gravel"):
         tiles = _tiles(texture)
         train, unseen = tiles[: 2 * len(tiles) // 3], tiles[2 * len(tiles) // 3 :]
-        yield f"planted-{texture}", train, unseen, defects(unseen, seed=1)
+        yield train, {f"planted-{texture}": (unseen, defects(unseen, seed=1))}
 
 
 def _tiles(texture: str) -> np.ndarray:
@@ -183,10 +186,10 @@ def proxies(data_dir: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[
     from anomirror.data import load_dataset
     from anomirror.data.proxies import defects, noises, shapes
 
-    whole = {name: (train, good, bad) for name, train, good, bad in photographs() if not name.startswith("planted-cells")}
+    whole = {name: (train, good, bad) for train, tests in photographs() for name, (good, bad) in tests.items()}
     for kind in ("mono", "poly"):
         train, good, bad = whole[f"cells-{kind}"]
-        yield f"cells-{kind}", train, good, {"planted": defects(good, seed=1), "real": bad}
+        yield f"cells-{kind}", train, good, {"planted": whole[f"planted-cells-{kind}"][2], "real": bad}
     train, good, bad = whole["planted-grass"]
     yield "grass", train, good, {"planted": bad}
     clothes, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in _SPLITS)
