@@ -109,6 +109,7 @@ def sizes(
     seeds: Annotated[int, typer.Option()] = 1,
     methods: Annotated[str, typer.Option()] = "pca,knn",
     name: Annotated[str, typer.Option(help="of the file")] = "sizes",
+    only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
 ) -> None:
     """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the proxies)."""
     from anomirror.detectors.base import Detector
@@ -116,6 +117,8 @@ def sizes(
     kept = Rows(name)
     for method in methods.split(","):
         for train, tests in photographs():
+            if not any(only in test for test in tests):
+                continue
             for size in (32, 64, 128, 256) if method in QUICK else (32, 64):
                 for seed in range(seeds):
                     keys = {test: {"method": method, "set": test, "size": size, "seed": seed} for test in tests}
