@@ -5,11 +5,12 @@ A form of a method that trains otherwise has a name of its own, the method's and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from anomirror import DETECTORS, Detector, make_detector
+from anomirror.detector.parameters import parameters_of
 
 TINY: dict[str, dict[str, Any]] = {
     "ama": {
@@ -172,8 +173,14 @@ def tiny(name: str, **more: Any) -> Detector:
 
 def all_kept(name: str) -> dict[str, Any]:
     """Arguments that keep every image in the training."""
-    known = tiny(name)
-    return {"heldout": 0.0, "calibration": "train"} if "train" in known._calibrations else {"calibration": "folds"}
+    if calibrates_on_train(name):
+        return {"heldout": 0.0, "calibration": "train"}
+    return {"calibration": "folds"}
+
+
+def calibrates_on_train(name: str) -> bool:
+    """Whether ``calibration="train"`` is one of its choices."""
+    return "train" in get_args(parameters_of(type(tiny(name)))["calibration"].hint)
 
 
 def frozen(name: str) -> dict[str, float]:

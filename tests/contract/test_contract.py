@@ -20,7 +20,18 @@ from anomirror.errors import ImageError, InputError, NotFittedError, SettingErro
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
 from anomirror.scoring import Negate, Scores
-from tests.tiny import LONGER, METHODS, PLANTED, TINY, all_kept, frozen, method_of, tiny, turned
+from tests.tiny import (
+    LONGER,
+    METHODS,
+    PLANTED,
+    TINY,
+    all_kept,
+    calibrates_on_train,
+    frozen,
+    method_of,
+    tiny,
+    turned,
+)
 
 
 @pytest.fixture(scope="module", params=list(TINY))
@@ -163,7 +174,7 @@ def test_it_beats_its_untrained_self_on_planted_anomalies(method: str, sample: A
     """Planted: clothes turned by a quarter, speckled, or inverted (see tests/tiny.py)."""
     normal = sample.normal[:200]
     planted = PLANTED.get(method, turned)(sample.normal[200:400])
-    whole = {"calibration": "train"} if "train" in tiny(method)._calibrations else {}
+    whole = {"calibration": "train"} if calibrates_on_train(method) else {}
     trained = tiny(method, scorer="negate", **whole, **LONGER.get(method, {})).fit(sample.train[:1000])
     noise = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)  # all that the untrained one has seen
     untrained = tiny(method, scorer="negate", **frozen(method)).fit(noise)

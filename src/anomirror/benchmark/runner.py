@@ -40,6 +40,7 @@ from anomirror.benchmark.protocols import (
     stored_indices,
 )
 from anomirror.data import FOLDER_SIZE, is_folder
+from anomirror.detector.parameters import SCORING, marked
 from anomirror.detectors import Detector, load, make_detector
 from anomirror.detectors.base import changed, spaced
 from anomirror.errors import InputError, SettingError
@@ -341,7 +342,7 @@ def _kept(training: Training, comparison: Comparison, file: Path) -> Detector:
     """The model of an earlier run of this training, to be scored as one would be now; it must not have been trained otherwise."""
     now = training.detector()
     detector = load(file, device=now.device)
-    detector.set_params(**{name: getattr(now, name) for name in now._scoring_only})
+    detector.set_params(**{name: getattr(now, name) for name in marked(type(now), SCORING)})
     wanted, found = now.stored_parameters(), detector.stored_parameters()
     if differing := sorted(name for name in wanted if wanted[name] != found[name]):
         name = differing[0]

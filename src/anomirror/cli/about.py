@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomirror.cli.common import Model, app, example
+from anomirror.detector.parameters import parameters_of, words
 from anomirror.errors import SettingError, unknown
 from anomirror.presets import PRESETS
 
@@ -70,14 +70,12 @@ def _one(name: str) -> None:
     if name not in DETECTORS:
         raise SettingError(unknown("method named", name, DETECTORS))
     detector = DETECTORS[name]
-    described = _parameters(inspect.getdoc(DETECTORS["ama"]) or "") | _parameters(inspect.getdoc(detector) or "")
     table = Table("parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}"))
-    signature = inspect.signature(detector.__init__)
-    for parameter in list(signature.parameters.values())[1:]:
+    for parameter in parameters_of(detector).values():
         if parameter.name in ("monitor", "checkpoint_dir"):  # not for the command line
             continue
-        kind = str(parameter.annotation).replace("typing.", "").replace("Literal", "one of ")
-        table.add_row(parameter.name, escape(repr(parameter.default)), escape(f"{described.get(parameter.name, '')} ({kind})"))
+        text = f"{' '.join(parameter.doc.split())} ({words(parameter.hint)})"
+        table.add_row(parameter.name, escape(repr(parameter.default)), escape(text))
     Console().print(table)
     for preset_name, settings in PRESETS[name].items():
         set_here = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
@@ -86,17 +84,3 @@ def _one(name: str) -> None:
 
 def _summary(detector: type) -> str:
     return (inspect.getdoc(detector) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def _parameters(doc: str) -> dict[str, str]:
-    """What a docstring's section Parameters says of each: lines of "name, name : text", indented lines go on."""
-    section = re.search(r"^Parameters\n-+\n(.*?)(?:\n\n[A-Z][a-z]+\n-+|\Z)", doc, re.DOTALL | re.MULTILINE)
-    found: dict[str, str] = {}
-    entries = re.split(r"\n(?=\S)", section.group(1)) if section else []
-    for entry in entries:
-        names, _, text = entry.partition(" : ")
-        if "as in" in text[:40]:
-            continue
-        for each in re.split(r",\s*", names):
-            found[each.strip()] = re.sub(r":\w+:`([^`]*)`", r"\1", " ".join(text.split()))
-    return found

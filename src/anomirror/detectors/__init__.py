@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from anomirror.detector.parameters import UNSTORED, marked, parameters_of
 from anomirror.detectors.alad import ALAD
 from anomirror.detectors.ama import AMA
 from anomirror.detectors.anogan import AnoGAN
@@ -67,7 +68,7 @@ def make_detector(method: str, /, **parameters: Any) -> Detector:
     """A detector by name; unknown names and parameters are refused with the known ones."""
     if method not in DETECTORS:
         raise SettingError(unknown("method named", method, DETECTORS))
-    known = DETECTORS[method]._get_param_names()
+    known = parameters_of(DETECTORS[method])
     for name in parameters:
         if name not in known:
             raise SettingError(f"{method} has {unknown('parameter', name, known, 'choose among')}")
@@ -84,7 +85,7 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
     card, tensors, history = load_model(path)
     try:
         kind = DETECTORS.get(card.method, Detector)
-        if extra := sorted(kind._not_stored & card.parameters.keys()):
+        if extra := sorted(marked(kind, UNSTORED) & card.parameters.keys()):
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
         parameters = kind.brought_up_to_date(card.parameters)
         detector = make_detector(card.method, **parameters, scorer=card.scorer, device=device)

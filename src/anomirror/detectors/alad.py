@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -12,36 +11,24 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import Monitor, ReconstructingDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.images import ImageSet, ImageShape, ImageSize
+from anomirror.detector.parameters import Betas, Count, Probability, declared
+from anomirror.detectors.base import ReconstructingDetector
+from anomirror.images import ImageSet, ImageShape
 from anomirror.networks.batch_norm import unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
 from anomirror.networks.dense import PairDiscriminator
 from anomirror.networks.resting import resting
 from anomirror.networks.spectral import folded, settle
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 CODE_WIDTHS = (64, 32)
 """Dense layers of the discriminator of pairs of codes."""
 
 
+@declared
 class ALAD(ReconstructingDetector):
     """|| f(x, x) - f(x, G(E(x))) ||_1: f are the features of the discriminator that tells images from their reconstructions.
-
-    Parameters
-    ----------
-    latent_dim : size of the codes, which are standard normal.
-    encoder_width, generator_width, discriminator_width : channels of the first convolution of E, of the last but one of G, of the
-        first of the discriminators.
-    dropout : in the discriminators.
-    learning_rate, betas : of Adam.
-    average : decay per step of the average of the weights that is scored with.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -70,44 +57,25 @@ class ALAD(ReconstructingDetector):
     _watched_as = "reconstruction"
     _best_by = "reconstruction_heldout"
 
-    def __init__(
-        self,
-        latent_dim: int = 32,
-        encoder_width: int = 16,
-        generator_width: int = 16,
-        discriminator_width: int = 16,
-        dropout: float = 0.2,
-        learning_rate: float = 1e-3,
-        betas: Sequence[float] = (0.5, 0.999),
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 32,
-        lr_drops: Sequence[float] = (),
-        average: float | None = 0.99,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.encoder_width = encoder_width
-        self.generator_width = generator_width
-        self.discriminator_width = discriminator_width
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self._store_common(locals())
+    latent_dim: Count = 32
+    """Size of the codes, which are standard normal."""
+
+    encoder_width: Count = 16
+    """Channels of the encoder's first convolution."""
+
+    generator_width: Count = 16
+    """Channels of the generator's last but one convolution."""
+
+    discriminator_width: Count = 16
+    """Channels of each discriminator's first convolution."""
+
+    dropout: Probability = 0.2
+    """Dropout in the discriminators."""
+
+    betas: Betas = (0.5, 0.999)
+    """Adam's decay rates."""
+
+    batch_size = 32
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
@@ -181,8 +149,3 @@ class ALAD(ReconstructingDetector):
 
     def _finish(self, normal: ImageSet) -> None:
         settle(self.networks_)
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("latent_dim", "encoder_width", "generator_width", "discriminator_width")
-        self._validate_dropout()

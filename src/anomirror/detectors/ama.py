@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,74 +14,24 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detectors.base import Monitor, ReconstructingDetector
-from anomirror.detectors.calibrating import Calibration
+from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared, fitted, within
+from anomirror.detectors.base import ReconstructingDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageShape, ImageSize, Subset, within_border
+from anomirror.images import ImageSet, ImageShape, Subset, within_border
 from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.networks.spectral import folded, settle
-from anomirror.scoring import Scorer
 from anomirror.storage import Value
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 FEWEST = 32
 """Normal images, all but blank ones not counted, of which a power is fitted."""
 
 
+@declared
 class AMA(ReconstructingDetector):
     """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
-
-    Parameters
-    ----------
-    latent_dim : size of the latent code, n_z, at least 1.
-    encoder_width, generator_width, critic_width : channels, at least 1; 64, 256 and 128 are the paper's.
-    mirrored : the critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images.
-    interpolation : k, images whose codes are mixed in the simplex interpolation, from 1 to batch_size; None leaves it out.
-    interpolation_weight : lambda_inter, at least 0.
-    interpolation_endpoints : which images the mixture is paired with: the mean over "all" k, or "one".
-    negatives : "inward" or "outward" (atypical selection on a shell), "box", or None. Known anomalies replace them.
-    negatives_weight, anomalies_weight : lambda_neg of synthetic negatives, and of known anomalies, at least 0; L_neg is a
-        mean over them.
-    negatives_share : negatives as a share of the minibatch, in (0, 1].
-    negatives_start : share of the run after which they start, in [0, 1] (the paper: 10 of 100 epochs).
-    negatives_literal : L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction.
-    delta : thickness of the shell, or margin of the box, above 0.
-    latent_weight : lambda_reg, weight of the (unsquared) norm of the codes, at least 0.
-    spectral : spectral normalisation of the critic.
-    gradient_penalty : weight of the per-sample penalty, at least 0; 0 leaves it out.
-    critic_steps : critic updates for each update of the autoencoder, at least 1, all on one reconstruction.
-    learning_rate, betas, encoder_betas : of Adam, above 0 and in [0, 1); ``betas`` are those of generator and critic.
-    relative : power p, in [0, 1], of how far the critic puts x from a blank image, by which R(x) is divided (see Notes):
-        "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it stands.
-    blank : that image: flat in the "mean" colour of x within its black border, or in the "median" training pixel. The power
-        is fitted to it: another one wants another fit.
-    recompute_statistics : after training, compute batch-norm statistics afresh on normal images.
-    epochs, epoch_steps, max_steps : length of the training, each at least 1: an epoch is ``epoch_steps`` minibatches, or a
-        pass if None.
-    batch_size : normal images in a minibatch, at least 2.
-    lr_drops : shares of the run, in (0, 1), after which the learning rates are divided by 10.
-    average : decay per step, in (0, 1), of the average of the weights that is scored with; None keeps the last weights.
-    precision : of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16".
-    scoring_precision : the same of scoring (docs/performance.md says what bf16 wins, and how little it changes scores).
-    calibration : images that scorer and threshold are fitted on (10,000 at most): "heldout" ones, or "train", as in the paper,
-        which promises nothing for new images. "auto" holds out ``heldout`` of them, at least 100, and of fewer than 1,000 a
-        fifth, at least 20, never more than half.
-    heldout : share, in [0, 1), of the images kept out of training, for the history and the calibration; 0 calibrates on
-        "train".
-    scorer : "negate" is the R-score: high is anomalous; "log-gaussian" (a density of log R) and "gaussian" (of R, Eq. (6)) are
-        two-sided A-scores, to which too low an R is anomalous too (docs/first-hour.md compares them); or a scorer object.
-    contamination : share of normal images, in (0, 0.5], that :meth:`predict` may call anomalies.
-    image_size : 32, 64, 128 or 256: scaled to it with the aspect kept; "auto": 32, where the images are not smaller; None keeps
-        the pixels and pads.
-    device : "cpu", "cuda", ...; None is the GPU if there is one.
-    random_state : seed, from 0 to 2**32 - 1; None draws one.
-    checkpoint_dir : a folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it.
-    workers : processes, at least 0, that decode images which are not in memory.
-    skip_bad : leave unreadable files out instead of refusing them.
-    verbose : a progress bar on stderr.
-    monitor : called after each epoch with the detector in scoring state; what it returns enters the history.
 
     Examples
     --------
@@ -112,89 +61,93 @@ class AMA(ReconstructingDetector):
 
     method = "ama"
     _way_out = "lower the learning rate, or turn the critic's normalisation on"
-    _scoring_only = ReconstructingDetector._scoring_only | {"relative"}
     learns_from_anomalies = True
     explains = True
 
-    blank_: Tensor
-    sensitivity_floor_: float
-    structure_power_: float | None
-    """The slope of log R on log S; not known of models that were written before it was fitted."""
+    latent_dim: Count = 16
+    """Size of the latent code, n_z."""
 
-    def __init__(
-        self,
-        latent_dim: int = 16,
-        encoder_width: int = 32,
-        generator_width: int = 32,
-        critic_width: int = 32,
-        mirrored: bool = True,
-        interpolation: int | None = 3,
-        interpolation_weight: float = 0.5,
-        interpolation_endpoints: Literal["all", "one"] = "one",
-        negatives: latent.NegativeKind | None = "inward",
-        negatives_weight: float = 0.1,
-        anomalies_weight: float = 0.1,
-        negatives_share: float = 0.1,
-        negatives_start: float = 0.1,
-        negatives_literal: bool = False,
-        delta: float = 2.0,
-        latent_weight: float = 1.0,
-        spectral: bool = True,
-        gradient_penalty: float = 0.0,
-        critic_steps: int = 1,
-        learning_rate: float = 3e-4,
-        betas: Sequence[float] = (0.0, 0.9),
-        encoder_betas: Sequence[float] = (0.5, 0.9),
-        relative: float | Literal["fitted"] = "fitted",
-        blank: Literal["mean", "median"] = "mean",
-        recompute_statistics: bool = True,
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (0.3, 0.6, 0.9),
-        average: float | None = 0.99,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.encoder_width = encoder_width
-        self.generator_width = generator_width
-        self.critic_width = critic_width
-        self.mirrored = mirrored
-        self.interpolation = interpolation
-        self.interpolation_weight = interpolation_weight
-        self.interpolation_endpoints = interpolation_endpoints
-        self.negatives = negatives
-        self.negatives_weight = negatives_weight
-        self.anomalies_weight = anomalies_weight
-        self.negatives_share = negatives_share
-        self.negatives_start = negatives_start
-        self.negatives_literal = negatives_literal
-        self.delta = delta
-        self.latent_weight = latent_weight
-        self.spectral = spectral
-        self.gradient_penalty = gradient_penalty
-        self.critic_steps = critic_steps
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.encoder_betas = encoder_betas
-        self.relative = relative
-        self.blank = blank
-        self.recompute_statistics = recompute_statistics
-        self._store_common(locals())
+    encoder_width: Count = 32
+    """Channels of the encoder; the paper's are 64."""
+
+    generator_width: Count = 32
+    """Channels of the generator; the paper's are 256."""
+
+    critic_width: Count = 32
+    """Channels of the critic; the paper's are 128."""
+
+    mirrored: bool = True
+    """The critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images."""
+
+    interpolation: Count | None = 3
+    """k, images whose codes are mixed in the simplex interpolation, at most ``batch_size``; None leaves
+    it out."""
+
+    interpolation_weight: Weight = 0.5
+    """lambda_inter."""
+
+    interpolation_endpoints: Literal["all", "one"] = "one"
+    """Images that the mixture is paired with: the mean over all k, or one."""
+
+    negatives: latent.NegativeKind | None = "inward"
+    """Synthetic negatives: "inward" or "outward" (atypical selection on a shell) or "box". Labelled
+    anomalies replace them."""
+
+    negatives_weight: Weight = 0.1
+    """lambda_neg of synthetic negatives; L_neg is a mean over them."""
+
+    anomalies_weight: Weight = 0.1
+    """lambda_neg of labelled anomalies; L_neg is a mean over them."""
+
+    negatives_share: Annotated[float, within("(0, 1]")] = 0.1
+    """Negatives as a fraction of the minibatch."""
+
+    negatives_start: Fraction = 0.1
+    """Fraction of the run after which negatives start (the paper: 10 of 100 epochs)."""
+
+    negatives_literal: bool = False
+    """L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction."""
+
+    delta: Rate = 2.0
+    """Thickness of the shell, or margin of the box."""
+
+    latent_weight: Weight = 1.0
+    """lambda_reg, weight of the (unsquared) norm of the codes."""
+
+    spectral: bool = True
+    """Spectral normalisation of the critic."""
+
+    gradient_penalty: Weight = 0.0
+    """Weight of the per-sample penalty; 0 leaves it out."""
+
+    critic_steps: Count = 1
+    """Critic updates for each update of the autoencoder, all on one reconstruction."""
+
+    learning_rate = 3e-4
+    betas: Betas = (0.0, 0.9)
+    """Adam's decay rates for generator and critic."""
+
+    encoder_betas: Betas = (0.5, 0.9)
+    """Adam's decay rates for the encoder."""
+
+    relative: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
+    """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see Notes):
+    "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it
+    stands."""
+
+    blank: Literal["mean", "median"] = "mean"
+    """The reference image: flat in the "mean" colour of x within its black border, or in the "median"
+    training pixel. The power is fitted to it: another one needs another fit."""
+
+    recompute_statistics: bool = True
+    """After training, compute batch-norm statistics anew on normal images."""
+
+    lr_drops = (0.3, 0.6, 0.9)
+
+    blank_: Tensor = fitted()
+    sensitivity_floor_: float = fitted()
+    structure_power_: float | None = fitted()
+    """Slope of log R on log S; None in models that were written before it was fitted."""
 
     @classmethod
     def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
@@ -434,31 +387,9 @@ class AMA(ReconstructingDetector):
         return 1e9
 
     def _validate(self) -> None:
-        if isinstance(self.relative, bool):
-            raise SettingError(
-                f"relative={self.relative}: a power, 0.0 for the paper's R; what True was is relative=1.0, blank='median'"
-            )
         super()._validate()
-        if self.negatives not in ("inward", "outward", "box", None):
-            raise SettingError(f"negatives={self.negatives!r}: choose inward, outward, box or None")
-        if self.interpolation is not None and not 1 <= self.interpolation <= self.batch_size:
-            raise SettingError(f"interpolation={self.interpolation!r}: expected k from 1 to batch_size, or None")
-        if self.interpolation_endpoints not in ("all", "one"):
-            raise SettingError(f"interpolation_endpoints={self.interpolation_endpoints!r}: choose all or one")
-        if not 0 < self.negatives_share <= 1:
-            raise SettingError(f"negatives_share={self.negatives_share!r}: expected a share in (0, 1]")
-        self._validate_counts("latent_dim", "encoder_width", "generator_width", "critic_width", "critic_steps")
-        if not 0 < self.delta < math.inf:
-            raise SettingError(f"delta={self.delta!r}: expected a positive number")
-        self._validate_weights(
-            "interpolation_weight", "negatives_weight", "anomalies_weight", "latent_weight", "gradient_penalty"
-        )
-        if not isinstance(self.relative, str) and not 0 <= self.relative <= 1:
-            raise SettingError(f"relative={self.relative!r}: expected a power in [0, 1], or 'fitted'")
-        if not 0 <= self.negatives_start <= 1:
-            raise SettingError(f"negatives_start={self.negatives_start!r}: expected a share of the run in [0, 1]")
-        if len(self.encoder_betas) != 2 or not all(0 <= beta < 1 for beta in self.encoder_betas):
-            raise SettingError(f"encoder_betas={self.encoder_betas!r}: expected two numbers in [0, 1)")
+        if self.interpolation is not None and self.interpolation > self.batch_size:
+            raise SettingError(f"interpolation={self.interpolation!r}: expected at most batch_size={self.batch_size}")
 
 
 def slope(r: np.ndarray, s: np.ndarray) -> float:

@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import CALIBRATION, Monitor, ReconstructingDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared
+from anomirror.detectors.base import CALIBRATION, ReconstructingDetector
+from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.resting import resting
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 SEARCHED = 256
 """Training images that calibrate the scorer where each costs a search."""
 
 
+@declared
 class AnoGAN(ReconstructingDetector):
     """How far the nearest image that G makes is from x, in pixels and in features of the discriminator.
 
     Without ``fast``, AnoGAN: a GAN, and for each image that is scored a search for its code by gradient descent. With it,
     f-AnoGAN: a WGAN-GP, and an encoder that finds the code at once.
-
-    Parameters
-    ----------
-    fast : f-AnoGAN in place of AnoGAN.
-    latent_dim : size of the codes, which are standard normal.
-    generator_width, discriminator_width, encoder_width : channels of the last but one layer of G, of the first of D and of E.
-    search_steps, search_rate : of Adam, from one code for all images.
-    feature_weight : lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features. Scores follow a change of these
-        three after the fit; scorer and threshold stay as they were fitted.
-    encoder_epochs : of E, when G and D are there (``fast``).
-    encoder_feature_weight : kappa of f-AnoGAN, of the features beside the pixels.
-    critic_steps, gradient_penalty : of the WGAN-GP; each critic step is a minibatch.
-    learning_rate, betas : of Adam.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`; ``epochs`` are those of the GAN.
 
     Examples
     --------
@@ -79,60 +61,46 @@ class AnoGAN(ReconstructingDetector):
 
     method = "anogan"
     _watched_as = "residual"
-    _scoring_only = ReconstructingDetector._scoring_only | {"search_steps", "search_rate", "feature_weight"}
 
-    def __init__(
-        self,
-        fast: bool = False,
-        latent_dim: int = 32,
-        generator_width: int = 16,
-        discriminator_width: int = 16,
-        encoder_width: int = 16,
-        search_steps: int = 60,
-        search_rate: float = 0.1,
-        feature_weight: float = 0.1,
-        encoder_epochs: int = 4,
-        encoder_feature_weight: float = 1.0,
-        critic_steps: int = 1,
-        gradient_penalty: float = 10.0,
-        learning_rate: float = 1e-3,
-        betas: Sequence[float] = (0.5, 0.999),
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (),
-        average: float | None = 0.99,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.fast = fast
-        self.latent_dim = latent_dim
-        self.generator_width = generator_width
-        self.discriminator_width = discriminator_width
-        self.encoder_width = encoder_width
-        self.search_steps = search_steps
-        self.search_rate = search_rate
-        self.feature_weight = feature_weight
-        self.encoder_epochs = encoder_epochs
-        self.encoder_feature_weight = encoder_feature_weight
-        self.critic_steps = critic_steps
-        self.gradient_penalty = gradient_penalty
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self._store_common(locals())
+    fast: bool = False
+    """f-AnoGAN instead of AnoGAN."""
+
+    latent_dim: Count = 32
+    """Size of the codes, which are standard normal."""
+
+    generator_width: Count = 16
+    """Channels of the generator's last but one convolution."""
+
+    discriminator_width: Count = 16
+    """Channels of the discriminator's first convolution."""
+
+    encoder_width: Count = 16
+    """Channels of the encoder's first convolution."""
+
+    search_steps: Annotated[Count, SCORING] = 60
+    """Steps of the search, all from one code. Raw scores follow a change of the three parameters of the
+    search after the fit; scorer and threshold stay as they were fitted."""
+
+    search_rate: Annotated[Rate, SCORING] = 0.1
+    """Adam's learning rate in the search."""
+
+    feature_weight: Annotated[Fraction, SCORING] = 0.1
+    """lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features."""
+
+    encoder_epochs: Count = 4
+    """Epochs of E, after those of G and D (``fast``)."""
+
+    encoder_feature_weight: Weight = 1.0
+    """kappa of f-AnoGAN, weight of the features next to the pixels."""
+
+    critic_steps: Count = 1
+    """Critic steps for each step of the WGAN-GP's generator; each is a minibatch."""
+
+    gradient_penalty: Weight = 10.0
+    """Weight of the gradient penalty of the WGAN-GP."""
+
+    betas: Betas = (0.5, 0.999)
+    """Adam's decay rates."""
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -250,19 +218,3 @@ class AnoGAN(ReconstructingDetector):
 
     def _calibrated(self) -> int:
         return CALIBRATION if self.fast else SEARCHED
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts(
-            "latent_dim",
-            "generator_width",
-            "discriminator_width",
-            "encoder_width",
-            "search_steps",
-            "encoder_epochs",
-            "critic_steps",
-        )
-        self._validate_weights("encoder_feature_weight", "gradient_penalty")
-        if not 0 <= self.feature_weight <= 1:
-            raise SettingError(f"feature_weight={self.feature_weight!r}: expected a share in [0, 1]")
-        self._validate_rates("search_rate")

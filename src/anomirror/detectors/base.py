@@ -15,16 +15,31 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sklearn.base import BaseEstimator, OutlierMixin
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from anomirror.decisions import least_rate, threshold
+from anomirror.detector.parameters import (
+    SCORING,
+    UNSTORED,
+    Count,
+    CountOrZero,
+    Milestones,
+    OpenFraction,
+    Rate,
+    SampleSize,
+    Seed,
+    check,
+    declared,
+    fitted,
+    marked,
+    within,
+)
 from anomirror.detectors.calibrating import FEWEST_FOLDED, HELD_OUT_FROM, Calibration, folds, held_out, heldout_count
 from anomirror.errors import (
     AnomirrorWarning,
@@ -95,26 +110,12 @@ CALIBRATION = 10_000
 """Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
 
 
+@declared
 class Detector(OutlierMixin, BaseEstimator, ABC):
     """A detector of anomalous images that is fitted on normal ones.
 
     Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for normal images, as everywhere in
     scikit-learn. A method writes :meth:`_learn`, :meth:`_raw_score`, :meth:`_tensors` and :meth:`_restore`.
-
-    Attributes
-    ----------
-    image_shape_ : ``(channels, size, size)`` that the detector sees.
-    scorer_ : the fitted scorer.
-    offset_ : threshold on ``score_samples``: ``contamination`` of the calibration images lie below it.
-    calibration_raw_ : raw scores of the calibration images, to fit another scorer on; not saved.
-    calibrated_on_ : number of normal images that scorer and threshold come from.
-    calibrated_by_ : "heldout", "folds", or "train": whether these are unseen by a fit, or promise nothing.
-    sizes_ : the sizes that the training images have in their files; None in models of before they were kept.
-    copies_ : training images that are exact copies of another one.
-    trained_on_ : number of normal images in training.
-    skipped_ : number of unreadable files that ``skip_bad`` left out.
-    data_fingerprint_ : short hash of the training images.
-    history_ : one row for each epoch of training, empty for methods without.
     """
 
     method: ClassVar[str]
@@ -127,40 +128,92 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     explains: ClassVar[bool] = False
     """Whether it can say where an image departs from normal ones."""
 
-    image_size: ImageSize
-    batch_size: int
-    device: str | None
-    random_state: int | None
-    contamination: float
-    scorer: str | Scorer
-    skip_bad: bool
-    calibration: Calibration
-    heldout: float
-    verbose: bool
-    workers: int = 0
+    image_size: ImageSize = "auto"
+    """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256; "auto" is
+    32, where the images are not smaller; None keeps the pixels and pads."""
 
-    image_shape_: ImageShape
-    scorer_: Scorer
-    offset_: float
-    map_scale_: float | None = None
-    """99 % quantile of the departures of normal pixels; None where there are no maps, or of before they were."""
-    calibrated_on_: int
-    calibrated_by_: Literal["train", "heldout", "folds"]
-    sizes_: SizeRange | None
-    copies_: int
-    training_hashes_: np.ndarray
-    calibration_raw_: Scores
-    trained_on_: int
-    skipped_: int
-    data_fingerprint_: str
-    history_: History
+    batch_size: SampleSize = 64
+    """Normal images in a minibatch."""
 
-    _not_stored: ClassVar[frozenset[str]] = frozenset({"device", "skip_bad", "scorer", "verbose"})
-    _calibrations: ClassVar[tuple[str, ...]] = ("auto", "heldout", "folds", "train")
+    device: Annotated[str | None, UNSTORED] = None
+    """"cpu", "cuda", ...; None is the GPU if there is one."""
+
+    random_state: Seed | None = 0
+    """Seed; None draws one."""
+
+    contamination: Annotated[float, within("(0, 0.5]")] = 0.05
+    """Fraction of normal images that :meth:`predict` may call anomalies."""
+
+    scorer: Annotated[str | Scorer, SCORING, UNSTORED] = "negate"
+    """"negate": high raw scores are anomalous; "log-gaussian" (a density of the raw score's logarithm)
+    and "gaussian" are two-sided: a raw score that is too low is anomalous too (docs/first-hour.md
+    compares them). Or a scorer object."""
+
+    calibration: Calibration = "auto"
+    """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a fit on
+    the other four (methods without networks); "heldout" ones; or "train", as in the paper, which
+    promises nothing for new images. "auto" holds out ``heldout`` of 1,000 images or more, at least 100;
+    of fewer it takes folds, or holds out a fifth, at least 20, never more than half."""
+
+    heldout: Annotated[float, within("[0, 1)")] = 0.05
+    """Fraction of the images kept out of the fit, for the calibration and the history; where a method
+    trains networks, 0 calibrates on "train"."""
+
+    workers: Annotated[CountOrZero, UNSTORED] = 0
+    """Processes that decode images which are not in memory."""
+
+    skip_bad: Annotated[bool, UNSTORED] = False
+    """Leave unreadable files out instead of refusing them."""
+
+    verbose: Annotated[bool, UNSTORED] = False
+    """Show a progress bar on stderr."""
+
+    image_shape_: ImageShape = fitted()
+    """``(channels, size, size)`` that the detector sees."""
+
+    scorer_: Scorer = fitted()
+    """The fitted scorer."""
+
+    offset_: float = fitted()
+    """Threshold on ``score_samples``: ``contamination`` of the calibration images lie below it."""
+
+    map_scale_: float | None = fitted(default=None)
+    """99 % quantile of the departures of normal pixels; None where there are no maps."""
+
+    calibrated_on_: int = fitted()
+    """Normal images that scorer and threshold come from."""
+
+    calibrated_by_: Literal["train", "heldout", "folds"] = fitted()
+    """Whether these are unseen by a fit ("heldout", "folds"), or promise nothing ("train")."""
+
+    sizes_: SizeRange | None = fitted()
+    """Sizes of the training images in their files; None if they are not known."""
+
+    copies_: int = fitted()
+    """Training images that are exact copies of another one."""
+
+    training_hashes_: np.ndarray = fitted()
+    """Hashes of training images, to know them again."""
+
+    calibration_raw_: Scores = fitted()
+    """Raw scores of the calibration images, to fit another scorer on; not saved."""
+
+    trained_on_: int = fitted()
+    """Normal images in training."""
+
+    skipped_: int = fitted()
+    """Unreadable files that ``skip_bad`` left out."""
+
+    data_fingerprint_: str = fitted()
+    """Short hash of the training images."""
+
+    history_: History = fitted()
+    """One row for each epoch of training, empty for methods without."""
+
+    _folds: ClassVar[bool] = True
+    """Whether it is fast enough to be fitted once for each fold."""
     _watches_heldout: ClassVar[bool] = False
     """Whether images are held out for its history even where they do not calibrate."""
-    _scoring_only: ClassVar[frozenset[str]] = frozenset({"scorer"})
-    """Parameters that may change after a fit: no training depends on them."""
 
     # ------------------------------------------------------------------ what a method writes
 
@@ -195,26 +248,11 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             yield
 
     def _validate(self) -> None:
-        """Check the parameters: their types, and what all methods share; a method adds its own ranges."""
-        # Monitor names NetworkDetector, which a method's own module need not import
-        for name, hint in get_type_hints(type(self).__init__, localns={"NetworkDetector": NetworkDetector}).items():
-            if name != "return":
-                _check_type(name, getattr(self, name), hint)
+        """Check every parameter by itself; a method adds what two of them must have in common."""
+        check(self)
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
-        if self.calibration not in self._calibrations:
-            raise SettingError(f"calibration={self.calibration!r}: choose one of {', '.join(self._calibrations)}")
-        if not 0 <= self.heldout < 1:
-            raise SettingError(f"heldout={self.heldout!r}: expected a share in [0, 1)")
         if self.calibration == "heldout" and self.heldout == 0:
             raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
-        if self.workers < 0:
-            raise SettingError(f"workers={self.workers!r}: expected 0 or more")
-        if not 0 < self.contamination <= 0.5:
-            raise SettingError(f"contamination={self.contamination!r}: expected a share in (0, 0.5]")
-        if self.random_state is not None and not 0 <= self.random_state < 2**32:
-            raise SettingError(f"random_state={self.random_state!r}: expected 0 to 2**32 - 1, or None")
-        if self.batch_size < 2:
-            raise SettingError(f"batch_size={self.batch_size!r}: expected at least 2")
         if isinstance(make_scorer(self.scorer), LogGaussianDensity) and self._signed():
             raise SettingError(
                 f"scorer='log-gaussian' needs raw scores of at least 0, and those of {self.method} are not; use scorer='gaussian'"
@@ -314,7 +352,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         ------
         SettingError : a parameter that is none of these, or out of its range.
         """
-        allowed = self._scoring_only - {"scoring_precision"}
+        allowed = marked(type(self), SCORING) - {"scoring_precision"}
         for changes in scorings.values():
             if odd := sorted(changes.keys() - allowed):
                 raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(allowed))}")
@@ -432,7 +470,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
-        return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in self._not_stored}
+        unstored = marked(type(self), UNSTORED)
+        return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in unstored}
 
     def _restore_from(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
         try:
@@ -571,10 +610,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if (distinct := len(np.unique(copies))) < FEWEST_FOLDED:
             _warn(f"{distinct} different normal image{'s' if distinct > 1 else ''}: none can be left out of the fit to calibrate")
             return "train"
-        can_fold = "folds" in self._calibrations
-        if self.heldout == 0 and not can_fold:
+        if self.heldout == 0 and not self._folds:
             return "train"  # nothing shall be held out
-        return "folds" if can_fold and (self.calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
+        return "folds" if self._folds and (self.calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
 
     def _kept_and_heldout(self, normal: ImageSet, copies: np.ndarray) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -651,60 +689,56 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return hasattr(self, "offset_")
 
 
+@declared
 class NetworkDetector(Detector):
-    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases` and :meth:`_raw_score`.
+    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases` and :meth:`_raw_score`."""
 
-    Attributes
-    ----------
-    networks_ : the networks by name, in eval mode.
-    """
+    learning_rate: Rate = 1e-3
+    """Learning rate of every optimiser."""
 
-    epochs: int
-    epoch_steps: int | None
-    max_steps: int | None
-    lr_drops: Sequence[float]
-    average: float | None
-    precision: Precision
-    scoring_precision: Precision
-    checkpoint_dir: str | os.PathLike[str] | None
-    monitor: Monitor | None
+    lr_drops: Milestones = ()
+    """Fractions of the run after which the learning rates are divided by 10."""
 
-    learning_rate: float
-    dropout: float = 0.0
-    betas: Sequence[float] = (0.9, 0.999)
-    lr_decay: float = 1.0
-    """What multiplies every learning rate after each step."""
-    lr_warmup: int = 0
-    """Steps over which every learning rate rises."""
+    lr_decay: Annotated[float, within("(0, 1]")] = 1.0
+    """Factor of the learning rates after every step."""
 
-    networks_: nn.ModuleDict
+    lr_warmup: CountOrZero = 0
+    """Steps over which the learning rates rise."""
 
-    _common: ClassVar[tuple[str, ...]] = (
-        "epochs",
-        "epoch_steps",
-        "max_steps",
-        "batch_size",
-        "lr_drops",
-        "average",
-        "precision",
-        "scoring_precision",
-        "calibration",
-        "heldout",
-        "scorer",
-        "contamination",
-        "image_size",
-        "device",
-        "random_state",
-        "checkpoint_dir",
-        "workers",
-        "skip_bad",
-        "verbose",
-        "monitor",
-    )
-    """Arguments of the constructor that every detector of this kind has."""
-    _not_stored = Detector._not_stored | {"checkpoint_dir", "workers", "verbose", "monitor"}
-    _scoring_only = Detector._scoring_only | {"scoring_precision"}
-    _calibrations = ("auto", "heldout", "train")
+    epochs: Count = 8
+    """Epochs of the training."""
+
+    epoch_steps: Count | None = 64
+    """Minibatches in an epoch; None is a pass over the images."""
+
+    max_steps: Count | None = None
+    """Minibatches after which the training ends."""
+
+    average: OpenFraction | None = 0.99
+    """Decay per step of the average of the weights that is scored with; None keeps the last weights."""
+
+    precision: Precision = "auto"
+    """Of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16"."""
+
+    scoring_precision: Annotated[Precision, SCORING] = "auto"
+    """The same of scoring (docs/performance.md says what bf16 gains, and how little it changes
+    scores)."""
+
+    calibration: Literal["auto", "heldout", "train"] = "auto"
+    """Images on which scorer and threshold are fitted, 10,000 at most: "heldout" ones, or "train", as in
+    the paper, which promises nothing for new images. "auto" holds out ``heldout`` of them, at least
+    100, and of fewer than 1,000 a fifth, at least 20, never more than half."""
+
+    checkpoint_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
+    """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it."""
+
+    monitor: Annotated[Monitor | None, UNSTORED] = None
+    """Called after each epoch with the detector in scoring state; what it returns enters the history."""
+
+    networks_: nn.ModuleDict = fitted()
+    """The networks by name, in eval mode."""
+
+    _folds = False
     _watches_heldout = True
     _way_out = "lower the learning rate"
     """What helps against divergence."""
@@ -736,59 +770,9 @@ class NetworkDetector(Detector):
         """Before scoring had a precision of its own it was float32."""
         return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
 
-    def _validate_counts(self, *names: str, least: int = 1) -> None:
-        """Refuse a named parameter that is less than ``least``."""
-        for name in names:
-            if getattr(self, name) < least:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least {least}")
-
-    def _validate_weights(self, *names: str) -> None:
-        """Refuse a named parameter that is negative or not finite."""
-        for name in names:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected 0 or a positive number")
-
-    def _validate_rates(self, *names: str) -> None:
-        """Refuse a named parameter that is not positive and finite."""
-        for name in names:
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected a positive number")
-
-    def _validate_dropout(self) -> None:
-        """Refuse what is no probability to drop a value."""
-        if not 0 <= (dropout := self.dropout) < 1:
-            raise SettingError(f"dropout={dropout!r}: expected a probability in [0, 1)")
-
-    def _validate_drops(self, name: str) -> None:
-        """Refuse what are no shares of a training."""
-        if not all(0 < drop < 1 for drop in getattr(self, name)):
-            raise SettingError(f"{name}={getattr(self, name)!r}: expected shares of the run in (0, 1)")
-
-    def _store_common(self, arguments: Mapping[str, Any]) -> None:
-        """Keep those of a constructor's arguments that all detectors of this kind have."""
-        for name in self._common:
-            setattr(self, name, arguments[name])
-
     def _anomalies_per_batch(self, batch_size: int) -> int:
         """Known anomalies that each minibatch shall hold."""
         return 0
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("epochs")
-        for name in ("max_steps", "epoch_steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least 1, or None")
-        if self.average is not None and not 0 < self.average < 1:
-            raise SettingError(f"average={self.average!r}: expected a decay in (0, 1), or None")
-        self._validate_drops("lr_drops")
-        self._validate_rates("learning_rate")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise SettingError(f"betas={self.betas!r}: expected two numbers in [0, 1)")
-        if not 0 < self.lr_decay <= 1:
-            raise SettingError(f"lr_decay={self.lr_decay!r}: expected a factor in (0, 1]")
-        if self.lr_warmup < 0:
-            raise SettingError(f"lr_warmup={self.lr_warmup!r}: expected 0 or more steps")
 
     def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         device = choose_device(self.device)
@@ -842,7 +826,8 @@ class NetworkDetector(Detector):
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
         """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
-        parameters = {name: value for name, value in self.stored_parameters().items() if name not in self._scoring_only}
+        scoring = marked(type(self), SCORING)
+        parameters = {name: value for name, value in self.stored_parameters().items() if name not in scoring}
         known = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
 
@@ -921,6 +906,7 @@ class NetworkDetector(Detector):
         self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
+@declared
 class ReconstructingDetector(NetworkDetector):
     """A detector whose networks reconstruct images: it writes :meth:`_reconstruction` as well."""
 
@@ -950,16 +936,6 @@ def _plain(value: Any) -> Value:
     if isinstance(value, (list, tuple)):
         return cast(Value, [_plain(item) for item in value])
     return cast(Value, value.item() if isinstance(value, np.generic) else value)
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if isinstance(value, np.generic):
-        value = value.item()
-    try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
-    except ValidationError as error:
-        expected = "; or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
-        raise SettingError(f"{name}={value!r}: {expected}") from error
 
 
 def _filled(x: Tensor, count: int) -> Tensor:

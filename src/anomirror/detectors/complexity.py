@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,29 +14,15 @@ from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
 from anomirror.complexity import codec_of, compressed_bits, pictures
-from anomirror.detectors.base import Monitor
-from anomirror.detectors.calibrating import Calibration
+from anomirror.detector.parameters import SCORING, UNSTORED, declared
 from anomirror.detectors.likelihoods import PixelCNNDetector
-from anomirror.images import ImageSet, ImageShape, ImageSize
-from anomirror.networks.pixelcnn import Nonlinearity
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Precision, Run
+from anomirror.images import ImageSet, ImageShape
+from anomirror.training import Batch, Run
 
 
+@declared
 class Complexity(PixelCNNDetector):
     """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless codec needs for x.
-
-    Parameters
-    ----------
-    codec : "webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js, and ``npm install flif-wasm``
-        below a folder that NODE_PATH names). Raw scores follow a change after the fit; scorer and threshold stay those of the
-        codec that it was fitted with.
-    cache_dir : a folder that remembers compressed lengths by the content of images; None remembers none.
-    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
-    filters, blocks, mixtures, levels, nonlinearity, dropout, learning_rate, betas, lr_decay : as in :class:`LikelihoodRatio`.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -57,47 +44,16 @@ class Complexity(PixelCNNDetector):
     """
 
     method = "complexity"
-    _scoring_only = PixelCNNDetector._scoring_only | {"codec"}
-    _not_stored = PixelCNNDetector._not_stored | {"cache_dir"}
 
-    def __init__(
-        self,
-        codec: str = "webp",
-        cache_dir: str | os.PathLike[str] | None = None,
-        plain: bool = False,
-        filters: int = 32,
-        blocks: int = 1,
-        mixtures: int = 5,
-        levels: int = 3,
-        nonlinearity: Nonlinearity = "relu",
-        dropout: float = 0.0,
-        learning_rate: float = 3e-3,
-        betas: Sequence[float] = (0.95, 0.9995),
-        lr_decay: float = 1.0,
-        epochs: int = 5,
-        epoch_steps: int | None = 480,
-        max_steps: int | None = None,
-        batch_size: int = 8,
-        lr_drops: Sequence[float] = (0.8,),
-        average: float | None = 0.98,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.codec = codec
-        self.cache_dir = cache_dir
-        self._store_common(locals())
+    codec: Annotated[str, SCORING] = "webp"
+    """"webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js, and
+    ``npm install flif-wasm`` below a folder that NODE_PATH names). Raw scores follow a change after
+    the fit; scorer and threshold stay those of the codec that it was fitted with."""
+
+    cache_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
+    """Folder that remembers compressed lengths by the content of images."""
+
+    epoch_steps = 480
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         network = self._pixelcnn(image_shape[0])

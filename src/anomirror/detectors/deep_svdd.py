@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from anomirror.detectors.base import Monitor, NetworkDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import Count, CountOrZero, Milestones, Weight, declared
+from anomirror.detectors.base import NetworkDetector
+from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.lenet import Hypersphere, LeNetDecoder
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 LEAST_COORDINATE = 0.1
 """No coordinate of the centre lies closer to 0: weights of 0 would reach it, whatever the image."""
 
 
+@declared
 class DeepSVDD(NetworkDetector):
     """|| phi(x) - c ||^2: phi is trained to map normal images close to the centre c, the one-class objective.
-
-    Parameters
-    ----------
-    widths : channels of the convolutions of phi, each halves the sides; (8, 4) and (32, 64, 128) are the paper's for MNIST and
-        CIFAR-10.
-    latent_dim : size of phi(x), a multiple of 16; the paper's 32 and 128.
-    pretrain_epochs : of phi as the encoder of an autoencoder, before c is chosen; 0 leaves it as it began.
-    contrast_normalization : of each image by itself: less its mean, over its mean absolute deviation; all images are then scaled
-        by what the normal training images span. The paper has it.
-    weight_decay, pretrain_weight_decay : of Adam, an L2 penalty.
-    lr_drops, pretrain_lr_drops : shares of either training after which its learning rate is divided by 10.
-    epochs, epoch_steps, max_steps, batch_size, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -65,46 +50,33 @@ class DeepSVDD(NetworkDetector):
     method = "deep_svdd"
     _watched_as = "distance"
 
-    def __init__(
-        self,
-        widths: Sequence[int] = (16, 32, 32),
-        latent_dim: int = 64,
-        pretrain_epochs: int = 4,
-        contrast_normalization: bool = False,
-        weight_decay: float = 5e-7,
-        pretrain_weight_decay: float = 5e-7,
-        learning_rate: float = 3e-4,
-        pretrain_lr_drops: Sequence[float] = (0.75,),
-        epochs: int = 4,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (0.75,),
-        average: float | None = None,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.widths = widths
-        self.latent_dim = latent_dim
-        self.pretrain_epochs = pretrain_epochs
-        self.contrast_normalization = contrast_normalization
-        self.weight_decay = weight_decay
-        self.pretrain_weight_decay = pretrain_weight_decay
-        self.learning_rate = learning_rate
-        self.pretrain_lr_drops = pretrain_lr_drops
-        self._store_common(locals())
+    widths: Annotated[Sequence[Count], Field(min_length=1, max_length=3)] = (16, 32, 32)
+    """Channels of the convolutions of phi, each halves the sides; (8, 4) and (32, 64, 128) are the
+    paper's for MNIST and CIFAR-10."""
+
+    latent_dim: Annotated[int, Field(ge=1, multiple_of=16, description="that is a multiple of 16")] = 64
+    """Size of phi(x), of which the decoder makes maps of 4x4; the paper's are 32 and 128."""
+
+    pretrain_epochs: CountOrZero = 4
+    """Epochs of phi as the encoder of an autoencoder, before c is chosen; 0 leaves it as it began."""
+
+    contrast_normalization: bool = False
+    """Normalise each image by itself: less its mean, over its mean absolute deviation; all images are
+    then scaled by what the normal training images span. The paper does."""
+
+    weight_decay: Weight = 5e-7
+    """L2 penalty of Adam."""
+
+    pretrain_weight_decay: Weight = 5e-7
+    """L2 penalty of Adam in pretraining."""
+
+    learning_rate = 3e-4
+    lr_drops = (0.75,)
+    pretrain_lr_drops: Milestones = (0.75,)
+    """Fractions of the pretraining after which its learning rate is divided by 10."""
+
+    epochs = 4
+    average = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -174,19 +146,6 @@ class DeepSVDD(NetworkDetector):
     def _raw_score(self, x: Tensor) -> Tensor:
         """|| phi(x) - c ||^2."""
         return cast(Tensor, self._hypersphere()(self._seen(x)))
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("latent_dim")
-        self._validate_counts("pretrain_epochs", least=0)
-        if self.latent_dim % 16:
-            raise SettingError(
-                f"latent_dim={self.latent_dim!r}: expected a multiple of 16, which the decoder makes maps of 4x4 of"
-            )
-        if not 1 <= len(self.widths) <= 3 or min(self.widths) < 1:
-            raise SettingError(f"widths={self.widths!r}: expected one to three numbers of channels")
-        self._validate_drops("pretrain_lr_drops")
-        self._validate_weights("weight_decay", "pretrain_weight_decay")
 
 
 def contrast_normalized(x: Tensor) -> Tensor:

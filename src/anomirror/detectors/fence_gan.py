@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import Monitor, NetworkDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import Betas, Count, CountOrZero, OpenFraction, Probability, Rate, Weight, declared
+from anomirror.detectors.base import NetworkDetector
+from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.resting import resting
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 
+@declared
 class FenceGAN(NetworkDetector):
     """1 - D(x): D has learnt to tell normal images from generated ones, which surround them.
-
-    Parameters
-    ----------
-    latent_dim : size of the generator's codes.
-    generator_width, discriminator_width : channels.
-    border : alpha, the D(G(z)) that the generator seeks: between generated (0) and real (1).
-    dispersion_weight : beta, of 1 / (mean distance of generated images from their centre).
-    fake_weight : gamma, of generated images in the loss of D.
-    dropout : in D, after each convolution.
-    discriminator_weight_decay : of D's Adam, an L2 penalty.
-    learning_rate, discriminator_learning_rate, betas : of Adam for G and D.
-    pretrain_epochs : of D alone, before G learns.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -62,54 +45,39 @@ class FenceGAN(NetworkDetector):
     method = "fence_gan"
     _watched_as = "anomaly_probability"
 
-    def __init__(
-        self,
-        latent_dim: int = 64,
-        generator_width: int = 16,
-        discriminator_width: int = 16,
-        border: float = 0.5,
-        dispersion_weight: float = 10.0,
-        fake_weight: float = 0.5,
-        dropout: float = 0.2,
-        discriminator_weight_decay: float = 0.0,
-        learning_rate: float = 1e-3,
-        discriminator_learning_rate: float = 2e-4,
-        betas: Sequence[float] = (0.5, 0.999),
-        pretrain_epochs: int = 1,
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (),
-        average: float | None = 0.99,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.generator_width = generator_width
-        self.discriminator_width = discriminator_width
-        self.border = border
-        self.dispersion_weight = dispersion_weight
-        self.fake_weight = fake_weight
-        self.dropout = dropout
-        self.discriminator_weight_decay = discriminator_weight_decay
-        self.learning_rate = learning_rate
-        self.discriminator_learning_rate = discriminator_learning_rate
-        self.betas = betas
-        self.pretrain_epochs = pretrain_epochs
-        self._store_common(locals())
+    latent_dim: Count = 64
+    """Size of the generator's codes."""
+
+    generator_width: Count = 16
+    """Channels of the generator's last but one convolution."""
+
+    discriminator_width: Count = 16
+    """Channels of the discriminator's first convolution."""
+
+    border: OpenFraction = 0.5
+    """alpha, the D(G(z)) that the generator seeks: between generated (0) and real (1)."""
+
+    dispersion_weight: Weight = 10.0
+    """beta, weight of 1 / (mean distance of generated images from their centre)."""
+
+    fake_weight: Weight = 0.5
+    """gamma, weight of generated images in the loss of D."""
+
+    dropout: Probability = 0.2
+    """Dropout in D, after each convolution."""
+
+    discriminator_weight_decay: Weight = 0.0
+    """L2 penalty of D's Adam."""
+
+    learning_rate = 1e-3
+    discriminator_learning_rate: Rate = 2e-4
+    """Learning rate of D; ``learning_rate`` is that of G."""
+
+    betas: Betas = (0.5, 0.999)
+    """Adam's decay rates."""
+
+    pretrain_epochs: CountOrZero = 1
+    """Epochs of D alone, before G learns."""
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -162,16 +130,6 @@ class FenceGAN(NetworkDetector):
         """1 - D(x), in float64: close to 1 float32 has no more than 7 digits."""
         probability: Tensor = torch.sigmoid(-self.networks_["discriminator"](x).double())
         return probability
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("latent_dim", "generator_width", "discriminator_width")
-        self._validate_counts("pretrain_epochs", least=0)
-        self._validate_weights("dispersion_weight", "fake_weight", "discriminator_weight_decay")
-        self._validate_dropout()
-        if not 0 < self.border < 1:
-            raise SettingError(f"border={self.border!r}: expected a probability in (0, 1)")
-        self._validate_rates("discriminator_learning_rate")
 
 
 def generator_loss(logits: Tensor, fake: Tensor, border: float, dispersion_weight: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,28 +11,15 @@ from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from anomirror.detector.parameters import Count, SampleSize, declared, fitted
 from anomirror.detectors.base import Detector, flat, most_components
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageSize
-from anomirror.scoring import Scorer
+from anomirror.images import ImageSet
 from anomirror.storage import Value
 
 
+@declared
 class KNN(Detector):
     """Mean distance to the nearest normal images in PCA space.
-
-    Parameters
-    ----------
-    n_neighbors : k, at least 1.
-    n_components : dimension of the PCA space, at least 1 (and at most that of the data, and half of the images that are
-        fitted).
-    largest_sample : at most this many (2 or more) normal images, evenly spaced, and 400 MB of them, are kept as neighbours.
-    calibration : images that scorer and threshold are fitted on: "folds", each scored by a fit on the other four; or "heldout"
-        ones. "auto" is folds of fewer than 1,000 images, else held out.
-    heldout : share of the images that is held out, of 1,000 or more at least 100.
-    batch_size, device, random_state, contamination, scorer, image_size, skip_bad, verbose : as in :class:`AMA`; ``device`` and
-        ``batch_size`` change nothing here.
 
     Notes
     -----
@@ -47,41 +35,23 @@ class KNN(Detector):
 
     method = "knn"
     explains = True
-    _calibrations = ("auto", "heldout", "folds")
 
-    def __init__(
-        self,
-        n_neighbors: int = 5,
-        n_components: int = 64,
-        largest_sample: int = 20_000,
-        batch_size: int = 64,
-        device: str | None = None,
-        random_state: int | None = 0,
-        contamination: float = 0.05,
-        scorer: str | Scorer = "negate",
-        image_size: ImageSize = "auto",
-        skip_bad: bool = False,
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        verbose: bool = False,
-    ) -> None:
-        self.n_neighbors = n_neighbors
-        self.n_components = n_components
-        self.largest_sample = largest_sample
-        self.batch_size = batch_size
-        self.device = device
-        self.random_state = random_state
-        self.contamination = contamination
-        self.scorer = scorer
-        self.image_size = image_size
-        self.skip_bad = skip_bad
-        self.calibration = calibration
-        self.heldout = heldout
-        self.verbose = verbose
+    n_neighbors: Count = 5
+    """Neighbours over whose distances the mean is taken, k."""
 
-    mean_: Tensor
-    components_: Tensor
-    neighbors_: Tensor
+    n_components: Count = 64
+    """Dimension of the PCA space, never more than half of the fitted images."""
+
+    largest_sample: SampleSize = 20_000
+    """Normal images that are kept as neighbours, at most: evenly spaced, and 400 MB of them."""
+
+    calibration: Literal["auto", "heldout", "folds"] = "auto"
+    """Images on which scorer and threshold are fitted: "folds", each scored by a fit on the other
+    four, or "heldout" ones. "auto" is folds below 1,000 images, else held out."""
+
+    mean_: Tensor = fitted()
+    components_: Tensor = fitted()
+    neighbors_: Tensor = fitted()
 
     def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         pixels = self._flat_sample(normal, self.largest_sample)
@@ -125,9 +95,3 @@ class KNN(Detector):
         if self.mean_.shape != (pixels,) or tensors["neighbors"].shape[1] != len(self.components_):
             raise ValueError(f"neighbours of shape {tuple(tensors['neighbors'].shape)} do not fit the components")
         self._index(tensors["neighbors"])
-
-    def _validate(self) -> None:
-        super()._validate()
-        for name, least in (("n_neighbors", 1), ("n_components", 1), ("largest_sample", 2)):
-            if getattr(self, name) < least:
-                raise SettingError(f"{name}={getattr(self, name)!r}: expected at least {least}")

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
-from anomirror.detectors.base import Monitor
-from anomirror.detectors.calibrating import Calibration
+from anomirror.detector.parameters import Weight, declared, within
 from anomirror.detectors.likelihoods import PixelCNNDetector
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
-from anomirror.networks.pixelcnn import Nonlinearity, penalty
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Precision, Run
+from anomirror.images import ImageShape
+from anomirror.networks.pixelcnn import penalty
+from anomirror.training import Batch, Run
 
 
+@declared
 class LikelihoodRatio(PixelCNNDetector):
     """-log2 p(x) / p_0(x): p is a PixelCNN++ of normal images, p_0 one of the same images with random pixels, their background.
-
-    Parameters
-    ----------
-    filters, blocks, mixtures, levels, nonlinearity, dropout : size of each PixelCNN++: channels, pairs of gated blocks in each
-        stage, logistics in each pixel's mixture, stages down (each halves the sides), "concat_elu" or "relu", and dropout.
-    mutation_rate : mu, the probability that a channel of a pixel is replaced for p_0.
-    weight_decay : of p_0: this times the sum of its squared weights is added to its mean -log p_0(x).
-    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
-    learning_rate, betas, lr_decay : of Adam; the rate is multiplied by ``lr_decay`` after every step.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -59,44 +45,13 @@ class LikelihoodRatio(PixelCNNDetector):
 
     method = "likelihood_ratio"
 
-    def __init__(
-        self,
-        filters: int = 32,
-        blocks: int = 1,
-        mixtures: int = 5,
-        levels: int = 3,
-        nonlinearity: Nonlinearity = "relu",
-        dropout: float = 0.0,
-        mutation_rate: float = 0.1,
-        weight_decay: float = 100.0,
-        plain: bool = False,
-        learning_rate: float = 3e-3,
-        betas: Sequence[float] = (0.95, 0.9995),
-        lr_decay: float = 1.0,
-        epochs: int = 5,
-        epoch_steps: int | None = 240,
-        max_steps: int | None = None,
-        batch_size: int = 8,
-        lr_drops: Sequence[float] = (0.8,),
-        average: float | None = 0.98,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.mutation_rate = mutation_rate
-        self.weight_decay = weight_decay
-        self._store_common(locals())
+    mutation_rate: Annotated[float, within("(0, 1]")] = 0.1
+    """mu, probability that a channel of a pixel is replaced for p_0."""
+
+    weight_decay: Weight = 100.0
+    """L2 penalty of p_0: this times the sum of its squared weights is added to its mean -log p_0(x)."""
+
+    epoch_steps = 240
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         networks: dict[str, nn.Module] = {name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")}
@@ -131,12 +86,6 @@ class LikelihoodRatio(PixelCNNDetector):
     def _statistic(self, x: Tensor) -> Tensor:
         """log2 p_0(x) - log2 p(x): the negative of the paper's LLR(x)."""
         return self._bits(x) + likelihood.bits(self._log_probability_under("background", x))
-
-    def _validate(self) -> None:
-        super()._validate()
-        if not 0 < self.mutation_rate <= 1:
-            raise SettingError(f"mutation_rate={self.mutation_rate!r}: expected a probability in (0, 1]")
-        self._validate_weights("weight_decay")
 
 
 def mutated(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:

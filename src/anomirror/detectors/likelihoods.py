@@ -5,33 +5,41 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from anomirror import likelihood
+from anomirror.detector.parameters import SCORING, Betas, Count, Probability, declared, within
 from anomirror.detectors.base import NetworkDetector
-from anomirror.errors import SettingError
 from anomirror.images import ImageInput
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
 from anomirror.networks.starting import starting
 from anomirror.training import Batch, Phase, Run
 
-DEEPEST = 256
-"""Blocks of a stage, or steps of a level, at most: each is a module, which a model file may not ask for without end."""
 
-
+@declared
 class LikelihoodDetector(NetworkDetector):
     """A detector whose statistic rests on log p(x).
 
     It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_statistic`.
     """
 
-    plain: bool
+    plain: Annotated[bool, SCORING] = False
+    """Score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as
+    they were fitted."""
 
-    _common = (*NetworkDetector._common, "plain", "learning_rate", "betas", "lr_decay")
-    _scoring_only = NetworkDetector._scoring_only | {"plain"}
+    learning_rate = 3e-3
+    betas: Betas = (0.95, 0.9995)
+    """Adam's decay rates."""
+
+    lr_drops = (0.8,)
+    epochs = 5
+    batch_size = 8
+    average = 0.98
+
     _watched_as = "bits_per_dim"
 
     @abstractmethod
@@ -77,17 +85,27 @@ class LikelihoodDetector(NetworkDetector):
         return self._bits(x) if self.plain else self._statistic(x)
 
 
+@declared
 class PixelCNNDetector(LikelihoodDetector):
     """A detector whose density is a PixelCNN++."""
 
-    filters: int
-    blocks: int
-    mixtures: int
-    levels: int
-    nonlinearity: Nonlinearity
-    dropout: float
+    filters: Count = 32
+    """Channels of the PixelCNN++."""
 
-    _common = (*LikelihoodDetector._common, "filters", "blocks", "mixtures", "levels", "nonlinearity", "dropout")
+    blocks: Annotated[int, within("[1, 256]")] = 1
+    """Pairs of gated blocks in each stage."""
+
+    mixtures: Count = 5
+    """Logistics in each pixel's mixture."""
+
+    levels: Annotated[int, within("[1, 5]")] = 3
+    """Stages down; each but the last halves the sides."""
+
+    nonlinearity: Nonlinearity = "relu"
+    """"concat_elu" or "relu"."""
+
+    dropout: Probability = 0.0
+    """Dropout in the gated blocks."""
 
     def _pixelcnn(self, channels: int) -> PixelCNN:
         return PixelCNN(channels, self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
@@ -100,12 +118,3 @@ class PixelCNNDetector(LikelihoodDetector):
 
     def _log_probability_under(self, network: str, x: Tensor) -> Tensor:
         return likelihood.mixture_log_probability(self.networks_[network](x), x)
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("filters", "blocks", "mixtures", "levels")
-        if self.blocks > DEEPEST:
-            raise SettingError(f"blocks={self.blocks!r}: expected at most {DEEPEST}")
-        if self.levels > 5:
-            raise SettingError(f"levels={self.levels!r}: expected at most 5, each but the last halves the sides")
-        self._validate_dropout()

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detectors.base import Monitor, ReconstructingDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import Count, Probability, Weight, declared, within
+from anomirror.detectors.base import ReconstructingDetector
+from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Generator
 from anomirror.networks.dense import BoxClassifier
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 
+@declared
 class NegativeSampling(ReconstructingDetector):
     """1 - P(normal): of the code of an image, by a classifier that was trained against uniform points of a box.
-
-    Parameters
-    ----------
-    latent_dim : size of the codes of a plain autoencoder.
-    encoder_width, generator_width : channels of its first, and of its last but one convolution.
-    delta : the box reaches from min - delta * range to max + delta * range of each coordinate of the codes.
-    negatives_per_image : points of the box for each image of a minibatch.
-    layers, layer_width, dropout : of the classifier.
-    autoencoder_epochs, epochs : of the autoencoder, and then of the classifier.
-    learning_rate : of Adam.
-    epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -64,50 +49,36 @@ class NegativeSampling(ReconstructingDetector):
     method = "negative_sampling"
     _watched_as = "anomaly_probability"
 
-    def __init__(
-        self,
-        latent_dim: int = 32,
-        encoder_width: int = 16,
-        generator_width: int = 16,
-        delta: float = 0.05,
-        negatives_per_image: int = 4,
-        layers: int = 3,
-        layer_width: int = 64,
-        dropout: float = 0.5,
-        autoencoder_epochs: int = 6,
-        learning_rate: float = 1e-3,
-        epochs: int = 4,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (),
-        average: float | None = None,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.encoder_width = encoder_width
-        self.generator_width = generator_width
-        self.delta = delta
-        self.negatives_per_image = negatives_per_image
-        self.layers = layers
-        self.layer_width = layer_width
-        self.dropout = dropout
-        self.autoencoder_epochs = autoencoder_epochs
-        self.learning_rate = learning_rate
-        self._store_common(locals())
+    latent_dim: Count = 32
+    """Size of the codes of a plain autoencoder."""
+
+    encoder_width: Count = 16
+    """Channels of the encoder's first convolution."""
+
+    generator_width: Count = 16
+    """Channels of the generator's last but one convolution."""
+
+    delta: Weight = 0.05
+    """Margin of the box: it reaches from min - delta * range to max + delta * range of each coordinate
+    of the codes."""
+
+    negatives_per_image: Count = 4
+    """Points of the box for each image of a minibatch."""
+
+    layers: Annotated[int, within("[1, 64]")] = 3
+    """Hidden layers of the classifier."""
+
+    layer_width: Count = 64
+    """Units of each layer."""
+
+    dropout: Probability = 0.5
+    """Dropout in the classifier."""
+
+    autoencoder_epochs: Count = 6
+    """Epochs of the autoencoder, before those of the classifier."""
+
+    epochs = 4
+    average = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -172,19 +143,3 @@ class NegativeSampling(ReconstructingDetector):
     def _raw_score(self, x: Tensor) -> Tensor:
         """1 - P(normal), in float64: close to 1 float32 has no more than 7 digits."""
         return torch.sigmoid(-self._classifier()(self._encoded(x)).double())
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts(
-            "latent_dim",
-            "encoder_width",
-            "generator_width",
-            "negatives_per_image",
-            "layers",
-            "layer_width",
-            "autoencoder_epochs",
-        )
-        self._validate_weights("delta")
-        self._validate_dropout()
-        if self.layers > 64:
-            raise SettingError(f"layers={self.layers!r}: expected at most 64")

@@ -9,27 +9,15 @@ import torch
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import Tensor
 
+from anomirror.detector.parameters import Count, OpenFraction, SampleSize, declared, fitted
 from anomirror.detectors.base import Detector, flat, most_components
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageSize
-from anomirror.scoring import Scorer
+from anomirror.images import ImageSet
 from anomirror.storage import Value
 
 
+@declared
 class PCA(Detector):
     """Squared residual after projection on the principal components of the normal images.
-
-    Parameters
-    ----------
-    n_components : number of components, at least 1 and at most half of the images that are fitted, or the share of variance
-        that they keep, in (0, 1).
-    largest_sample : components are computed from at most this many (2 or more) images, evenly spaced, and 400 MB of them.
-    calibration : images that scorer and threshold are fitted on: "folds", each scored by a fit on the other four; "heldout"
-        ones; or "train", which promises nothing for new images. "auto" is folds of fewer than 1,000 images, else held out.
-    heldout : share of the images that is held out, of 1,000 or more at least 100.
-    batch_size, device, random_state, contamination, scorer, image_size, skip_bad, verbose : as in :class:`AMA`; ``device`` and
-        ``batch_size`` change nothing here.
 
     Examples
     --------
@@ -41,36 +29,15 @@ class PCA(Detector):
     method = "pca"
     explains = True
 
-    def __init__(
-        self,
-        n_components: int | float = 64,
-        largest_sample: int = 20_000,
-        batch_size: int = 64,
-        device: str | None = None,
-        random_state: int | None = 0,
-        contamination: float = 0.05,
-        scorer: str | Scorer = "negate",
-        image_size: ImageSize = "auto",
-        skip_bad: bool = False,
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        verbose: bool = False,
-    ) -> None:
-        self.n_components = n_components
-        self.largest_sample = largest_sample
-        self.batch_size = batch_size
-        self.device = device
-        self.random_state = random_state
-        self.contamination = contamination
-        self.scorer = scorer
-        self.image_size = image_size
-        self.skip_bad = skip_bad
-        self.calibration = calibration
-        self.heldout = heldout
-        self.verbose = verbose
+    n_components: Count | OpenFraction = 64
+    """Principal components, never more than half of the fitted images; a fraction keeps as many as
+    explain that share of the variance."""
 
-    mean_: Tensor
-    components_: Tensor
+    largest_sample: SampleSize = 20_000
+    """Images from which components are computed, at most: evenly spaced, and 400 MB of them."""
+
+    mean_: Tensor = fitted()
+    components_: Tensor = fitted()
 
     def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         pixels = self._flat_sample(normal, self.largest_sample)
@@ -111,11 +78,3 @@ class PCA(Detector):
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or self.components_.shape[1:] != (pixels,):
             raise ValueError(f"components of shape {tuple(self.components_.shape)} for images of {pixels} pixels")
-
-    def _validate(self) -> None:
-        super()._validate()
-        whole = isinstance(self.n_components, (int, np.integer))
-        if not (self.n_components >= 1 if whole else 0 < self.n_components < 1):
-            raise SettingError(f"n_components={self.n_components!r}: expected a count, or a share in (0, 1)")
-        if self.largest_sample < 2:
-            raise SettingError(f"largest_sample={self.largest_sample!r}: expected at least 2")

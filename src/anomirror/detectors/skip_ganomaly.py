@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detectors.base import Monitor, ReconstructingDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.errors import SettingError
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weight, declared
+from anomirror.detectors.base import ReconstructingDetector
+from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.resting import resting
 from anomirror.networks.unet import UNet
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 
+@declared
 class SkipGANomaly(ReconstructingDetector):
     """lambda MSE(x, x_hat) + (1 - lambda) MSE(f(x), f(x_hat)): x_hat is a U-Net's, f are features of a discriminator.
-
-    Parameters
-    ----------
-    generator_width, discriminator_width : channels of the first convolution of the U-Net and of D.
-    adversarial_weight, image_weight, feature_weight : of the cross-entropy, of the mean absolute error of pixels, and of the mean
-        squared error of features in the loss of the U-Net.
-    image_share : lambda, of the pixels in the score. Scores follow a change after the fit; scorer and threshold stay as they were
-        fitted.
-    learning_rate, betas : of Adam.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
 
     Examples
     --------
@@ -60,48 +46,31 @@ class SkipGANomaly(ReconstructingDetector):
 
     method = "skip_ganomaly"
     _watched_as = "score"
-    _scoring_only = ReconstructingDetector._scoring_only | {"image_share"}
 
-    def __init__(
-        self,
-        generator_width: int = 16,
-        discriminator_width: int = 16,
-        adversarial_weight: float = 1.0,
-        image_weight: float = 50.0,
-        feature_weight: float = 1.0,
-        image_share: float = 0.9,
-        learning_rate: float = 5e-4,
-        betas: Sequence[float] = (0.5, 0.999),
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 64,
-        lr_drops: Sequence[float] = (),
-        average: float | None = None,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.generator_width = generator_width
-        self.discriminator_width = discriminator_width
-        self.adversarial_weight = adversarial_weight
-        self.image_weight = image_weight
-        self.feature_weight = feature_weight
-        self.image_share = image_share
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self._store_common(locals())
+    generator_width: Count = 16
+    """Channels of the U-Net's first convolution."""
+
+    discriminator_width: Count = 16
+    """Channels of the discriminator's first convolution."""
+
+    adversarial_weight: Weight = 1.0
+    """Weight of the cross-entropy in the loss of the U-Net."""
+
+    image_weight: Weight = 50.0
+    """Weight of the mean absolute error of pixels in that loss."""
+
+    feature_weight: Weight = 1.0
+    """Weight of the mean squared error of features in that loss."""
+
+    image_share: Annotated[Fraction, SCORING] = 0.9
+    """lambda, weight of the pixels in the score. Raw scores follow a change after the fit; scorer and
+    threshold stay as they were fitted."""
+
+    learning_rate = 5e-4
+    betas: Betas = (0.5, 0.999)
+    """Adam's decay rates."""
+
+    average = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -145,10 +114,3 @@ class SkipGANomaly(ReconstructingDetector):
         x_hat, features = self._reconstruction(x), self._discriminator().features
         image, feature = losses.mean_square(x, x_hat), losses.mean_square(features(x), features(x_hat))
         return self.image_share * image + (1 - self.image_share) * feature
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("generator_width", "discriminator_width")
-        self._validate_weights("adversarial_weight", "image_weight", "feature_weight")
-        if not 0 <= self.image_share <= 1:
-            raise SettingError(f"image_share={self.image_share!r}: expected a share in [0, 1]")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,33 +11,21 @@ from torch import Tensor, nn
 from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
-from anomirror.detectors.base import Monitor, changed
-from anomirror.detectors.calibrating import Calibration
-from anomirror.detectors.likelihoods import DEEPEST, LikelihoodDetector
+from anomirror.detector.parameters import Count, declared, fitted, within
+from anomirror.detectors.base import changed
+from anomirror.detectors.likelihoods import LikelihoodDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageInput, ImageSet, ImageShape, ImageSize
+from anomirror.images import ImageInput, ImageSet, ImageShape
 from anomirror.networks.glow import Glow
 from anomirror.networks.starting import starting
-from anomirror.scoring import Scorer, Scores
-from anomirror.training import Batch, Precision, Run
+from anomirror.scoring import Scores
+from anomirror.training import Batch, Run
 
 
+@declared
 class Typicality(LikelihoodDetector):
     """|-log2 p(x) - H|: p is a Glow of normal images, H the mean of -log2 p(x) over normal training images.
 
-    Parameters
-    ----------
-    flow_levels, flow_steps, hidden_width : L, K and the width of the couplings of the Glow.
-    plain : score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as they were fitted.
-    learning_rate, betas, lr_decay, lr_warmup : of Adamax; the rate is multiplied by ``lr_decay`` after every step, and rises
-        over the first ``lr_warmup``.
-    epochs, epoch_steps, max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer,
-        contamination, image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in
-        :class:`AMA`.
-
-    Attributes
-    ----------
-    entropy_ : H in bits, of at most 4,096 evenly spaced training images.
 
     Examples
     --------
@@ -63,44 +51,24 @@ class Typicality(LikelihoodDetector):
 
     method = "typicality"
 
-    entropy_: float
+    flow_levels: Annotated[int, within("[1, 5]")] = 3
+    """Levels of the Glow, L; each halves the sides."""
 
-    def __init__(
-        self,
-        flow_levels: int = 3,
-        flow_steps: int = 6,
-        hidden_width: int = 64,
-        plain: bool = False,
-        learning_rate: float = 4e-3,
-        betas: Sequence[float] = (0.9, 0.999),
-        lr_decay: float = 1.0,
-        lr_warmup: int = 192,
-        epochs: int = 8,
-        epoch_steps: int | None = 192,
-        max_steps: int | None = None,
-        batch_size: int = 32,
-        lr_drops: Sequence[float] = (0.8,),
-        average: float | None = 0.98,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.flow_levels = flow_levels
-        self.flow_steps = flow_steps
-        self.hidden_width = hidden_width
-        self.lr_warmup = lr_warmup
-        self._store_common(locals())
+    flow_steps: Annotated[int, within("[1, 256]")] = 6
+    """Steps of flow in each level, K."""
+
+    hidden_width: Count = 64
+    """Channels within the couplings."""
+
+    learning_rate = 4e-3
+    betas = (0.9, 0.999)
+    lr_warmup = 192
+    epochs = 8
+    epoch_steps = 192
+    batch_size = 32
+
+    entropy_: float = fitted()
+    """H in bits, from at most 4,096 evenly spaced training images."""
 
     def score_groups(self, X: ImageInput, group_size: int) -> Scores:
         """-|mean of -log2 p(x) - H| of each ``group_size`` consecutive images: the test for M > 1 of one kind.
@@ -174,14 +142,6 @@ class Typicality(LikelihoodDetector):
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
         self.entropy_ = fitted["entropy"]
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts("flow_levels", "flow_steps", "hidden_width")
-        if self.flow_steps > DEEPEST:
-            raise SettingError(f"flow_steps={self.flow_steps!r}: expected at most {DEEPEST}")
-        if self.flow_levels > 5:
-            raise SettingError(f"flow_levels={self.flow_levels!r}: expected at most 5, each halves the sides")
 
 
 def _noise(x: Tensor, generator: torch.Generator) -> Tensor:

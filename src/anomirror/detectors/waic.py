@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import cast
 
@@ -13,35 +12,21 @@ from torch.nn import functional as F
 from torch.optim import Optimizer, RMSprop
 
 from anomirror import losses
-from anomirror.detectors.base import Monitor, NetworkDetector
-from anomirror.detectors.calibrating import Calibration
-from anomirror.images import ImageShape, ImageSize
+from anomirror.detector.parameters import Count, Weight, declared
+from anomirror.detectors.base import NetworkDetector
+from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.resting import resting
-from anomirror.scoring import Scorer
-from anomirror.training import Batch, Phase, Precision, Run
+from anomirror.training import Batch, Phase, Run
 
 FIRST, EVERY = 25, 500
 """The first generator steps, and later every so manieth, come after ``critic_warmup`` critic steps."""
 
 
+@declared
 class WAIC(NetworkDetector):
     """Variance minus mean of the logits of an ensemble of critics: the Watanabe-Akaike information criterion, negative.
-
-    Parameters
-    ----------
-    members : GANs in the ensemble, each with its own first weights and noise; they see the same minibatches.
-    latent_dim : size of the generators' codes.
-    critic_width, generator_width : channels; 32 is the paper's critic.
-    critic_steps : critic steps, each on a minibatch of its own, for one generator step.
-    critic_warmup : the same before each of the first 25 generator steps and every 500th.
-    gradient_penalty : weight of the penalty of WGAN-GP.
-    epochs, cross_entropy_epochs : of the GANs, and then of the critics alone as classifiers of real and generated images.
-    learning_rate : of RMSProp.
-    epoch_steps : minibatches in an epoch, each for one critic step; None is a pass over the data.
-    max_steps, batch_size, lr_drops, average, precision, scoring_precision, calibration, heldout, scorer, contamination,
-        image_size, device, random_state, checkpoint_dir, workers, skip_bad, verbose, monitor : as in :class:`AMA`.
 
     Examples
     --------
@@ -65,48 +50,32 @@ class WAIC(NetworkDetector):
     method = "waic"
     _watched_as = "waic"
 
-    def __init__(
-        self,
-        members: int = 5,
-        latent_dim: int = 128,
-        critic_width: int = 8,
-        generator_width: int = 32,
-        critic_steps: int = 1,
-        critic_warmup: int = 1,
-        gradient_penalty: float = 10.0,
-        cross_entropy_epochs: int = 4,
-        learning_rate: float = 1e-3,
-        epochs: int = 8,
-        epoch_steps: int | None = 64,
-        max_steps: int | None = None,
-        batch_size: int = 32,
-        lr_drops: Sequence[float] = (),
-        average: float | None = None,
-        precision: Precision = "auto",
-        scoring_precision: Precision = "auto",
-        calibration: Calibration = "auto",
-        heldout: float = 0.05,
-        scorer: str | Scorer = "negate",
-        contamination: float = 0.05,
-        image_size: ImageSize = "auto",
-        device: str | None = None,
-        random_state: int | None = 0,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        skip_bad: bool = False,
-        verbose: bool = False,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.members = members
-        self.latent_dim = latent_dim
-        self.critic_width = critic_width
-        self.generator_width = generator_width
-        self.critic_steps = critic_steps
-        self.critic_warmup = critic_warmup
-        self.gradient_penalty = gradient_penalty
-        self.cross_entropy_epochs = cross_entropy_epochs
-        self.learning_rate = learning_rate
-        self._store_common(locals())
+    members: Count = 5
+    """Size of the ensemble, M."""
+
+    latent_dim: Count = 128
+    """Size of each generator's codes."""
+
+    critic_width: Count = 8
+    """Channels of each critic's first convolution."""
+
+    generator_width: Count = 32
+    """Channels of each generator's last but one convolution."""
+
+    critic_steps: Count = 1
+    """Critic steps, each on a minibatch of its own, for one generator step."""
+
+    critic_warmup: Count = 1
+    """The same before each of the first 25 generator steps and every 500th."""
+
+    gradient_penalty: Weight = 10.0
+    """Weight of the gradient penalty of the WGAN-GP."""
+
+    cross_entropy_epochs: Count = 4
+    """Epochs of the critics as classifiers, after the WGAN-GP."""
+
+    batch_size = 32
+    ema_decay = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -170,19 +139,6 @@ class WAIC(NetworkDetector):
 
     def _watched(self, x: Tensor) -> Tensor:
         return -self._raw_score(x)
-
-    def _validate(self) -> None:
-        super()._validate()
-        self._validate_counts(
-            "members",
-            "latent_dim",
-            "critic_width",
-            "generator_width",
-            "critic_steps",
-            "critic_warmup",
-            "cross_entropy_epochs",
-        )
-        self._validate_weights("gradient_penalty")
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,1 @@
+"""What every detector is made of; the methods themselves are in :mod:`anomirror.detectors`."""
