@@ -94,7 +94,7 @@ def growth(model: Path, folder: Path, write: Callable[[Path, int], Path], few: i
 
 def small_model(folder: Path) -> Path:
     """A model with narrow networks."""
-    ama = AMA(latent_dim=4, encoder_width=4, generator_width=4, critic_width=4, epochs=1, epoch_steps=2, device="cpu")
+    ama = AMA(latent_dim=4, encoder_width=4, generator_width=4, critic_width=4, epochs=1, steps_per_epoch=2, device="cpu")
     ama.fit(load_sample().train[:500]).save(folder / "model")
     return folder / "model"
 

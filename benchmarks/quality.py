@@ -29,7 +29,7 @@ from anomirror.benchmark.runner import command, versions, write_cell
 from anomirror.images import open_images
 from anomirror.metrics import auroc
 from anomirror.presets import as_published
-from anomirror.scoring import Scores, both_sides
+from anomirror.scorers import Scores, both_sides
 from anomirror.training import Batch, Precision, Run
 from benchmarks.train_step import draws_like, reference_like
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from anomirror.networks.batch_norm import running_statistics, unrecorded
+from anomirror.networks.batch_norm import running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, CriticBlock, Generator, UpBlock
 
@@ -97,7 +97,7 @@ class ReferenceAMA:
         with torch.set_grad_enabled(not for_critic):
             z = encoder(x)
             x_hat = generator(z)
-            with unrecorded(generator):
+            with without_updating_statistics(generator):
                 x_inter = generator((draws.weights[..., None] * z[draws.endpoints]).sum(1))
             with running_statistics(encoder, generator):
                 with torch.no_grad():

@@ -35,7 +35,7 @@ if not __package__:  # started as a file
 
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
-from anomirror.scoring import GaussianDensity, Scores
+from anomirror.scorers import GaussianDensity, Scores
 from anomirror.training import Batch, Precision, Run, choose_device, use_bf16
 from benchmarks.floor import Counted, Machine, at_its_best, counting
 from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
@@ -195,7 +195,7 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
     reference = reference_like(ama)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
-    ama.blank_, ama.sensitivity_floor_, ama.structure_power_ = torch.zeros(CHANNELS, 1, 1), 1e-3, 0.5
+    ama.reference_image_, ama.sensitivity_floor_, ama.structure_power_ = torch.zeros(CHANNELS, 1, 1), 1e-3, 0.5
     batches = torch.split(x, batch)
     density = GaussianDensity().fit(reference.raw_scores(x).double().cpu().numpy())
 
@@ -219,7 +219,7 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
         "auto": partial(streamed, ama._watched, "auto"),
         "norms each batch": lambda: a_score(map(norms_each_batch, batches)),
     }
-    ways |= {"relative": partial(streamed, ama._raw_score, "auto")} if ama.relative else {}
+    ways |= {"structure_power": partial(streamed, ama._raw_score, "auto")} if ama.structure_power else {}
     seconds = in_turn(ways, repeats, device)
     with counting() as counted:
         ways["auto"]()
@@ -232,7 +232,7 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
         "score_share_less_work": ratio(seconds, "reference", "float32"),
         "score_share_arithmetic": ratio(seconds, "float32", "auto"),
         "score_share_folded": ratio(seconds, "norms each batch", "auto"),
-        "score_ratio_relative": ratio(seconds, "reference", "relative") if ama.relative else None,
+        "score_ratio_relative": ratio(seconds, "reference", "relative") if ama.structure_power else None,
         "score_images_per_second": {name: count / statistics.median(s) for name, s in seconds.items()},
         "score_seconds": seconds,
     }

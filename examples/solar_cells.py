@@ -25,7 +25,7 @@ from anomirror.benchmark.runner import versions, write_cell
 from anomirror.metrics import evaluate
 from anomirror.presets import as_published
 from anomirror.report.plots import image_rows
-from anomirror.scoring import both_sides, scorer_name
+from anomirror.scorers import both_sides, scorer_name
 
 KINDS = ("mono", "poly")
 WORST = 10
@@ -62,7 +62,7 @@ def detectors(size: int, seed: int, epochs: int, steps: int) -> list[Detector]:
     Calibrated and read as the paper's tables are: docs/first-hour.md has what the defaults give.
     """
     common = {"image_size": size, "random_state": seed}
-    training = {"epochs": epochs, "epoch_steps": steps, "batch_size": 32, "verbose": True}
+    training = {"epochs": epochs, "steps_per_epoch": steps, "batch_size": 32, "verbose": True}
     return [
         AMA(**{**as_published("ama"), **common, **training}),
         PCA(**{**as_published("pca"), **common}),

@@ -168,7 +168,7 @@ def scorers(
     name: Annotated[str, typer.Option(help="of the file")] = "scorers",
 ) -> None:
     """AUROC of AMA on proxies under each scorer; the real defects of solar cells beside them, which choose nothing."""
-    from anomirror.scoring import SCORERS
+    from anomirror.scorers import SCORERS
 
     kept = Rows(name)
     for seed in map(int, seeds.split(",")):

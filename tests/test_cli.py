@@ -56,7 +56,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 def test_fit_writes_a_model_that_python_loads_and_cleans_up(place: Path) -> None:
     model = load(place / "model", device="cpu")
-    assert (model.trained_on_, model.calibrated_on_) == (44, 20)  # of few a fifth is held out, but at least 20
+    assert (model.n_train_, model.calibrated_on_) == (44, 20)  # of few a fifth is held out, but at least 20
     assert not (place / "model.partial").exists()
 
 

@@ -18,7 +18,7 @@ from anomirror.metrics import auroc
 
 
 def test_the_demo_writes_its_results_pictures_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anomirror.demo, "AMA", partial(AMA, epochs=1, epoch_steps=2, generator_width=8, critic_width=8))
+    monkeypatch.setattr(anomirror.demo, "AMA", partial(AMA, epochs=1, steps_per_epoch=2, generator_width=8, critic_width=8))
     stream = io.StringIO()
     anomirror.demo.run_demo(tmp_path / "out", Console(file=stream, width=120))
     results = json.loads((tmp_path / "out" / "results.json").read_text())

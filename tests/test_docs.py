@@ -59,7 +59,7 @@ def test_every_readme_command_runs(place: Path) -> None:
         if words[1] == "demo":
             continue  # two minutes; tests/test_demo.py runs it, shortened
         trains = words[1] == "fit" and "--method" not in words
-        short = ["--set", "epochs=1", "--set", "epoch_steps=1"] if trains else []
+        short = ["--set", "epochs=1", "--set", "steps_per_epoch=1"] if trains else []
         done = run(*words[1:], *short, cwd=place)
         assert done.returncode == 0, (command, done.stderr)
 
@@ -93,7 +93,7 @@ def _short(kind: type) -> tuple[object, ...]:
     import inspect
 
     parameters = [p for p in inspect.signature(kind).parameters.values() if p.default is not p.empty]
-    return tuple({"epochs": 1, "epoch_steps": 1}.get(p.name, p.default) for p in parameters)
+    return tuple({"epochs": 1, "steps_per_epoch": 1}.get(p.name, p.default) for p in parameters)
 
 
 def test_make_has_the_two_commands_of_the_readme() -> None:

@@ -39,7 +39,7 @@ def test_a_model_fitted_on_one_device_scores_on_the_other(fitted: Detector, digi
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_ama_trains_in_every_precision_and_learns(precision: str, clothes: np.ndarray) -> None:
-    ama = tiny("ama", device="cuda", precision=precision, epochs=3, epoch_steps=30)
+    ama = tiny("ama", device="cuda", precision=precision, epochs=3, steps_per_epoch=30)
     assert isinstance(ama, AMA)
     ama.fit(clothes)
     x_hat = ama.reconstruct(clothes[:50])[:, 2:30, 2:30, 0]
@@ -51,8 +51,8 @@ def test_ama_trains_in_every_precision_and_learns(precision: str, clothes: np.nd
 def test_a_run_continues_on_the_gpu(clothes: np.ndarray, tmp_path: Path) -> None:
     settings = {"device": "cuda", "checkpoint_dir": tmp_path, "epochs": 3}
     with pytest.raises(Interrupted):
-        tiny("ama", **settings, monitor=Watch(stop_in=2)).fit(clothes)
+        tiny("ama", **settings, callback=Watch(stop_in=2)).fit(clothes)
     assert (tmp_path / "checkpoint.safetensors").is_file()
     watch = Watch()
-    assert len(tiny("ama", **settings, monitor=watch).fit(clothes).history_) == 3
+    assert len(tiny("ama", **settings, callback=watch).fit(clothes).history_) == 3
     assert watch.epochs == 2

@@ -19,8 +19,8 @@ from anomirror.likelihood import (
     gaussian_log_density,
     mixture_log_probability,
 )
+from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import PixelCNN
-from anomirror.networks.starting import starting
 
 GREY_LEVELS = torch.arange(256) * (2 * HALF_STEP) - 1
 
@@ -121,7 +121,7 @@ def test_two_pixels_are_learnt_to_their_entropy() -> None:
         return float(-(p * np.log2(p)).sum())
 
     network = PixelCNN(1, filters=16, blocks=1, mixtures=10, levels=1, nonlinearity="relu")
-    with torch.no_grad(), starting(network):
+    with torch.no_grad(), data_dependent_init(network):
         network(draw(256))
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for step in range(600):

@@ -50,7 +50,7 @@ def test_a_model_of_before_has_known_anomalies_weigh_as_much_as_negatives() -> N
 def test_a_score_that_was_relative_or_not_stays_what_it_was() -> None:
     for before, power in ((True, 1.0), (False, 0.0)):
         upgraded = AMA.brought_up_to_date({"relative": before})
-        assert (upgraded["relative"], upgraded["blank"]) == (power, "median")
+        assert (upgraded["structure_power"], upgraded["reference_image"]) == (power, "median")
     for power in (0.5, "fitted"):
-        today = {"relative": power, "blank": "mean"}
+        today = {"structure_power": power, "reference_image": "mean"}
         assert today.items() <= AMA.brought_up_to_date(today).items()

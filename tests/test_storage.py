@@ -20,7 +20,7 @@ from tests.tiny import tiny
 
 @pytest.fixture(scope="module")
 def fitted(clothes: np.ndarray) -> Detector:
-    return tiny("ama", relative="fitted", scorer="log-gaussian").fit(clothes)
+    return tiny("ama", structure_power="fitted", scorer="log-gaussian").fit(clothes)
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "wrong type": (edit("model.json", lambda c: c.update(offset="low")), "offset: Input should be a valid number"),
     "unknown method": (edit("model.json", lambda c: c.update(method="os.system")), "no method named 'os.system'"),
     "unknown parameter": (
-        edit("model.json", lambda c: c.update(parameters={"callback": "x"})),
-        "ama has no parameter 'callback'",
+        edit("model.json", lambda c: c.update(parameters={"depth": 3})),
+        "ama has no parameter 'depth'",
     ),
     "parameter that is no part of a model": (
         parameter(device="cpu"),
@@ -88,7 +88,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no power": (
         edit("model.json", lambda c: c["fitted"].pop("structure_power")),
-        "relative is 'fitted', and no structure_power is there",
+        "structure_power is 'fitted', and none is there",
     ),
     "power out of range": (
         inside("fitted", structure_power=1.5),

@@ -75,7 +75,7 @@ def test_learning_rate_rises_decays_and_drops_by_steps() -> None:
         rates.append(run.optimizers["model"].param_groups[0]["lr"])
         return {}
 
-    _, run = line_run(epoch_steps=6, lr_warmup=4, lr_decay=0.5, lr_drops=(0.9,))
+    _, run = line_run(steps_per_epoch=6, lr_warmup=4, lr_decay=0.5, lr_milestones=(0.9,))
     train([Phase("watch", watch, 2)], images(), run)
     shares = [0.25, 0.5, 0.75, *[1.0] * 8, 0.1]
     assert rates == pytest.approx([0.1 * share * 0.5**step for step, share in enumerate(shares)])
@@ -95,10 +95,10 @@ def test_every_image_is_seen_once_in_an_epoch_and_incomplete_batches_are_dropped
 
 
 def test_epoch_steps_and_max_steps_size_a_run() -> None:
-    _, run = line_run(epoch_steps=7)
+    _, run = line_run(steps_per_epoch=7)
     history = train([Phase("a", descend, 2)], images(), run)
     assert [row["step"] for row in history] == [7, 14]
-    _, run = line_run(epoch_steps=7, max_steps=9)
+    _, run = line_run(steps_per_epoch=7, max_steps=9)
     assert [row["step"] for row in train([Phase("a", descend, 3)], images(), run)] == [7, 9]
 
 
@@ -112,7 +112,7 @@ def test_phases_run_in_order_and_start_once() -> None:
         events.append(run.phase)
         return {}
 
-    _, run = line_run(epoch_steps=1)
+    _, run = line_run(steps_per_epoch=1)
     train([Phase("first", step, 1), Phase("second", step, 2, start)], images(), run)
     assert events == ["first", "start 10", "second", "second"]
 
@@ -124,13 +124,15 @@ def test_drops_of_a_phase_are_shares_of_it_alone() -> None:
         rates.append(run.optimizers["model"].param_groups[0]["lr"])
         return {}
 
-    _, run = line_run(epoch_steps=2, lr_drops=(0.5,), max_steps=10)
-    train([Phase("a", watch, 2, lr_drops=(0.5,)), Phase("b", watch, 2, lr_drops=()), Phase("c", watch, 2)], images(), run)
+    _, run = line_run(steps_per_epoch=2, lr_milestones=(0.5,), max_steps=10)
+    train(
+        [Phase("a", watch, 2, lr_milestones=(0.5,)), Phase("b", watch, 2, lr_milestones=()), Phase("c", watch, 2)], images(), run
+    )
     # the last phase ends at ten steps, and has the run's drop after five of them
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, *[0.1] * 4, *[0.01] * 2])
     rates.clear()
-    _, run = line_run(epoch_steps=2, max_steps=6)
-    train([Phase("a", watch, 2, lr_drops=(0.5,)), Phase("b", watch, 2, lr_drops=(0.5,))], images(), run)
+    _, run = line_run(steps_per_epoch=2, max_steps=6)
+    train([Phase("a", watch, 2, lr_milestones=(0.5,)), Phase("b", watch, 2, lr_milestones=(0.5,))], images(), run)
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.1, 0.01])  # of a phase that is cut short, too
 
 
@@ -142,13 +144,13 @@ def test_the_weights_of_the_best_epoch_of_the_last_phase_are_kept(tmp_path: Path
         weights.append(float(next(run.scoring_modules()["model"].parameters())))
         return {"error": next(told)}
 
-    model, run = line_run(average=0.5)
+    model, run = line_run(ema_decay=0.5)
     phases = [Phase("a", descend, 1), Phase("b", descend, 4)]
     train(phases, images(), run, on_epoch=observe, best_by="error")
     assert len(set(weights)) == 5
     assert float(model.weight.detach()) == weights[2]  # the first of the two best ones, and none of another phase
     told = iter([0.1, 3.0, 1.0, 2.0, 1.0])
-    model, run = line_run(average=0.5)
+    model, run = line_run(ema_decay=0.5)
     train(phases, images(), run, on_epoch=observe, best_by="nothing of the kind")
     assert float(model.weight.detach()) == weights[-1]
 
@@ -162,7 +164,7 @@ def test_modules_that_rest_have_their_averaged_weights_from_then_on() -> None:
         run.rest("model")
         seen.append(averaged)
 
-    model, run = line_run(average=0.9)
+    model, run = line_run(ema_decay=0.9)
     train([Phase("a", descend, 2), Phase("b", lambda batch, run: {}, 2, settle)], images(), run)
     assert float(model.weight.detach()) == pytest.approx(seen[0], rel=1e-6)
 
@@ -185,7 +187,7 @@ def test_known_anomalies_come_with_every_batch_and_are_marked() -> None:
 
 
 def test_averaged_weights_replace_the_last_ones() -> None:
-    model, run = line_run(average=0.9)
+    model, run = line_run(ema_decay=0.9)
     train([Phase("a", descend, 3)], images(), run)
     averaged = float(model.weight.detach())
     live, run = line_run()
@@ -194,7 +196,7 @@ def test_averaged_weights_replace_the_last_ones() -> None:
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole, run = line_run(average=0.9)
+    whole, run = line_run(ema_decay=0.9)
     expected = train([Phase("a", descend, 2), Phase("b", descend, 2)], images(), run)
 
     class Stop(Exception):
@@ -206,10 +208,10 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         return {}
 
     checkpoints = Checkpoints(tmp_path, {"a": 1})
-    _, run = line_run(average=0.9)
+    _, run = line_run(ema_decay=0.9)
     with pytest.raises(Stop):
         train([Phase("a", descend, 2), Phase("b", descend, 2)], images(), run, checkpoints=checkpoints, on_epoch=stop)
-    resumed, run = line_run(average=0.9)
+    resumed, run = line_run(ema_decay=0.9)
     history = train([Phase("a", descend, 2), Phase("b", descend, 2)], images(), run, checkpoints=checkpoints)
     assert torch.equal(resumed.weight, whole.weight)
     assert [row["loss"] for row in history] == [row["loss"] for row in expected]
@@ -269,7 +271,7 @@ def test_after_kill_9_the_resumed_weights_are_bit_for_bit_those_of_an_uninterrup
         "    if len(epochs) == 3:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return {}\n"
-        f"AMA(**{arguments!r}, checkpoint_dir=sys.argv[1], monitor=kill).fit(load_sample().train[:128])\n"
+        f"AMA(**{arguments!r}, checkpoint_dir=sys.argv[1], callback=kill).fit(load_sample().train[:128])\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "partial")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -315,6 +317,6 @@ def test_a_term_that_starts_late_is_averaged_over_its_own_steps() -> None:
     def late(batch: Batch, run: Run) -> Mapping[str, Tensor]:
         return {"always": torch.tensor(2.0)} | ({"late": torch.tensor(3.0)} if run.step >= 3 else {})
 
-    _, run = line_run(epoch_steps=4)
+    _, run = line_run(steps_per_epoch=4)
     (row,) = train([Phase("a", late, 1)], images(), run)
     assert (row["always"], row["late"]) == (2.0, 3.0)

@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
     "random_state": 0,
     "precision": "float32",
-    "average": 0.9,
+    "ema_decay": 0.9,
     "recompute_statistics": False,
     "learning_rate": 1e-3,
 }
@@ -35,7 +35,7 @@ STARTED: dict[str, tuple[str, dict[str, Any]]] = {
     "first weights by a minibatch": ("complexity", {"dropout": 0.2}),
     "best epoch": ("alad", {"learning_rate": 0.1, "epochs": 4}),
     "centre": ("deep_svdd", {}),
-    "box": ("negative_sampling", {"average": 0.9}),
+    "box": ("negative_sampling", {"ema_decay": 0.9}),
     "resting networks": ("anogan", {"fast": True, "encoder_epochs": 2}),
 }
 """What both processes must find or choose alike, and where: a method and further arguments."""
@@ -80,10 +80,10 @@ def main(out: Path) -> None:
         make_detector(method, **TINY[method] | more, device="cpu").fit(images).save(out / f"{name}-{rank()}")
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}
     try:
-        AMA(**checkpointed, monitor=Watch(stop_in=2)).fit(images)
+        AMA(**checkpointed, callback=Watch(stop_in=2)).fit(images)
     except Interrupted:
         watch = Watch()
-        AMA(**checkpointed, monitor=watch).fit(images).save(out / f"resumed-{rank()}")
+        AMA(**checkpointed, callback=watch).fit(images).save(out / f"resumed-{rank()}")
         assert watch.epochs == SETTINGS["epochs"] - 1, watch.epochs
     refused(SettingError, "differ in parameters or images", images, **SETTINGS | {"random_state": rank()})
     refused(SettingError, "differ in parameters or images", images[rank() :], **SETTINGS)

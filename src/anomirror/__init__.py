@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         load,
         make_detector,
     )
-    from anomirror.scoring import GaussianDensity, LogGaussianDensity, Negate
+    from anomirror.scorers import GaussianDensity, LogGaussianDensity, Negate
 
 __version__ = version("anomirror")
 
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 _PARTS = (
-    "complexity",
+    "codecs",
     "data",
     "detectors",
     "images",
@@ -75,7 +75,7 @@ _PARTS = (
     "losses",
     "metrics",
     "networks",
-    "scoring",
+    "scorers",
     "storage",
     "training",
 )
@@ -86,7 +86,7 @@ def __getattr__(name: str) -> Any:
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
     if name in __all__:
-        for home in ("anomirror.detectors", "anomirror.scoring"):
+        for home in ("anomirror.detectors", "anomirror.scorers"):
             module = import_module(home)
             if hasattr(module, name):
                 return globals().setdefault(name, getattr(module, name))

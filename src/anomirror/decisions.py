@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from anomirror.scoring import Scores
+from anomirror.scorers import Scores
 
 
 def least_rate(count: int) -> float:

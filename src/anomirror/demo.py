@@ -17,7 +17,7 @@ from anomirror.metrics import Metrics, evaluate
 from anomirror.presets import as_published
 from anomirror.report.console import metrics_table
 from anomirror.report.plots import image_rows, score_densities
-from anomirror.scoring import Scorer, Scores, both_sides
+from anomirror.scorers import Scorer, Scores, both_sides
 from anomirror.storage import CARD, replacing
 
 WRITTEN = ("results.json", "reconstructions.png", "scores.png", "model")

@@ -42,7 +42,7 @@ def cross_entropy(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def telling_apart(real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0) -> Tensor:
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0) -> Tensor:
     """BCE(D(real), 1) + w BCE(D(fake), 0): what a discriminator, or a classifier of two kinds, is trained by."""
     return cross_entropy(real_logits, 1.0) + fake_weight * cross_entropy(fake_logits, 0.0)
 

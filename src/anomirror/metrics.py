@@ -13,7 +13,7 @@ from scipy.stats import beta, binom, norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomirror.errors import InputError
-from anomirror.scoring import Scores
+from anomirror.scorers import Scores
 
 
 @dataclass(frozen=True)

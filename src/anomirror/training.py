@@ -69,15 +69,15 @@ class Step(Protocol):
 class Phase:
     """A part of the training with its own step; ``start`` sees the data once, before the first epoch.
 
-    ``lr_drops`` are shares of this phase after which every learning rate is divided by 10, anew in each phase; None: those of
-    the run, over all of it.
+    ``lr_milestones`` are fractions of this phase after which every learning rate is divided by 10, anew in each phase; None:
+    those of the run, over all of it.
     """
 
     name: str
     step: Step
     epochs: int
     start: Callable[[Iterable[Batch], Run], None] | None = None
-    lr_drops: Sequence[float] | None = None
+    lr_milestones: Sequence[float] | None = None
 
 
 @dataclass
@@ -90,12 +90,12 @@ class Run:
     device : where the modules are.
     generator : private CPU generator: all randomness of training comes from it.
     batch_size : normal images in a minibatch (all of them, if there are fewer).
-    epoch_steps : minibatches in an epoch; None is one pass over the data.
+    steps_per_epoch : minibatches in an epoch; None is one pass over the data.
     max_steps : training ends after this many minibatches, even within an epoch; None is no limit.
-    lr_drops : shares of the run after which every learning rate is divided by 10.
+    lr_milestones : shares of the run after which every learning rate is divided by 10.
     lr_decay : what every learning rate is multiplied by after each step.
     lr_warmup : steps over which every learning rate rises to what it is.
-    average : decay per step of the exponential average of all weights that replaces them at the end, anew in each phase; None
+    ema_decay : decay per step of the exponential average of all weights that replaces them at the end, anew in each phase; None
         keeps the last.
     precision : "auto" is bf16 where the device computes it natively.
     group : the processes that train together, each on an equal share of every minibatch. ``batch_size`` counts all of them;
@@ -107,12 +107,12 @@ class Run:
     device: torch.device
     generator: torch.Generator
     batch_size: int = 64
-    epoch_steps: int | None = None
+    steps_per_epoch: int | None = None
     max_steps: int | None = None
-    lr_drops: Sequence[float] = ()
+    lr_milestones: Sequence[float] = ()
     lr_decay: float = 1.0
     lr_warmup: int = 0
-    average: float | None = None
+    ema_decay: float | None = None
     precision: Precision = "auto"
     group: Group = field(default_factory=Group)
     phase: str = ""
@@ -224,7 +224,7 @@ def train(
     SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the last phase out.
     """
     batch_size = _shared_batch_size(run, len(data.normal))
-    per_epoch = run.epoch_steps or max(1, len(data.normal) // batch_size)
+    per_epoch = run.steps_per_epoch or max(1, len(data.normal) // batch_size)
     planned = per_epoch * sum(phase.epochs for phase in phases)
     before_last = per_epoch * sum(phase.epochs for phase in phases[:-1])
     if run.max_steps is not None and run.max_steps <= before_last:
@@ -236,9 +236,9 @@ def train(
     for optimizer in run.optimizers.values():
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-    if run.average is not None:
+    if run.ema_decay is not None:
         run.averaged = {
-            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.average))  # type: ignore[no-untyped-call]
+            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))  # type: ignore[no-untyped-call]
             for name, module in run.modules.items()
         }
     history = _continue_from(checkpoints, run)
@@ -302,10 +302,10 @@ def _one_epoch(
     order, shared = _order(data, run, batch_size, steps), run.generator
     run.generator = _own_generator(run)
     for batch in _epoch_batches(data, run, order):
-        if phase.lr_drops is None:
-            factor = learning_rate_factor(run.progress, run.lr_drops)
+        if phase.lr_milestones is None:
+            factor = learning_rate_factor(run.progress, run.lr_milestones)
         else:
-            factor = learning_rate_factor((run.step - span.start) / len(span), phase.lr_drops)
+            factor = learning_rate_factor((run.step - span.start) / len(span), phase.lr_milestones)
         factor *= run.lr_decay**run.step
         factor *= min(1.0, (run.step + 1) / max(1, run.lr_warmup))
         for optimizer in run.optimizers.values():
@@ -335,7 +335,7 @@ def _one_epoch(
 def refuse_taken(observed: Mapping[str, float], row: Mapping[str, float]) -> None:
     """What an observer of the training returns must not hide what is in the history already."""
     if taken := sorted(observed.keys() & row.keys()):
-        raise SettingError(f"a monitor returned {taken[0]!r}, which the history has already: choose another name")
+        raise SettingError(f"the callback returned {taken[0]!r}, which the history has already: choose another name")
 
 
 def learning_rate_factor(progress: float, drops: Sequence[float]) -> float:

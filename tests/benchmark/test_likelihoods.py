@@ -17,7 +17,7 @@ from anomirror.benchmark.likelihoods import PUBLISHED_BITS, _group_metrics, bits
 from anomirror.benchmark.published import PUBLISHED
 from anomirror.benchmark.runner import CACHE, Training, measure
 from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
-from anomirror.complexity import CODECS, installed
+from anomirror.codecs import CODECS, installed
 from anomirror.errors import InputError, SettingError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc
@@ -25,7 +25,7 @@ from tests.tiny import TINY, shuffled
 
 
 def training(method: str, **more: object) -> Training:
-    scorings = {LIKELIHOOD: {"plain": True}, **({"png": {"codec": "png"}} if method == "complexity" else {})}
+    scorings = {LIKELIHOOD: {"likelihood_only": True}, **({"png": {"codec": "png"}} if method == "complexity" else {})}
     own = "webp" if method == "complexity" else ""
     return Training(
         method, "cpu", {**TINY[method], **more}, "fashion-mnist", ("mnist", "constant"), 0, scorings=scorings, own=own
@@ -50,7 +50,7 @@ def test_every_result_of_complexity_names_its_codec(results: Path) -> None:
     }
     assert {(cell["variant"], *cell["programs"]) for cell in cells} == {("webp", "webp"), ("png", "png"), (LIKELIHOOD,)}
     assert all(re.match(r"\d", version) for cell in cells for version in cell["programs"].values())
-    assert {cell["parameters"]["plain"] for cell in cells if cell["variant"] == LIKELIHOOD} == {True}
+    assert {cell["parameters"]["likelihood_only"] for cell in cells if cell["variant"] == LIKELIHOOD} == {True}
     assert {file.name.split("-")[0] for file in (results / CACHE).iterdir()} == {"png", "webp"}
     (table,) = all_tables(cells)
     labels = [row[0] for row in table.rows]
@@ -62,7 +62,7 @@ def test_each_scoring_has_the_scores_of_the_model_set_so(results: Path, data_dir
     model = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu")
     normal = training("complexity").comparison(data_dir).normal
     with np.load(results / "fashion-mnist" / "complexity-seed0.npz") as scores:
-        for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"plain": True})):
+        for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"likelihood_only": True})):
             assert np.allclose(model.raw_scores_by(normal, {"": changes})[""], scores[f"{name}_raw_normal"], rtol=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
     comparison = training("typicality").comparison(data_dir)
     rng = np.random.default_rng(0)
     bits = {
-        kind: model.raw_scores_by(images, {"": {"plain": True}})[""]
+        kind: model.raw_scores_by(images, {"": {"likelihood_only": True}})[""]
         for kind, images in (
             ("train", comparison.train),
             ("normal", comparison.normal),

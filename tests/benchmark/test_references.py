@@ -11,7 +11,7 @@ import pytest
 from anomirror import AMA
 from anomirror.benchmark import references
 from anomirror.benchmark.references import BLANKS, FITTED, PLAIN, POWERS, SETS, _relative, _statistics, label, study
-from anomirror.benchmark.runner import changed
+from anomirror.benchmark.runner import with_params
 from anomirror.data import load_dataset
 from anomirror.errors import InputError
 from tests.tiny import TINY
@@ -27,9 +27,9 @@ def test_every_reference_gives_the_detectors_raw_score(ama: AMA, digits: np.ndar
     statistics, _ = _statistics(ama, digits)
     for blank in BLANKS:
         for power in (0.0, *POWERS):
-            other = changed(ama, {"blank": blank, "relative": power})
+            other = with_params(ama, {"reference_image": blank, "structure_power": power})
             assert np.allclose(_relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5)
-    assert ama.blank == "mean"
+    assert ama.reference_image == "mean"
 
 
 def test_the_study_knows_all_references_and_proxies(

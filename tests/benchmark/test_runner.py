@@ -24,7 +24,7 @@ from anomirror.benchmark.tables import all_tables, read_cells
 from anomirror.detectors import load
 from anomirror.errors import InputError, SettingError
 from anomirror.metrics import auroc
-from anomirror.scoring import SCORERS
+from anomirror.scorers import SCORERS
 from tests.tiny import TINY
 
 PCA = Training("pca", "cpu", {"n_components": 8}, "fashion-mnist", ("mnist", "constant"), 0)
@@ -59,7 +59,7 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
 
 def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp_path: Path) -> None:
     """And the published A-scores are those that the detector gives; a further scoring has scores of its own."""
-    training = replace(AMA, scorings={"plain-r": {"relative": 0.0, "scorer": "gaussian"}})
+    training = replace(AMA, scorings={"plain-r": {"structure_power": 0.0, "scorer": "gaussian"}})
     files = measure(training, tmp_path, data_dir)
     cells = [read(file) for file in files]
     for file, cell in zip(files, cells, strict=True):
@@ -75,7 +75,7 @@ def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp
         assert scores["reconstructed_normal"].shape == (8, 28, 28, 1)
         assert scores["reconstructed_normal"].dtype == np.uint8
     assert (tmp_path / "fashion-mnist" / "ama-seed0-history.csv").is_file()
-    assert not cells[2]["parameters"]["relative"]
+    assert not cells[2]["parameters"]["structure_power"]
     assert {0 <= cell["fitted"]["structure_power"] <= 1 for cell in cells} == {True}
 
 
@@ -196,8 +196,8 @@ def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: 
     assert all_tables(read_cells(tmp_path))  # a model's own JSON is no cell
     for file in place.glob("*.json"):
         file.unlink()
-    plain = replace(AMA, parameters={**TINY["ama"], "relative": 0.0})
-    assert {read(file)["parameters"]["relative"] for file in measure(plain, tmp_path, data_dir, keep_model=True)} == {0.0}
+    plain = replace(AMA, parameters={**TINY["ama"], "structure_power": 0.0})
+    assert {read(file)["parameters"]["structure_power"] for file in measure(plain, tmp_path, data_dir, keep_model=True)} == {0.0}
     for file in place.glob("*.json"):
         file.unlink()
     other = replace(AMA, parameters={**TINY["ama"], "negatives": None})

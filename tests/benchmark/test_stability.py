@@ -11,7 +11,7 @@ from torch import nn
 from anomirror import AMA
 from anomirror.benchmark.stability import CHOSEN, PAPER, STUDIED, _crossed, _Studied
 from anomirror.metrics import auroc
-from anomirror.scoring import LogGaussianDensity
+from anomirror.scorers import LogGaussianDensity
 from tests.tiny import TINY
 
 
@@ -36,7 +36,7 @@ def test_the_last_epochs_chosen_rule_is_what_the_detector_says(clothes: np.ndarr
     row, own = ama.history_[-1], CHOSEN
     assert row[f"{replace(own, scorer='negate')} digits"] == pytest.approx(auroc(-normal, -anomalies), abs=1e-4)
     assert row[f"{own} digits"] == pytest.approx(auroc(scorer.normality(normal), scorer.normality(anomalies)), abs=1e-4)
-    ama.relative = 0.0
+    ama.structure_power = 0.0
     other = replace(own, scorer="negate", relative=False)
     assert row[f"{other} digits"] == pytest.approx(auroc(-ama.raw_scores(clothes[100:]), -ama.raw_scores(digits)), abs=1e-4)
 
@@ -50,7 +50,7 @@ def test_every_rule_is_scored_after_the_epochs_that_are_asked_for(clothes: np.nd
 
 def test_parts_of_two_epochs_are_exchanged(clothes: np.ndarray, digits: np.ndarray) -> None:
     ama = studied(clothes, digits, crossed=True)
-    ama.relative = 0.0
+    ama.structure_power = 0.0
     own = round(auroc(-ama.raw_scores(clothes[100:]), -ama.raw_scores(digits)), 5)
     rows = _crossed(ama)
     assert [(row["autoencoder_epoch"], row["critic_epoch"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]

@@ -15,11 +15,11 @@ from sklearn.base import clone
 from torch.utils.data import Dataset
 
 from anomirror import Detector, load
-from anomirror.detectors.base import NetworkDetector, _filled, changed
+from anomirror.detectors.base import NetworkDetector, _filled, with_params
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
-from anomirror.scoring import Negate, Scores
+from anomirror.scorers import Negate, Scores
 from tests.tiny import (
     LONGER,
     METHODS,
@@ -103,7 +103,7 @@ def test_an_interrupted_training_goes_on_to_the_same_scores(method: str, where: 
     stop_at = len(phases) if where == "in its last epoch" else phases.index(phases[-1]) + 1
     several = {"epochs": 3, "checkpoint_dir": tmp_path / "checkpoint"}
     with pytest.raises(Interrupted):
-        tiny(method, **several, monitor=stop).fit(clothes)
+        tiny(method, **several, callback=stop).fit(clothes)
     resumed = tiny(method, **several).fit(clothes)
     assert len(resumed.history_) == len(whole.history_) >= 3
     assert_array_equal(resumed.raw_scores(clothes[:20]), whole.raw_scores(clothes[:20]))
@@ -124,13 +124,17 @@ def test_training_moves_every_network_and_tells_its_course(method: str, clothes:
 
 
 def test_several_scorings_at_once_are_those_of_each(fitted: Detector, clothes: np.ndarray) -> None:
-    choices: dict[str, list[Any]] = {"plain": [False, True], "codec": ["png", "webp"], "relative": [0.0, 0.5, "fitted"]}
+    choices: dict[str, list[Any]] = {
+        "likelihood_only": [False, True],
+        "codec": ["png", "webp"],
+        "structure_power": [0.0, 0.5, "fitted"],
+    }
     known = fitted.get_params()
     scorings = {f"{name}={value}": {name: value} for name, values in choices.items() if name in known for value in values}
     scorings[""] = {}
     together = fitted.raw_scores_by(clothes[:150], scorings)
     for name, changes in scorings.items():
-        assert_array_equal(together[name], changed(fitted, changes).raw_scores(clothes[:150]))
+        assert_array_equal(together[name], with_params(fitted, changes).raw_scores(clothes[:150]))
     assert_array_equal(together[""], fitted.raw_scores(clothes[:150]))
     with pytest.raises(SettingError, match="batch_size is not set in scoring"):
         fitted.raw_scores_by(clothes, {"other": {"batch_size": 3}})
@@ -202,7 +206,7 @@ def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.nd
         np.diff(two_sided.score_samples(clothes)[order]) <= 1e-9
     ).all()  # the further from the mean, on either side, the lower
     if one_sided._signed():
-        untrained = tiny(method, scorer="log-gaussian", monitor=lambda _: pytest.fail("trained"))
+        untrained = tiny(method, scorer="log-gaussian", callback=lambda _: pytest.fail("trained"))
         with pytest.raises(SettingError, match=f"needs raw scores of at least 0, and those of {method} are not"):
             untrained.fit(clothes)
         return
@@ -249,7 +253,7 @@ def test_bad_input_is_refused_with_the_reason(method: str, fitted: Detector, clo
 def test_known_anomalies_do_not_count_as_normal(method: str, clothes: np.ndarray, digits: np.ndarray) -> None:
     labels = np.r_[np.ones(len(clothes), int), -np.ones(len(digits), int)]
     detector = tiny(method).fit(np.concatenate([clothes, digits]), labels)
-    assert detector.trained_on_ <= len(clothes)
+    assert detector.n_train_ <= len(clothes)
 
 
 def test_a_failed_second_fit_leaves_it_unfitted_rather_than_half_fitted(method: str, clothes: np.ndarray) -> None:
@@ -285,7 +289,7 @@ def test_a_dataset_and_a_folder_score_as_the_array_does(fitted: Detector, clothe
     expected = fitted.score_samples(clothes[:12])
     assert_array_equal(fitted.score_samples(Items()), expected)
     assert_array_equal(fitted.score_samples(tmp_path), expected)
-    assert clone(fitted).fit(Items()).trained_on_ in (6, 12)
+    assert clone(fitted).fit(Items()).n_train_ in (6, 12)
 
 
 def test_a_scorer_keeps_its_settings(method: str, clothes: np.ndarray) -> None:
@@ -324,7 +328,7 @@ def test_labels_stay_with_their_images_when_some_of_two_joined_sets_cannot_be_re
     joined = Joined(open_images(Items(broken=-1)), open_images(Items(broken=3, first=40)))
     labels = np.r_[np.ones(40, int), -np.ones(40, int)]
     detector = tiny(method, skip_bad=True, **all_kept(method)).fit(joined, labels)
-    assert (detector.skipped_, detector.trained_on_) == (1, 40)
+    assert (detector.skipped_, detector.n_train_) == (1, 40)
 
 
 def test_a_last_batch_is_filled_up_on_a_gpu_alone() -> None:

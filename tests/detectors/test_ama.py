@@ -120,7 +120,7 @@ def test_the_objective_by_hand() -> None:
 
 
 def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batch() -> None:
-    ama, run, batch = prepared(negatives_share=0.25)
+    ama, run, batch = prepared(negatives_fraction=0.25)
     z = ama.networks_["encoder"](batch.normal)
     (term,) = ama._negatives(batch, z, run)
     assert term.x.shape == (2, 1, 32, 32)
@@ -129,7 +129,7 @@ def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batc
 
 
 def test_literal_negatives_stand_beside_normal_images() -> None:
-    ama, run, batch = prepared(negatives_literal=True, negatives_share=0.25)
+    ama, run, batch = prepared(negatives_literal=True, negatives_fraction=0.25)
     (term,) = ama._negatives(batch, ama.networks_["encoder"](batch.normal), run)
     assert torch.equal(term.x, batch.normal[:2])
 
@@ -160,7 +160,7 @@ def test_an_interrupted_training_with_known_anomalies_goes_on_to_the_same_scores
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        tiny("ama", **arguments, checkpoint_dir=str(tmp_path), monitor=interrupt).fit(images, labels)
+        tiny("ama", **arguments, checkpoint_dir=str(tmp_path), callback=interrupt).fit(images, labels)
     resumed = tiny("ama", **arguments, checkpoint_dir=str(tmp_path)).fit(images, labels)
     assert [row["step"] for row in resumed.history_] == [4, 8, 11]
     assert np.array_equal(resumed.raw_scores(digits), whole.raw_scores(digits))
@@ -199,12 +199,12 @@ def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
         x_hat = ama._reconstruction(batch.normal)
         expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
         assert torch.allclose(ama._watched(batch.normal), expected, rtol=1e-4)
-        ama.relative = 0.0
+        ama.structure_power = 0.0
         assert torch.equal(ama._raw_score(batch.normal), ama._watched(batch.normal))
-        ama.blank, ama.blank_, ama.sensitivity_floor_ = "median", torch.full((1, 1, 1), -1.0), 1e-3
+        ama.reference_image, ama.reference_image_, ama.sensitivity_floor_ = "median", torch.full((1, 1, 1), -1.0), 1e-3
         from_black = (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
-        for ama.relative in (0.5, 1.0):
-            assert torch.allclose(ama._raw_score(batch.normal), expected / from_black**ama.relative, rtol=1e-4)
+        for ama.structure_power in (0.5, 1.0):
+            assert torch.allclose(ama._raw_score(batch.normal), expected / from_black**ama.structure_power, rtol=1e-4)
 
 
 def test_the_blank_is_flat_in_an_images_own_mean() -> None:
@@ -219,7 +219,10 @@ def test_the_blank_is_flat_in_an_images_own_mean() -> None:
         from_mean = (x[:, 0, 0, 0] - x.mean((1, 2, 3))).abs()
         assert torch.allclose(ama._sensitivity(x, ama._features(x, x)), from_mean, atol=1e-6)
         flat = torch.full_like(x, 0.25)
-        ama.relative, ama.sensitivity_floor_ = 0.5, 0.25  # nothing to reconstruct: the floor stands in, and R counts double
+        ama.structure_power, ama.sensitivity_floor_ = (
+            0.5,
+            0.25,
+        )  # nothing to reconstruct: the floor stands in, and R counts double
         assert torch.allclose(ama._raw_score(flat), ama._watched(flat) * 2, rtol=1e-5)
 
 
@@ -228,14 +231,14 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
     contrast = np.random.default_rng(0).uniform(0.2, 1.0, (len(clothes), 1, 1))
     images = (128 + (clothes - 128.0) * contrast).astype(np.uint8)
     unnormed = {"spectral": False, "precision": "float32", "scoring_precision": "float32"}
-    ama = tiny("ama", relative="fitted", heldout=0.0, **unnormed).fit(images)
+    ama = tiny("ama", structure_power="fitted", heldout=0.0, **unnormed).fit(images)
     assert ama.structure_power_ is not None
     assert 0.02 < ama.structure_power_ < 1
     with ama._scoring():
         s = torch.cat([ama._sensitivity(x, ama._features(x, x)) for x in ama._batches(ama._open(images))]).double().numpy()
     raw = ama.raw_scores(images)
     assert abs(slope(raw, s)) < 1e-3
-    assert_array_equal(ama.set_params(relative=ama.structure_power_).raw_scores(images), raw)
+    assert_array_equal(ama.set_params(structure_power=ama.structure_power_).raw_scores(images), raw)
 
 
 def test_blank_images_do_not_set_the_power() -> None:
@@ -249,7 +252,7 @@ def test_blank_images_do_not_set_the_power() -> None:
 
 
 def test_a_fit_on_blank_images_alone_has_a_power(clothes: np.ndarray) -> None:
-    ama = tiny("ama", relative="fitted").fit(np.full_like(clothes, 90))
+    ama = tiny("ama", structure_power="fitted").fit(np.full_like(clothes, 90))
     assert ama.structure_power_ is not None
     assert 0 <= ama.structure_power_ <= 1
     assert np.isfinite(ama.raw_scores(clothes[:3])).all()
@@ -263,22 +266,22 @@ def test_a_slope_of_few_images_is_not_believed() -> None:
 
 
 def test_a_model_without_a_fitted_power_says_so(clothes: np.ndarray) -> None:
-    ama = tiny("ama", relative=1.0).fit(clothes)
+    ama = tiny("ama", structure_power=1.0).fit(clothes)
     ama.structure_power_ = None  # as a model of an earlier release
     assert np.isfinite(ama.raw_scores(clothes[:3])).all()
     with pytest.raises(SettingError, match="from before the power was fitted"):
-        ama.set_params(relative="fitted").raw_scores(clothes[:3])
+        ama.set_params(structure_power="fitted").raw_scores(clothes[:3])
 
 
-@pytest.mark.parametrize("relative", [np.float32(0.5), np.int64(0), 1, "fitted"])
+@pytest.mark.parametrize("structure_power", [np.float32(0.5), np.int64(0), 1, "fitted"])
 def test_a_power_may_be_any_kind_of_number(relative: Any, clothes: np.ndarray) -> None:
-    assert np.isfinite(tiny("ama", relative=relative).fit(clothes).raw_scores(clothes[:3])).all()
+    assert np.isfinite(tiny("ama", structure_power=relative).fit(clothes).raw_scores(clothes[:3])).all()
 
 
-@pytest.mark.parametrize("relative", [True, "half", -0.1, 1.5])
+@pytest.mark.parametrize("structure_power", [True, "half", -0.1, 1.5])
 def test_a_power_is_in_range_or_fitted(relative: Any, clothes: np.ndarray) -> None:
     with pytest.raises(SettingError, match="a power|valid number"):
-        tiny("ama", relative=relative).fit(clothes)
+        tiny("ama", structure_power=relative).fit(clothes)
 
 
 def test_padding_is_no_structure() -> None:
@@ -304,22 +307,22 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "literal": {"negatives_literal": True},
     "no spectral norm": {"spectral": False, "gradient_penalty": 10.0},
     "five critic steps": {"critic_steps": 5},
-    "no averages": {"average": None, "recompute_statistics": False},
+    "no averages": {"ema_decay": None, "recompute_statistics": False},
     "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
     "nothing held out": {"heldout": 0.0},
     "A-score": {"scorer": "log-gaussian"},
     "Eq. (6)": {"scorer": "gaussian"},
-    "plain R": {"relative": 0.0},
-    "fitted power": {"relative": "fitted"},
-    "R over the whole of S": {"relative": 1.0},
-    "the median pixel as blank": {"blank": "median"},
+    "plain R": {"structure_power": 0.0},
+    "fitted power": {"structure_power": "fitted"},
+    "R over the whole of S": {"structure_power": 1.0},
+    "the median pixel as blank": {"reference_image": "median"},
     "the other precision": {"precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"},
 }
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarray) -> None:
-    common = {"negatives_start": 0.0, "relative": 0.5}
+    common = {"negatives_start": 0.0, "structure_power": 0.5}
     switched = tiny("ama", **{**common, **SWITCHES[name]}).fit(clothes)
     plain = tiny("ama", **common).fit(clothes)
     assert np.isfinite(switched.score_samples(clothes[:20])).all()
@@ -331,7 +334,7 @@ def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarr
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_larger_pictures(size: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, size, size - 7, 3), dtype=np.uint8)
-    ama = tiny("ama", batch_size=4, epochs=1, epoch_steps=1, generator_width=4, critic_width=4, image_size=None).fit(images)
+    ama = tiny("ama", batch_size=4, epochs=1, steps_per_epoch=1, generator_width=4, critic_width=4, image_size=None).fit(images)
     assert ama.image_shape_ == (3, size, size)
     assert ama.explain(images[:2]).shape == (2, size, size - 7)  # type: ignore[attr-defined]
 
@@ -353,7 +356,7 @@ def test_reconstructions_are_images(clothes: np.ndarray) -> None:
 
 
 def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(sample: Sample) -> None:
-    ama = tiny("ama", epochs=3, epoch_steps=60, learning_rate=1e-3, generator_width=16).fit(sample.train[:1000])
+    ama = tiny("ama", epochs=3, steps_per_epoch=60, learning_rate=1e-3, generator_width=16).fit(sample.train[:1000])
     normal = sample.normal[:100]
     planted = normal.copy()
     planted[:, :6, :6] = 255  # a corner where clothes are rarely
@@ -368,7 +371,7 @@ def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(s
 def test_explanations_of_narrow_images_are_as_dark_as_those_of_square_ones(sample: Sample, width: int) -> None:
     left = 14 - width // 2
     narrow = sample.train[:300, :, left : left + width, None]
-    ama = tiny("ama", epochs=2, epoch_steps=20, learning_rate=1e-3, heldout=0.0).fit(narrow)
+    ama = tiny("ama", epochs=2, steps_per_epoch=20, learning_rate=1e-3, heldout=0.0).fit(narrow)
     bright = float(np.mean(ama.explain(narrow) > 0))  # type: ignore[attr-defined]
     assert 0.005 < bright < 0.02  # 1 % of the pixels
 
@@ -388,11 +391,11 @@ def test_calibration_on_a_handful_of_images_is_refused(clothes: np.ndarray) -> N
 )
 def test_a_monitor_that_the_history_cannot_hold_is_refused(clothes: np.ndarray, returned: Any, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        tiny("ama", monitor=lambda _: returned).fit(clothes)
+        tiny("ama", callback=lambda _: returned).fit(clothes)
 
 
 def test_a_monitor_may_return_numpys_numbers(clothes: np.ndarray, tmp_path: Path) -> None:
-    ama = tiny("ama", monitor=lambda _: {"mine": np.float32(0.5)}, checkpoint_dir=str(tmp_path)).fit(clothes)
+    ama = tiny("ama", callback=lambda _: {"mine": np.float32(0.5)}, checkpoint_dir=str(tmp_path)).fit(clothes)
     assert [row["mine"] for row in ama.history_] == [0.5, 0.5]
 
 
@@ -422,7 +425,7 @@ def test_a_monitor_sees_the_scoring_state_after_every_epoch(clothes: np.ndarray,
         return {"digits": seen[-1]}
 
     plain = tiny("ama").fit(clothes)
-    ama = tiny("ama", monitor=monitor).fit(clothes)
+    ama = tiny("ama", callback=monitor).fit(clothes)
     assert [row["digits"] for row in ama.history_] == seen
     assert len(set(seen)) == 2
     assert np.array_equal(plain.raw_scores(digits), ama.raw_scores(digits))  # watching changes nothing
@@ -441,14 +444,14 @@ def test_growth_without_bound_stops_with_the_epoch(clothes: np.ndarray) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "negatives": ({"negatives": "sideways"}, "negatives='sideways'"),
     "k": ({"interpolation": 0}, "interpolation=0: expected k from 1"),
-    "share": ({"negatives_share": 0.0}, "negatives_share=0.0"),
+    "share": ({"negatives_fraction": 0.0}, "negatives_fraction=0.0"),
     "width": ({"critic_width": 0}, "critic_width=0: expected at least 1"),
     "rate": ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a positive"),
     "betas": ({"betas": (0.5,)}, "betas=.* expected two numbers"),
     "epochs": ({"epochs": 0}, "epochs=0"),
     "calibration": ({"calibration": "heldout", "heldout": 0.0}, "needs heldout > 0"),
-    "average": ({"average": 1.5}, "average=1.5"),
-    "drops": ({"lr_drops": (30, 60)}, "shares of the run"),
+    "average": ({"ema_decay": 1.5}, "ema_decay=1.5"),
+    "drops": ({"lr_milestones": (30, 60)}, "shares of the run"),
     "size": ({"image_size": 50}, "image_size=50: choose one of 32, 64"),
     "type": ({"epochs": "many"}, "epochs='many'"),
     "infinite delta": ({"delta": np.inf}, "delta=inf: expected a positive number"),
@@ -480,7 +483,7 @@ def test_paper_presets_are_the_paper() -> None:
     assert (cifar["negatives"], svhn["negatives"], grey["negatives"]) == ("inward", "outward", "outward")
     for paper in (cifar, svhn, grey):
         assert (paper["epochs"], paper["batch_size"], paper["critic_steps"], paper["learning_rate"]) == (100, 256, 5, 3e-4)
-        assert paper["average"] is None
+        assert paper["ema_decay"] is None
         assert (paper["interpolation_weight"], paper["negatives_weight"], paper["latent_weight"]) == (0.5, 5.0, 1.0)
     ama = AMA(**cifar)
     ama.image_shape_ = (3, 32, 32)
@@ -497,7 +500,7 @@ def test_unknown_presets_are_refused() -> None:
         preset("ama", "gpu")
 
 
-LARGE = {"epochs": 1, "epoch_steps": 1, "encoder_width": 4, "generator_width": 4, "batch_size": 64}
+LARGE = {"epochs": 1, "steps_per_epoch": 1, "encoder_width": 4, "generator_width": 4, "batch_size": 64}
 
 
 @pytest.mark.parametrize(("size", "arguments"), [(None, {}), (128, LARGE), (256, LARGE)])
@@ -526,7 +529,7 @@ def test_a_seed_is_checked_and_none_leaves_numpys_generator_alone(clothes: np.nd
 @pytest.mark.skipif(not use_bf16("auto", torch.device("cpu")), reason="this processor computes no bf16 natively")
 def test_in_bf16_a_score_is_bit_by_bit_the_same_in_every_batch(clothes: np.ndarray) -> None:
     """What makes it a choice: a difference of the last bit of bf16 would be one of a hundredth of a score."""
-    ama = AMA(epochs=1, epoch_steps=2, device="cpu").fit(clothes)
+    ama = AMA(epochs=1, steps_per_epoch=2, device="cpu").fit(clothes)
     exact = ama.raw_scores(clothes[:40])
     for count in (1, 3, 16, 39):
         parts = [ama.raw_scores(clothes[start : min(start + count, 40)]) for start in range(0, 40, count)]

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 
 from anomirror import WAIC, Complexity, LikelihoodRatio, Typicality, load
-from anomirror.complexity import compressed_bits
+from anomirror.codecs import compressed_bits
 from anomirror.detectors.likelihood_ratio import mutated
 from anomirror.detectors.waic import generator_turns
 from anomirror.errors import InputError, MissingDependencyError, SettingError
@@ -35,7 +35,7 @@ def test_mutation_replaces_that_share_by_any_grey_level() -> None:
 def test_the_ratio_is_the_difference_of_two_likelihoods_in_bits(clothes: np.ndarray) -> None:
     ratio = cast(LikelihoodRatio, tiny("likelihood_ratio", scoring_precision="float32").fit(clothes))
     raw = ratio.raw_scores(clothes[:20])
-    alone = ratio.set_params(plain=True).raw_scores(clothes[:20])
+    alone = ratio.set_params(likelihood_only=True).raw_scores(clothes[:20])
     assert_allclose(alone, ratio.bits_per_dim(clothes[:20]) * 1024, rtol=1e-5)
     foreground = ratio.networks_["foreground"]
     ratio.networks_["foreground"] = ratio.networks_["background"]
@@ -53,15 +53,18 @@ def test_the_background_learns_mutated_pictures_and_feels_its_weight_decay(cloth
     ]
     assert gains[1] < gains[0]
     for r in (free, bound):
-        assert_array_equal(r.set_params(plain=True).raw_scores(clothes[:5]), free.set_params(plain=True).raw_scores(clothes[:5]))
+        assert_array_equal(
+            r.set_params(likelihood_only=True).raw_scores(clothes[:5]),
+            free.set_params(likelihood_only=True).raw_scores(clothes[:5]),
+        )
 
 
 def test_s_is_the_likelihood_less_the_compressed_length(clothes: np.ndarray, tmp_path: Path) -> None:
     s = cast(Complexity, tiny("complexity", cache_dir=tmp_path).fit(clothes))
     framed = np.pad(clothes[:20], ((0, 0), (2, 2), (2, 2)))
-    alone = s.set_params(plain=True).raw_scores(clothes[:20])
+    alone = s.set_params(likelihood_only=True).raw_scores(clothes[:20])
     for codec in ("png", "webp"):
-        raw = s.set_params(plain=False, codec=codec).raw_scores(clothes[:20])
+        raw = s.set_params(likelihood_only=False, codec=codec).raw_scores(clothes[:20])
         assert_allclose(raw, alone - compressed_bits(list(framed), codec), rtol=1e-5)
     assert sorted(file.name.split("-")[0] for file in tmp_path.iterdir()) == ["png", "webp"]
     s.save(tmp_path / "model")
@@ -75,7 +78,7 @@ def test_s_is_the_likelihood_less_the_compressed_length(clothes: np.ndarray, tmp
 def test_typicality_is_the_distance_from_the_mean_of_training_images(clothes: np.ndarray) -> None:
     typical = cast(Typicality, tiny("typicality", heldout=0.0).fit(clothes))
     raw = typical.raw_scores(clothes)
-    alone = typical.set_params(plain=True).raw_scores(clothes)
+    alone = typical.set_params(likelihood_only=True).raw_scores(clothes)
     assert typical.entropy_ == pytest.approx(float(alone.mean()), rel=1e-4)
     assert_allclose(raw, np.abs(alone - typical.entropy_), atol=1e-2)
     pairs = typical.score_groups(clothes[:50], group_size=2)
@@ -113,7 +116,7 @@ def test_the_history_of_waic_tells_both_phases_and_waic_itself(clothes: np.ndarr
 
 
 def test_waic_does_not_end_before_its_critics_are_classifiers(clothes: np.ndarray) -> None:
-    steps = TINY["waic"]["epoch_steps"] * TINY["waic"]["epochs"]
+    steps = TINY["waic"]["steps_per_epoch"] * TINY["waic"]["epochs"]
     with pytest.raises(SettingError, match=f"max_steps={steps}: training would end before.* choose more than {steps}"):
         tiny("waic", max_steps=steps).fit(clothes)
     assert tiny("waic", max_steps=steps + 1).fit(clothes).history_[-1]["phase"] == 2
@@ -199,9 +202,9 @@ def test_turns_of_the_generator_follow_the_published_schedule() -> None:
 
 def test_plain_likelihood_prefers_digits_to_clothes_and_complexity_repairs_it(sample: Any) -> None:
     """What Nalisnick et al. and Serrà et al. report, after a few seconds of training."""
-    settings = TINY["complexity"] | {"epoch_steps": 60, "filters": 8, "learning_rate": 1e-2}
+    settings = TINY["complexity"] | {"steps_per_epoch": 60, "filters": 8, "learning_rate": 1e-2}
     s = Complexity(**settings, device="cpu").fit(sample.train[:1000])
-    scorings: dict[str, dict[str, Any]] = {"plain": {"plain": True}, "s": {"codec": "webp"}}
+    scorings: dict[str, dict[str, Any]] = {"plain": {"likelihood_only": True}, "s": {"codec": "webp"}}
     clothes, digits = (s.raw_scores_by(images, scorings) for images in (sample.normal[:200], sample.anomalies[:200]))
     found = {name: auroc(-clothes[name], -digits[name]) for name in scorings}
     assert found["plain"] < 0.3
@@ -222,15 +225,15 @@ def test_dropout_is_decided_by_the_seed_and_leaves_the_callers_alone(clothes: np
 
 def test_a_codec_that_is_not_there_is_told_of_before_the_training(clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NODE_PATH", raising=False)
-    detector = tiny("complexity", codec="flif", monitor=lambda _: pytest.fail("trained"))
+    detector = tiny("complexity", codec="flif", callback=lambda _: pytest.fail("trained"))
     with pytest.raises(MissingDependencyError, match="flif-wasm"):
         detector.fit(clothes)
-    tiny("complexity", codec="flif", plain=True).fit(clothes)  # compresses nothing
+    tiny("complexity", codec="flif", likelihood_only=True).fit(clothes)  # compresses nothing
 
 
 def test_a_folder_that_remembers_no_lengths_is_told_of_before_the_training(clothes: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    detector = tiny("complexity", cache_dir=tmp_path / "file" / "below", monitor=lambda _: pytest.fail("trained"))
+    detector = tiny("complexity", cache_dir=tmp_path / "file" / "below", callback=lambda _: pytest.fail("trained"))
     with pytest.raises(InputError, match="cannot remember lengths"):
         detector.fit(clothes)
 

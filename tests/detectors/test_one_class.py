@@ -93,7 +93,7 @@ def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_sta
         seen.append(copy.deepcopy(cast(Hypersphere, detector.networks_["hypersphere"])))
         return {}
 
-    deep_svdd(clothes, pretrain_epochs=3, epoch_steps=30, learning_rate=1e-2, precision="float32", heldout=0.0, monitor=keep)
+    deep_svdd(clothes, pretrain_epochs=3, steps_per_epoch=30, learning_rate=1e-2, precision="float32", heldout=0.0, callback=keep)
     with torch.no_grad():
         mean = seen[2].phi(framed(clothes) * 0.5 + 0.5).mean(0)
     assert float(mean.abs().max()) > 0.2  # or all coordinates would be pushed
@@ -103,7 +103,9 @@ def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_sta
 
 def test_scores_do_not_collapse_to_one_value_however_long_it_trains(sample: Sample) -> None:
     images = sample.train[:300]
-    short, long = (deep_svdd(images, epochs=1, epoch_steps=steps, learning_rate=3e-3, calibration="train") for steps in (4, 400))
+    short, long = (
+        deep_svdd(images, epochs=1, steps_per_epoch=steps, learning_rate=3e-3, calibration="train") for steps in (4, 400)
+    )
     assert long.history_[-1]["distance_heldout"] < 0.2 * short.history_[-1]["distance_heldout"]  # it did contract
     raw = long.raw_scores(sample.normal[:100])
     assert raw.std() > 0.1 * raw.mean()
@@ -144,7 +146,9 @@ def test_the_rate_drops_within_each_training(clothes: np.ndarray) -> None:
             rates.append(run.optimizers["phi"].param_groups[0]["lr"])
             return super()._contract(batch, run)
 
-    settings = tiny("deep_svdd", pretrain_epochs=1, epochs=2, pretrain_lr_drops=(0.5,), lr_drops=(0.25, 0.75)).get_params()
+    settings = tiny(
+        "deep_svdd", pretrain_epochs=1, epochs=2, pretrain_lr_milestones=(0.5,), lr_milestones=(0.25, 0.75)
+    ).get_params()
     Noting(**settings).fit(clothes)
     assert_allclose(rates, [3e-4] * 2 + [3e-5] * 2 + [3e-4] * 2 + [3e-5] * 4 + [3e-6] * 2)
 
@@ -223,23 +227,23 @@ def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(clothes: np.nda
         averaged.append({name: p.detach().clone() for name, p in detector.networks_.named_parameters()})
         return {}
 
-    alad = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, average=0.5, monitor=keep).fit(clothes))
+    alad = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=0.5, callback=keep).fit(clothes))
     errors = [row["reconstruction_heldout"] for row in alad.history_]
     best = int(np.argmin(errors))
-    assert best < len(errors) - 1  # or this would show nothing: a high rate, which does not settle
+    assert best < len(errors) - 1  # or this would show nothing: a high rate, which does not converge_sigma
     for name, p in alad.networks_.named_parameters():
         assert torch.equal(p, averaged[best][name])
     assert any(not torch.equal(p, averaged[-1][name]) for name, p in alad.networks_.named_parameters())
-    without = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, average=None).fit(clothes))
+    without = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=None).fit(clothes))
     assert not torch.equal(without.networks_["encoder"].to_latent.weight, alad.networks_["encoder"].to_latent.weight)  # type: ignore[arg-type]
 
 
 def test_the_best_epoch_survives_an_interruption(clothes: np.ndarray, tmp_path: Any) -> None:
-    settings = {"epochs": 6, "learning_rate": 0.1, "average": 0.5}
+    settings = {"epochs": 6, "learning_rate": 0.1, "ema_decay": 0.5}
     whole = tiny("alad", **settings).fit(clothes)
     best = int(np.argmin([row["reconstruction_heldout"] for row in whole.history_]))
     with pytest.raises(Interrupted):
-        tiny("alad", **settings, checkpoint_dir=tmp_path, monitor=Watch(stop_in=best + 2)).fit(clothes)  # after the best one
+        tiny("alad", **settings, checkpoint_dir=tmp_path, callback=Watch(stop_in=best + 2)).fit(clothes)  # after the best one
     resumed = tiny("alad", **settings, checkpoint_dir=tmp_path).fit(clothes)
     assert_array_equal(resumed.raw_scores(clothes[:20]), whole.raw_scores(clothes[:20]))
 
@@ -263,7 +267,7 @@ def anogan(images: np.ndarray, **more: Any) -> AnoGAN:
 
 
 def test_the_search_changes_neither_network_and_its_residual_falls(sample: Sample) -> None:
-    settings = {"epochs": 3, "epoch_steps": 40, "generator_width": 8, "search_steps": 60, "search_rate": 0.1}
+    settings = {"epochs": 3, "steps_per_epoch": 40, "generator_width": 8, "search_steps": 60, "search_rate": 0.1}
     found = anogan(sample.train[:500], **settings)
     before = state_of(found)
     gradients = [None if p.grad is None else p.grad.clone() for p in found.networks_.parameters()]  # of its training
@@ -315,7 +319,7 @@ def test_anogans_residual_by_hand(clothes: np.ndarray) -> None:
 
 def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample: Sample) -> None:
     """Where real and generated images had minibatches of their own, it called generated ones more real in evaluation mode."""
-    found = anogan(sample.train[:500], epochs=3, epoch_steps=60, generator_width=8, discriminator_width=8, average=None)
+    found = anogan(sample.train[:500], epochs=3, steps_per_epoch=60, generator_width=8, discriminator_width=8, ema_decay=None)
     d, x = found.networks_["discriminator"], framed(sample.normal[:200])
     with torch.no_grad():
         fake = found.networks_["generator"](torch.randn(200, found.latent_dim, generator=torch.Generator().manual_seed(0)))
@@ -328,13 +332,13 @@ def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample
 
 def test_an_encoder_that_learns_late_is_not_averaged_with_its_beginning(clothes: np.ndarray) -> None:
     """With an average that hardly moves the scored encoder would be the one that has learnt nothing."""
-    settings = {"fast": True, "encoder_epochs": 1, "epoch_steps": 20, "encoder_width": 4}
+    settings = {"fast": True, "encoder_epochs": 1, "steps_per_epoch": 20, "encoder_width": 4}
 
     def codes(**more: Any) -> np.ndarray:
         return anogan(clothes, **settings, **more).networks_["encoder"].to_latent.weight.detach().numpy()  # type: ignore[union-attr, operator]
 
-    slow, last = (codes(average=average) for average in (1 - 1e-9, None))
-    began = codes(average=None, max_steps=41, learning_rate=1e-12)
+    slow, last = (codes(ema_decay=average) for average in (1 - 1e-9, None))
+    began = codes(ema_decay=None, max_steps=41, learning_rate=1e-12)
     assert 5e-4 < np.abs(slow - began).max() < 2e-3  # one step of Adam at the rate of .001
     assert np.abs(last - began).max() > 5e-3
 
@@ -356,7 +360,7 @@ def test_the_fast_form_trains_an_encoder_beside_networks_that_rest(clothes: np.n
         epochs.append({name: tensor.clone() for name, tensor in detector._tensors().items()})
         return {}
 
-    fast = anogan(clothes, fast=True, epochs=2, encoder_epochs=2, encoder_width=4, monitor=keep)
+    fast = anogan(clothes, fast=True, epochs=2, encoder_epochs=2, encoder_width=4, callback=keep)
     assert [row["phase"] for row in fast.history_] == [1, 1, 2, 2]
     for name in epochs[1]:
         if not name.startswith("encoder"):
@@ -416,9 +420,9 @@ def test_one_step_of_skip_ganomaly_by_hand(clothes: np.ndarray) -> None:
 # ---------------------------------------------------------------------- negative sampling
 
 
-@pytest.mark.parametrize("average", [None, 0.9])
-def test_the_box_covers_the_codes_that_it_was_fitted_on(clothes: np.ndarray, average: float | None) -> None:
-    settings = {"delta": 0.1, "heldout": 0.0, "average": average, "autoencoder_epochs": 2}
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_the_box_covers_the_codes_that_it_was_fitted_on(clothes: np.ndarray, ema_decay: float | None) -> None:
+    settings = {"delta": 0.1, "heldout": 0.0, "ema_decay": ema_decay, "autoencoder_epochs": 2}
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])
     with found._scoring():
@@ -463,7 +467,7 @@ def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
         (DeepSVDD(widths=()), r"widths=\(\)"),
         (DeepSVDD(widths=(8, 8, 8, 8)), "one to three"),
         (DeepSVDD(pretrain_epochs=-1), "pretrain_epochs=-1"),
-        (DeepSVDD(pretrain_lr_drops=(2.0,)), r"pretrain_lr_drops=\(2.0,\)"),
+        (DeepSVDD(pretrain_lr_milestones=(2.0,)), r"pretrain_lr_milestones=\(2.0,\)"),
         (DeepSVDD(weight_decay=-1.0), "weight_decay=-1.0"),
         (FenceGAN(border=1.0), "border=1.0"),
         (FenceGAN(pretrain_epochs=-1), "pretrain_epochs=-1"),

@@ -22,7 +22,7 @@ Gradients = dict[str, list[Tensor]]
 
 def both(monkeypatch: pytest.MonkeyPatch, **more: object) -> tuple[ReferenceAMA, Tensor, Draws, Gradients]:
     """Both in float64 with the same weights, images and draws; the gradients of AMA's step, which moves nothing."""
-    arguments = TINY["ama"] | {"negatives_start": 0.0, "precision": "float32", "negatives_share": 0.5} | more
+    arguments = TINY["ama"] | {"negatives_start": 0.0, "precision": "float32", "negatives_fraction": 0.5} | more
     ama = AMA(device="cpu", **arguments)
     ama.image_shape_ = (1, 32, 32)
     networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
@@ -72,7 +72,7 @@ def test_the_step_has_the_gradients_of_the_paper_s_loop(monkeypatch: pytest.Monk
 
 
 def test_the_r_score_is_the_reference_s() -> None:
-    ama = AMA(**{**TINY["ama"], "device": "cpu", "relative": 0.0, "scoring_precision": "float32"})
+    ama = AMA(**{**TINY["ama"], "device": "cpu", "structure_power": 0.0, "scoring_precision": "float32"})
     images = torch.randint(0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ama.fit(images)
     reference = reference_like(ama)

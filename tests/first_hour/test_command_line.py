@@ -25,7 +25,7 @@ from tests.commands import failed, run, run_apart
 from tests.first_hour.conftest import spotted, tiles, write
 
 PCA_FIT = ("--method", "pca")
-SHORT = ("--set", "epochs=1", "--set", "epoch_steps=2", "--set", "encoder_width=8", "--set", "generator_width=8")
+SHORT = ("--set", "epochs=1", "--set", "steps_per_epoch=2", "--set", "encoder_width=8", "--set", "generator_width=8")
 
 
 def test_version_and_short_help(good: Path) -> None:
@@ -88,7 +88,7 @@ def test_evaluate_tells_how_many_are_flagged(model: Path, good: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_fit_names_its_checkpoint_and_leaves_nothing_hidden(good: Path, number: int) -> None:
     out = good.parent / "model"
-    many = ("--set", "epochs=500", "--set", "epoch_steps=2", *SHORT[4:], "--device", "cpu")
+    many = ("--set", "epochs=500", "--set", "steps_per_epoch=2", *SHORT[4:], "--device", "cpu")
     command = [sys.executable, "-m", "anomirror", "fit", str(good), "--out", str(out), *many]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:

@@ -90,7 +90,7 @@ def test_mvtecs_layout_is_recognised_by_fit_score_evaluate_and_benchmark(mvtec: 
 
 
 def test_one_image_in_two_roles_is_refused_in_fit(good: Path, tmp_path: Path) -> None:
-    ama = ("--set", "epochs=1", "--set", "epoch_steps=1")
+    ama = ("--set", "epochs=1", "--set", "steps_per_epoch=1")
     inside = write(tiles(3, seed=5), good / "defects")
     failed(run("fit", good, "--anomalies", inside, "--out", tmp_path / "m", *ama), "3 of 3 anomalies are also given as normal")
     images = tiles(20)
@@ -231,7 +231,7 @@ def test_python_takes_what_people_have(good: Path) -> None:
         np.testing.assert_allclose(detector.raw_scores(same), expected[:1])
     of_two_sizes = [one, np.repeat(np.repeat(one, 2, 0), 2, 1)]
     assert detector.raw_scores(of_two_sizes).shape == (2,)
-    assert PCA().fit([Image.fromarray(one).resize((40 + i, 40)) for i in range(8)]).trained_on_ == 8
+    assert PCA().fit([Image.fromarray(one).resize((40 + i, 40)) for i in range(8)]).n_train_ == 8
     colour = PCA().fit(np.stack([np.stack([image] * 3, -1) for image in tiles(12)]))
     assert colour.raw_scores(np.stack([one] * 3, -1)).shape == (1,)
 

@@ -63,7 +63,7 @@ def test_a_folder_that_appears_while_the_model_is_fitted_is_left_alone(tmp_path:
     with pytest.raises(InputError, match=r"was taken by something else .* the model is .*model-2"):
         detector.save(target)
     assert len(contents(tmp_path / "model")) == 3
-    assert load(tmp_path / "model-2").trained_on_ == 40
+    assert load(tmp_path / "model-2").n_train_ == 40
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model", "model-2"]
 
 

@@ -58,8 +58,8 @@ def test_what_is_told_is_the_number_of_steps_times_the_time_of_one(monkeypatch: 
     )  # the first warms up
     images = open_images(tiles(64, size=32))
     for steps in (2000, 4000):
-        assert cost_of(tiny("ama", epochs=1, epoch_steps=steps), images).fitting == pytest.approx(steps * 0.5, rel=0.02)
-    assert cost_of(tiny("ama", epochs=2, epoch_steps=2000, max_steps=1000), images).fitting == pytest.approx(500, rel=0.02)
+        assert cost_of(tiny("ama", epochs=1, steps_per_epoch=steps), images).fitting == pytest.approx(steps * 0.5, rel=0.02)
+    assert cost_of(tiny("ama", epochs=2, steps_per_epoch=2000, max_steps=1000), images).fitting == pytest.approx(500, rel=0.02)
 
 
 def test_a_sample_is_limited_by_bytes() -> None:

@@ -107,7 +107,7 @@ def test_what_calibrated_a_model_is_kept_with_it(tmp_path: Path) -> None:
     for method, how, count in (("pca", "folds", 30), ("deep_svdd", "heldout", 15)):
         detector = tiny(method).fit(folder)
         assert (detector.calibrated_by_, detector.calibrated_on_) == (how, count)
-        assert detector.trained_on_ == (30 if how == "folds" else 15)
+        assert detector.n_train_ == (30 if how == "folds" else 15)
 
 
 @pytest.mark.parametrize("method", ["pca", "deep_svdd"])

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
+from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
-from anomirror.networks.spectral import SpectralConv2d, conv2d, folded, settle
+from anomirror.networks.spectral import SpectralConv2d, cached_weights, conv2d, converge_sigma
 
 
 def count(network: nn.Module) -> int:
@@ -64,14 +64,14 @@ def test_spectral_norm_is_one_after_settling_and_iterates_only_in_training() -> 
     assert torch.equal(layer.u, before)
     layer.train()(torch.zeros(1, 8, 4, 4))
     assert not torch.equal(layer.u, before)
-    settle(layer, 200)
+    converge_sigma(layer, 200)
     assert largest_singular_value(layer.normalized().detach()) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_every_layer_of_the_critic_is_normalised_unless_switched_off() -> None:
     torch.manual_seed(0)
     critic = Critic(2, 32, 8).eval()
-    settle(critic, 200)
+    converge_sigma(critic, 200)
     layers = [m for m in critic.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     assert len(layers) == 11
     for layer in layers:
@@ -108,7 +108,7 @@ def test_unrecorded_batches_are_normalised_but_leave_no_trace() -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(2).train()
     x = torch.randn(8, 2, 4, 4) * 3 + 5
-    with unrecorded(norm):
+    with without_updating_statistics(norm):
         assert norm(x).mean().abs() < 1e-5
     assert torch.equal(norm.running_mean, torch.zeros(2))
     assert norm.momentum == 0.1
@@ -132,9 +132,9 @@ def test_folded_norms_are_computed_once_give_the_same_values_and_end_with_the_bl
     weight, bias = first.weight, cast(Tensor, first.bias)
     with torch.no_grad():
         expected = critic(x)
-        with folded(critic):
+        with cached_weights(critic):
             assert torch.equal(critic(x), expected)
-            with folded(critic):  # another one within, as a monitor that scores would open
+            with cached_weights(critic):  # another one within, as a monitor that scores would open
                 pass
             weight.mul_(torch.linspace(1, 2, len(weight))[:, None, None, None])
             assert torch.equal(critic(x), expected)  # kept while the block says that nothing changes
@@ -150,14 +150,14 @@ def test_folded_norms_are_each_threads_own() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with folded(critic):
+        with cached_weights(critic):
             inside.set()
             leave.wait(10)
 
     other = threading.Thread(target=hold)
     other.start()
     inside.wait(10)
-    with torch.no_grad(), folded(critic):  # begins after the other block has, and ends after it
+    with torch.no_grad(), cached_weights(critic):  # begins after the other block has, and ends after it
         leave.set()
         other.join()
     with torch.no_grad():

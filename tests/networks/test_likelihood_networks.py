@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.glow import Glow, Step
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN, _Normed, penalty
-from anomirror.networks.starting import starting
 
 
 def count(network: nn.Module) -> int:
@@ -20,7 +20,7 @@ def count(network: nn.Module) -> int:
 
 
 def started(network: PixelCNN, x: Tensor) -> PixelCNN:
-    with torch.no_grad(), starting(network):
+    with torch.no_grad(), data_dependent_init(network):
         network(x)
     return network
 
@@ -138,7 +138,7 @@ def test_a_step_of_glow_starts_with_outputs_of_mean_0_and_deviation_1() -> None:
     torch.manual_seed(0)
     step = Step(4, 8)
     h = torch.randn(64, 4, 8, 8) * torch.tensor([0.1, 1, 5, 20.0])[:, None, None] + 3
-    with torch.no_grad(), starting(step):
+    with torch.no_grad(), data_dependent_init(step):
         step(h)
     with torch.no_grad():
         normed = (h + step.norm.bias[:, None, None]) * step.norm.log_scale.exp()[:, None, None]

@@ -27,7 +27,7 @@ from anomirror.metrics import auroc
 RATES, DECAYS = (0.1, 0.2, 0.3), (0.0, 10.0, 100.0)
 """The grid of the paper."""
 NORMAL = 500
-LENGTH: dict[str, Any] = {"epochs": 2, "epoch_steps": 200}
+LENGTH: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 200}
 
 
 def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | No
     rng = np.random.default_rng(0)
     _, heldout = ratio._split(open_images(train, shape=ratio.image_shape_), ratio.heldout)
     unseen = train[rng.permutation(heldout.indices)[:NORMAL]]
-    scorings: dict[str, dict[str, Any]] = {"ratio": {}, "likelihood": {"plain": True}}
+    scorings: dict[str, dict[str, Any]] = {"ratio": {}, "likelihood": {"likelihood_only": True}}
     normal_raw = ratio.raw_scores_by(unseen, scorings)
     found: dict[str, dict[str, float]] = {scoring: {} for scoring in scorings}
     counts = {"normal": len(unseen)}

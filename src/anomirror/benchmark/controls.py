@@ -24,7 +24,7 @@ from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory
 from anomirror.errors import InputError
 from anomirror.metrics import auroc
-from anomirror.scoring import GaussianDensity, both_sides
+from anomirror.scorers import GaussianDensity, both_sides
 
 
 def brightness(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
 from anomirror.benchmark.runner import Training, protocol_settings
-from anomirror.complexity import CODECS, installed
+from anomirror.codecs import CODECS, installed
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
 from anomirror.detectors import DETECTORS, make_detector
@@ -49,10 +49,10 @@ PLAIN_R, LIKELIHOOD = "plain-r", "likelihood"
 """What is scored by AMA's Eq. (5) and (6) to the letter; and by the likelihood alone."""
 
 SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "ama": {PLAIN_R: {"relative": 0.0, "scorer": "gaussian"}},
-    "likelihood_ratio": {LIKELIHOOD: {"plain": True}},
-    "typicality": {LIKELIHOOD: {"plain": True}},
-    "complexity": {LIKELIHOOD: {"plain": True}, **{codec: {"codec": codec} for codec in CODECS}},
+    "ama": {PLAIN_R: {"structure_power": 0.0, "scorer": "gaussian"}},
+    "likelihood_ratio": {LIKELIHOOD: {"likelihood_only": True}},
+    "typicality": {LIKELIHOOD: {"likelihood_only": True}},
+    "complexity": {LIKELIHOOD: {"likelihood_only": True}, **{codec: {"codec": codec} for codec in CODECS}},
 }
 """Further scorings of the same networks. A codec that is not installed is left out."""
 

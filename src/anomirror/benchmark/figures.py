@@ -12,7 +12,7 @@ import numpy as np
 from anomirror.benchmark.protocols import plain_name
 from anomirror.benchmark.runner import Training, read_cell, shown
 from anomirror.report.plots import image_rows, score_densities
-from anomirror.scoring import SIDES
+from anomirror.scorers import SIDES
 from anomirror.storage import replacing
 
 

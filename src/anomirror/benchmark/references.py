@@ -23,11 +23,11 @@ from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
 from anomirror.detectors import AMA, load
 from anomirror.detectors.ama import floor_of, slope, usual_power
-from anomirror.detectors.base import changed
+from anomirror.detectors.base import with_params
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc
-from anomirror.scoring import SIDES, LogGaussianDensity, Scores, both_sides
+from anomirror.scorers import SIDES, LogGaussianDensity, Scores, both_sides
 
 BLANKS, POWERS = ("mean", "median"), (0.25, 0.5, 0.75, 1.0)
 PLAIN = "R"
@@ -96,7 +96,7 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
 
 def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
     """R and S of each blank image, and the floor of each S if these are the normal images."""
-    with_blank = {blank: changed(ama, {"blank": blank}) for blank in BLANKS}
+    with_blank = {blank: with_params(ama, {"reference_image": blank}) for blank in BLANKS}
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in (PLAIN, *BLANKS)}
     with ama._scoring():
         for x in ama._batches(open_images(images, shape=ama.image_shape_)):

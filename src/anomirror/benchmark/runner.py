@@ -40,14 +40,14 @@ from anomirror.benchmark.protocols import (
     stored_indices,
 )
 from anomirror.data import FOLDER_SIZE, is_folder
-from anomirror.detector.parameters import SCORING, marked
+from anomirror.detector.parameters import SCORING, marked, renamed
 from anomirror.detectors import Detector, load, make_detector
-from anomirror.detectors.base import changed, spaced
+from anomirror.detectors.base import spaced, with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import as_published
-from anomirror.scoring import SIDES, Scorer, both_sides, make_scorer, scorer_name
+from anomirror.scorers import SIDES, Scorer, both_sides, make_scorer, scorer_name
 from anomirror.storage import remove_ours, replacing, write_history
 from anomirror.training import choose_device, use_bf16
 
@@ -225,7 +225,7 @@ def _cell(
 ) -> dict[str, Any]:
     """One cell without what is known only when all are done."""
     scoring, column, side = place
-    detector = changed(model.detector, training.all_scorings()[scoring])
+    detector = with_params(model.detector, training.all_scorings()[scoring])
     prefix = _prefix(scoring, model.name)
     names = {"train": f"{prefix}raw_train", "normal": f"{prefix}raw_normal", "anomalies": f"{prefix}raw_{plain_name(column)}"}
     scorer = both_sides(make_scorer(detector.scorer))[side].fit(arrays[names["train"]])
@@ -313,9 +313,9 @@ def _fitted(training: Training, comparison: Comparison, scratch: Path, kept: Pat
         scratch.mkdir(parents=True, exist_ok=True)
         detector.set_params(checkpoint_dir=str(scratch / "run"))
     validation = _Validation(training, comparison, scratch / "epochs")
-    choosing = training.protocol == "paper" and "monitor" in arguments
+    choosing = training.protocol == "paper" and "callback" in arguments
     if choosing:
-        detector.set_params(monitor=validation)
+        detector.set_params(callback=validation)
     images, labels = comparison.train, np.ones(len(comparison.train), int)
     if len(comparison.known):
         images = np.concatenate([images, comparison.known])
@@ -370,7 +370,7 @@ class _Validation:
         train_images, normal_images = self._comparison.train, self._comparison.validation_normal
         train_count, normal_count = (500, len(normal_images)) if self._training.tested is None else (100, 100)
         for scoring, changes in self._training.all_scorings().items():
-            scored = changed(detector, changes)
+            scored = with_params(detector, changes)
             train = scored.raw_scores(train_images[spaced(len(train_images), train_count)])
             normal = scored.raw_scores(normal_images[spaced(len(normal_images), normal_count)])
             for column, images in self._comparison.validation.items():
@@ -567,7 +567,7 @@ def unfinished(trainings: Sequence[Training], out: Path, data_dir: Path | None =
 def refuse_other_settings(training: Training, out: Path) -> None:
     """Whether the cells of this training that are there were measured as it would be now."""
     detector = training.detector()
-    scorings = {training.row(scoring): changed(detector, changes) for scoring, changes in training.all_scorings().items()}
+    scorings = {training.row(scoring): with_params(detector, changes) for scoring, changes in training.all_scorings().items()}
     for file in training.folder(out).glob(f"{training.stem}-*.json"):
         cell = read_cell(file)
         if cell.get("training") != training.stem or cell["variant"] not in scorings:
@@ -608,6 +608,8 @@ def read_cell(file: Path) -> dict[str, Any]:
         cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file}: no JSON, or damaged ({error})") from error
+    if "parameters" in cell:
+        cell["parameters"] = renamed(cell["parameters"])
     return cell
 
 

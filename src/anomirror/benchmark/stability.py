@@ -35,11 +35,11 @@ from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
 from anomirror.presets import as_published
-from anomirror.scoring import SCORERS, Scores
+from anomirror.scorers import SCORERS, Scores
 from anomirror.training import Run
 
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
-FIRST: dict[str, Any] = {"latent_dim": 64, "negatives_weight": 0.5, "epoch_steps": 50}
+FIRST: dict[str, Any] = {"latent_dim": 64, "negatives_weight": 0.5, "steps_per_epoch": 50}
 """What the trainings named "before" differ in from the defaults: the settings that the study began with."""
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
@@ -69,7 +69,7 @@ PAPER = Rule(averaged=False, recomputed=False, relative=False, scorer="gaussian"
 
 CHOSEN = Rule(averaged=True, recomputed=True, relative=True, scorer="log-gaussian")
 """The rule that the study chose. What R is relative to has changed since (docs/references.md): here it is the median pixel."""
-STUDIED: dict[str, Any] = {"relative": 1.0, "blank": "median"}
+STUDIED: dict[str, Any] = {"structure_power": 1.0, "reference_image": "median"}
 """AMA's arguments for a relative R of the study."""
 
 R_SCORE = replace(CHOSEN, scorer="negate")
@@ -343,7 +343,7 @@ def main(
     negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
     latent_dim: Annotated[int, typer.Option()] = AMA().latent_dim,
     epochs: Annotated[int, typer.Option()] = AMA().epochs,
-    epoch_steps: Annotated[int, typer.Option()] = cast(int, AMA().epoch_steps),
+    steps_per_epoch: Annotated[int, typer.Option()] = cast(int, AMA().steps_per_epoch),
     last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
     crossed: Annotated[bool, typer.Option("--crossed", help="exchange parts between two epochs instead")] = False,
     out: Annotated[Path, typer.Option()] = Path("results/stability"),
@@ -354,12 +354,12 @@ def main(
     if crossed and epochs <= EARLY:
         raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
     which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
-    which += f"-latent{latent_dim}-steps{epoch_steps}"
+    which += f"-latent{latent_dim}-steps{steps_per_epoch}"
     file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return
     parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "latent_dim": latent_dim}
-    parameters |= {"epochs": epochs, "epoch_steps": epoch_steps}
+    parameters |= {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
     parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     cell |= {"versions": versions(), "command": command("anomirror.benchmark.stability")}

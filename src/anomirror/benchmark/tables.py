@@ -24,11 +24,11 @@ from anomirror.benchmark.experiments import (
 from anomirror.benchmark.protocols import PROTOCOLS, REST
 from anomirror.benchmark.published import CIFAR10_CLASSES, PRINTED_AVERAGES, PUBLISHED
 from anomirror.benchmark.runner import joined, read_cell
-from anomirror.complexity import CODECS
+from anomirror.codecs import CODECS
 from anomirror.detectors import DETECTORS, make_detector
 from anomirror.errors import InputError, SettingError
 from anomirror.presets import as_published
-from anomirror.scoring import SIDES
+from anomirror.scorers import SIDES
 
 Cell = dict[str, Any]
 

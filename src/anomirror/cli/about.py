@@ -72,7 +72,7 @@ def _one(name: str) -> None:
     detector = DETECTORS[name]
     table = Table("parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}"))
     for parameter in parameters_of(detector).values():
-        if parameter.name in ("monitor", "checkpoint_dir"):  # not for the command line
+        if parameter.name in ("callback", "checkpoint_dir"):  # not for the command line
             continue
         text = f"{' '.join(parameter.doc.split())} ({words(parameter.hint)})"
         table.add_row(parameter.name, escape(repr(parameter.default)), escape(text))

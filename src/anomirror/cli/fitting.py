@@ -73,7 +73,7 @@ def fit(
     from anomirror.storage import CARD, CHECKPOINT, refuse_overlap, remove_checkpoint
 
     parameters = preset(method, preset_name) | _config_file(config) | assigned(set_)
-    refuse_owned(parameters, "checkpoint_dir", "verbose", "monitor")
+    refuse_owned(parameters, "checkpoint_dir", "verbose", "callback")
     parameters |= {"random_state": seed} if seed is not None else {}
     parameters |= {"device": device} if device is not None else {}
     parameters |= {"skip_bad": True} if skip_bad else {}
@@ -156,7 +156,7 @@ def _told(detector: Detector, images: ImageSet, place: str) -> str:
     copies = f", {detector.copies_} exact copies among them" if detector.copies_ else ""
     how = {"heldout": "held-out", "folds": "cross-fitted", "train": "fitted"}[detector.calibrated_by_]
     return (
-        f"{detector.method} fitted on {detector.trained_on_} of {len(images)} images{skipped}{copies}; "
+        f"{detector.method} fitted on {detector.n_train_} of {len(images)} images{skipped}{copies}; "
         f"threshold from {detector.calibrated_on_} {how} ones; written to {place}"
     )
 
@@ -169,7 +169,7 @@ def _target(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> 
     unfinished = (resolved.with_name(resolved.name + ".partial") / CHECKPOINT).exists() if resolved.name else False
     if resume and (resolved / CARD).is_file() and not (overwrite and unfinished):
         card = read_card(resolved)
-        from anomirror.scoring import make_scorer, scorer_name
+        from anomirror.scorers import make_scorer, scorer_name
 
         scorer = scorer_name(make_scorer(detector.scorer))
         wanted = {"method": detector.method, "scorer": scorer, **detector.stored_parameters()}

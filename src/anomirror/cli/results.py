@@ -188,7 +188,7 @@ def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, A
     changes = assigned(texts)
     if len(changes) < len(texts or []):
         raise SettingError("--set: a parameter is set twice; each value is a row of its own, and wants a command of its own")
-    refuse_owned(changes, "random_state", "device", "image_size", "workers", "skip_bad", "checkpoint_dir", "verbose", "monitor")
+    refuse_owned(changes, "random_state", "device", "image_size", "workers", "skip_bad", "checkpoint_dir", "verbose", "callback")
     for method in methods:
         make_detector(method, **changes)._validate()
     return changes

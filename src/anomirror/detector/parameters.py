@@ -22,7 +22,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
@@ -103,7 +103,8 @@ def fitted(*, default: Any = dataclasses.MISSING, init: Literal[False] = False) 
 def declared(cls: type[_T]) -> type[_T]:
     """Class decorator: a keyword-only constructor from the annotated fields of a detector.
 
-    A plain assignment to a name that a base class declares changes its default alone.
+    A plain assignment to a name that a base class declares changes its default alone, and its
+    docstring where one stands below it.
     """
     own = inspect.get_annotations(cls)
     for name, parameter in _inherited(cls).items():
@@ -190,6 +191,25 @@ def check(instance: Any) -> None:
         parameter.check(getattr(instance, name))
 
 
+RENAMED = {
+    "average": "ema_decay",
+    "blank": "reference_image",
+    "epoch_steps": "steps_per_epoch",
+    "lr_drops": "lr_milestones",
+    "negatives_share": "negatives_fraction",
+    "plain": "likelihood_only",
+    "pretrain_lr_drops": "pretrain_lr_milestones",
+    "relative": "structure_power",
+}
+"""Names in models and results from before 0.1.0."""
+
+
+def renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored parameters under today's names, with those that few methods had and all that train have."""
+    rates = {"lr_decay": 1.0, "lr_warmup": 0} if "epochs" in stored else {}
+    return rates | {RENAMED.get(name, name): value for name, value in stored.items()}
+
+
 def _inherited(cls: type) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for base in reversed(cls.__bases__):
@@ -268,13 +288,13 @@ def _docs(cls: type) -> dict[str, str]:
 
 @lru_cache(maxsize=128)
 def _own_docs(cls: type) -> dict[str, str]:
-    body = _definition(cls)
     found: dict[str, str] = {}
-    for field, below in pairwise(body):
-        target = getattr(field, "target", None)
-        text = getattr(getattr(below, "value", None), "value", None)
-        if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(text, str):
-            found[target.id] = inspect.cleandoc(text)
+    for field, below in pairwise(_definition(cls)):
+        if not isinstance(field, ast.AnnAssign | ast.Assign) or not isinstance(below, ast.Expr):
+            continue
+        target = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
+        if isinstance(target, ast.Name) and isinstance(below.value, ast.Constant):
+            found[target.id] = inspect.cleandoc(str(below.value.value))
     return found
 
 

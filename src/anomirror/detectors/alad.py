@@ -14,12 +14,12 @@ from anomirror import losses
 from anomirror.detector.parameters import Betas, Count, Probability, declared
 from anomirror.detectors.base import ReconstructingDetector
 from anomirror.images import ImageSet, ImageShape
-from anomirror.networks.batch_norm import unrecorded
+from anomirror.networks.batch_norm import without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
 from anomirror.networks.dense import PairDiscriminator
-from anomirror.networks.resting import resting
-from anomirror.networks.spectral import folded, settle
+from anomirror.networks.freezing import frozen
+from anomirror.networks.spectral import cached_weights, converge_sigma
 from anomirror.training import Batch, Phase, Run
 
 CODE_WIDTHS = (64, 32)
@@ -34,7 +34,7 @@ class ALAD(ReconstructingDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> alad = ALAD(encoder_width=4, generator_width=4, discriminator_width=4, epochs=1, epoch_steps=1).fit(images)
+    >>> alad = ALAD(encoder_width=4, generator_width=4, discriminator_width=4, epochs=1, steps_per_epoch=1).fit(images)
     >>> alad.score_samples(images[:2]).shape
     (2,)
 
@@ -80,7 +80,7 @@ class ALAD(ReconstructingDetector):
     @contextmanager
     def _scoring(self) -> Iterator[None]:
         """As in every detector with networks, spectral norms computed once for all batches."""
-        with super()._scoring(), folded(self.networks_):
+        with super()._scoring(), cached_weights(self.networks_):
             yield
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
@@ -114,17 +114,17 @@ class ALAD(ReconstructingDetector):
         z = torch.randn(len(x), self.latent_dim, generator=run.generator).to(run.device)
         z_x = encoder(x)
         x_hat = generator(z_x)
-        with unrecorded(encoder, generator):
+        with without_updating_statistics(encoder, generator):
             x_z = generator(z)
             z_hat = encoder(x_z)
 
         z_x_now, x_hat_now, x_z_now, z_hat_now = (t.detach() for t in (z_x, x_hat, x_z, z_hat))
-        joint = losses.telling_apart(d_xz(x, z_x_now), d_xz(x_z_now, z))
-        images = losses.telling_apart(self._d_xx(x, x), self._d_xx(x, x_hat_now))
-        codes = losses.telling_apart(d_zz(z, z), d_zz(z, z_hat_now))
+        joint = losses.discriminator_loss(d_xz(x, z_x_now), d_xz(x_z_now, z))
+        images = losses.discriminator_loss(self._d_xx(x, x), self._d_xx(x, x_hat_now))
+        codes = losses.discriminator_loss(d_zz(z, z), d_zz(z, z_hat_now))
         run.update("discriminators", joint + images + codes)
 
-        with resting(d_xz, self.networks_["d_xx"], d_zz):
+        with frozen(d_xz, self.networks_["d_xx"], d_zz):
             fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(d_xz(x_z, z), 1.0)
             cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(d_zz(z, z_hat), 1.0)
             run.update("autoencoder", fooled + cycles)
@@ -148,4 +148,4 @@ class ALAD(ReconstructingDetector):
         return (x - self._reconstruction(x)).abs().flatten(1).mean(1)
 
     def _finish(self, normal: ImageSet) -> None:
-        settle(self.networks_)
+        converge_sigma(self.networks_)

@@ -18,10 +18,10 @@ from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate,
 from anomirror.detectors.base import ReconstructingDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, ImageShape, Subset, within_border
-from anomirror.networks.batch_norm import recompute, running_statistics, unrecorded
+from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
-from anomirror.networks.spectral import folded, settle
+from anomirror.networks.spectral import cached_weights, converge_sigma
 from anomirror.storage import Value
 from anomirror.training import Batch, Phase, Run
 
@@ -36,14 +36,14 @@ class AMA(ReconstructingDetector):
     Examples
     --------
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> ama = AMA(epochs=1, epoch_steps=1, encoder_width=4, generator_width=4, critic_width=4).fit(images)
+    >>> ama = AMA(epochs=1, steps_per_epoch=1, encoder_width=4, generator_width=4, critic_width=4).fit(images)
     >>> ama.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``average=None``)
-    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``relative=0``):
+    Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``ema_decay=None``)
+    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``structure_power=0``):
     R(x) / S(x)^p with S(x) = || f(x, x) - f(x, blank) ||_1, where blank is flat in the mean colour of x. As reconstructions
     become good, the critic looks at ever finer detail, and R comes to measure how much structure x has, not how wrong its
     reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed. The fitted p is the slope
@@ -99,7 +99,7 @@ class AMA(ReconstructingDetector):
     anomalies_weight: Weight = 0.1
     """lambda_neg of labelled anomalies; L_neg is a mean over them."""
 
-    negatives_share: Annotated[float, within("(0, 1]")] = 0.1
+    negatives_fraction: Annotated[float, within("(0, 1]")] = 0.1
     """Negatives as a fraction of the minibatch."""
 
     negatives_start: Fraction = 0.1
@@ -130,21 +130,21 @@ class AMA(ReconstructingDetector):
     encoder_betas: Betas = (0.5, 0.9)
     """Adam's decay rates for the encoder."""
 
-    relative: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
+    structure_power: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
     """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see Notes):
     "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it
     stands."""
 
-    blank: Literal["mean", "median"] = "mean"
+    reference_image: Literal["mean", "median"] = "mean"
     """The reference image: flat in the "mean" colour of x within its black border, or in the "median"
     training pixel. The power is fitted to it: another one needs another fit."""
 
     recompute_statistics: bool = True
     """After training, compute batch-norm statistics anew on normal images."""
 
-    lr_drops = (0.3, 0.6, 0.9)
+    lr_milestones = (0.3, 0.6, 0.9)
 
-    blank_: Tensor = fitted()
+    reference_image_: Tensor = fitted()
     sensitivity_floor_: float = fitted()
     structure_power_: float | None = fitted()
     """Slope of log R on log S; None in models that were written before it was fitted."""
@@ -155,14 +155,14 @@ class AMA(ReconstructingDetector):
         upgraded = super().brought_up_to_date(parameters)
         if "negatives_weight" in upgraded:
             upgraded.setdefault("anomalies_weight", upgraded["negatives_weight"])
-        if "relative" in upgraded and "blank" not in upgraded:
-            upgraded |= {"relative": 1.0 if upgraded["relative"] else 0.0, "blank": "median"}
+        if "structure_power" in upgraded and "reference_image" not in upgraded:
+            upgraded |= {"structure_power": 1.0 if upgraded["structure_power"] else 0.0, "reference_image": "median"}
         return upgraded
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
         """As in every detector with networks, the critic's spectral norms computed once for all batches."""
-        with super()._scoring(), folded(self.networks_["critic"]):
+        with super()._scoring(), cached_weights(self.networks_["critic"]):
             yield
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
@@ -244,7 +244,7 @@ class AMA(ReconstructingDetector):
         chosen = latent.endpoints(len(z), k, run.generator).to(z.device)
         weights = latent.simplex_weights(len(z), k, run.generator).to(z.device)
         generator = self.networks_["generator"]
-        with unrecorded(generator):
+        with without_updating_statistics(generator):
             x_inter = generator(latent.interpolate(z, chosen, weights))
         beside = k if self.mirrored and self.interpolation_endpoints == "all" else 1
         weight = self.interpolation_weight / beside
@@ -295,8 +295,8 @@ class AMA(ReconstructingDetector):
 
     def _blank(self, x: Tensor) -> Tensor:
         """Flat in the mean colour of x within its black border, which padding is; or in the median training pixel everywhere."""
-        if self.blank == "median":
-            return self.blank_.to(x.device).expand_as(x)
+        if self.reference_image == "median":
+            return self.reference_image_.to(x.device).expand_as(x)
         inside = within_border(x).to(x.dtype)
         mean = ((x + 1) * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)
         return mean * inside - 1
@@ -306,11 +306,11 @@ class AMA(ReconstructingDetector):
         return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) ** self._power()
 
     def _power(self) -> float:
-        if not isinstance(self.relative, str):
-            return self.relative
+        if not isinstance(self.structure_power, str):
+            return self.structure_power
         if self.structure_power_ is None:
             raise SettingError(
-                "relative='fitted': this model is from before the power was fitted; fit it again, or give a number"
+                "structure_power='fitted': this model is from before the power was fitted; fit it again, or give a number"
             )
         return self.structure_power_
 
@@ -318,13 +318,13 @@ class AMA(ReconstructingDetector):
         """R(x), relative or not."""
         f_same = self._once("features", x, lambda x: self._features(x, x))
         r = self._once("r", x, lambda x: self._r_score(x, f_same))
-        return self._relative(r, x, f_same) if self.relative else r
+        return self._relative(r, x, f_same) if self.structure_power else r
 
     def _watched(self, x: Tensor) -> Tensor:
         return self._r_score(x, self._features(x, x))
 
     def _finish(self, normal: ImageSet) -> None:
-        settle(self.networks_["critic"])
+        converge_sigma(self.networks_["critic"])
         with self._scoring():
             self._measure(normal)
 
@@ -332,7 +332,7 @@ class AMA(ReconstructingDetector):
         """Everything that scoring needs to know beside the weights."""
         some = self._some(normal, 256)
         pixels = torch.cat([x.cpu() for x in self._batches(some)]).transpose(0, 1).flatten(1)
-        self.blank_ = pixels.median(1).values[:, None, None]
+        self.reference_image_ = pixels.median(1).values[:, None, None]
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
             # large images are scored a few at a time; their statistics want as many at once as training saw
@@ -360,20 +360,20 @@ class AMA(ReconstructingDetector):
         return fitted if self.structure_power_ is None else fitted | {"structure_power": self.structure_power_}
 
     def _tensors(self) -> dict[str, Tensor]:
-        return super()._tensors() | {"blank": self.blank_}
+        return super()._tensors() | {"blank": self.reference_image_}
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
-        self.blank_ = tensors["blank"]
-        if self.blank_.shape != (self.image_shape_[0], 1, 1):
-            raise ValueError(f"a blank image of {tuple(self.blank_.shape)} for images of {self.image_shape_}")
+        self.reference_image_ = tensors["blank"]
+        if self.reference_image_.shape != (self.image_shape_[0], 1, 1):
+            raise ValueError(f"a blank image of {tuple(self.reference_image_.shape)} for images of {self.image_shape_}")
         self.map_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
         self.structure_power_ = fitted.get("structure_power")
         if not (self.map_scale_ > 0 and self.sensitivity_floor_ > 0):
             raise ValueError(f"scales that are not positive: {dict(fitted)}")
-        if self.structure_power_ is None and self.relative == "fitted":
-            raise ValueError("relative is 'fitted', and no structure_power is there")
+        if self.structure_power_ is None and self.structure_power == "fitted":
+            raise ValueError("structure_power is 'fitted', and none is there")
         if not 0 <= (self.structure_power_ or 0.0) <= 1:
             raise ValueError(f"a power outside [0, 1]: {dict(fitted)}")
 
@@ -381,7 +381,7 @@ class AMA(ReconstructingDetector):
         return self._share_of(batch_size)
 
     def _share_of(self, batch_size: int) -> int:
-        return max(1, round(self.negatives_share * batch_size))
+        return max(1, round(self.negatives_fraction * batch_size))
 
     def _largest_watched(self) -> float:
         return 1e9

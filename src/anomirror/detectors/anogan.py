@@ -16,7 +16,7 @@ from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
-from anomirror.networks.resting import resting
+from anomirror.networks.freezing import frozen
 from anomirror.training import Batch, Phase, Run
 
 SEARCHED = 256
@@ -34,7 +34,7 @@ class AnoGAN(ReconstructingDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> small = {"generator_width": 4, "discriminator_width": 4, "encoder_width": 4, "epochs": 1, "epoch_steps": 1}
+    >>> small = {"generator_width": 4, "discriminator_width": 4, "encoder_width": 4, "epochs": 1, "steps_per_epoch": 1}
     >>> AnoGAN(search_steps=2, **small).fit(images).score_samples(images[:2]).shape
     (2,)
     >>> AnoGAN(fast=True, encoder_epochs=1, **small).fit(images).score_samples(images[:2]).shape
@@ -130,9 +130,9 @@ class AnoGAN(ReconstructingDetector):
         discriminator, x = self.networks_["discriminator"], batch.normal
         fake = self._generated(len(x), run)
         real_logit, fake_logit = discriminator(torch.cat([x, fake.detach()])).split(len(x))
-        loss = losses.telling_apart(real_logit, fake_logit)
+        loss = losses.discriminator_loss(real_logit, fake_logit)
         run.update("discriminator", loss)
-        with resting(discriminator):
+        with frozen(discriminator):
             fooled = losses.cross_entropy(discriminator(torch.cat([x, fake]))[len(x) :], 1.0)
             run.update("generator", fooled)
         return {"discriminator": loss.detach(), "generator": fooled.detach()}
@@ -147,7 +147,7 @@ class AnoGAN(ReconstructingDetector):
         penalty = losses.gradient_penalty(critic, x, fake, run.generator)
         run.update("discriminator", self.gradient_penalty * penalty - gap)
         if run.step % self.critic_steps == self.critic_steps - 1:
-            with resting(critic):
+            with frozen(critic):
                 run.update("generator", -critic(self._generated(len(x), run)).mean())
         return {"gap": gap.detach(), "penalty": penalty.detach()}
 
@@ -158,7 +158,7 @@ class AnoGAN(ReconstructingDetector):
     def _encode(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """A step of E alone: || x - G(E(x)) ||^2 / n + kappa || f(x) - f(G(E(x))) ||^2 / n_f."""
         others = self.networks_["generator"], self.networks_["discriminator"]
-        with resting(*others), running_statistics(*others):
+        with frozen(*others), running_statistics(*others):
             loss = self._encoded_residual(batch.normal).mean()
             run.update("encoder", loss)
         return {"encoder": loss.detach()}

@@ -38,6 +38,7 @@ from anomirror.detector.parameters import (
     declared,
     fitted,
     marked,
+    renamed,
     within,
 )
 from anomirror.detectors.calibrating import FEWEST_FOLDED, HELD_OUT_FROM, Calibration, folds, held_out, heldout_count
@@ -71,7 +72,7 @@ from anomirror.images import (
 )
 from anomirror.processes import Group, together
 from anomirror.progress import Progress
-from anomirror.scoring import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
+from anomirror.scorers import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, ModelTarget, Value, save_model, state_tensors, without_prefix
 from anomirror.training import (
     Checkpoints,
@@ -86,7 +87,7 @@ from anomirror.training import (
     train,
 )
 
-Monitor = Callable[["NetworkDetector"], Mapping[str, float]]
+Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 
 SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
@@ -198,7 +199,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     calibration_raw_: Scores = fitted()
     """Raw scores of the calibration images, to fit another scorer on; not saved."""
 
-    trained_on_: int = fitted()
+    n_train_: int = fitted()
     """Normal images in training."""
 
     skipped_: int = fitted()
@@ -299,7 +300,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         if self.sizes_ is not None and self.sizes_.mixed:
             _warn(f"training images differ in size and shape, and all are brought into one frame: {self.sizes_}")
         self.history_ = []
-        self.trained_on_, self.calibrated_on_ = len(normal), 0
+        self.n_train_, self.calibrated_on_ = len(normal), 0
         self._forget_calibration()
         raw = self._learn_and_score(normal, hashes, anomalies)
         if not np.isfinite(raw).all():
@@ -356,8 +357,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         for changes in scorings.values():
             if odd := sorted(changes.keys() - allowed):
                 raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(allowed))}")
-            changed(self, changes)._validate()
-        return self._stream_by(self._open(X), {name: changed(self, changes) for name, changes in scorings.items()})
+            with_params(self, changes)._validate()
+        return self._stream_by(self._open(X), {name: with_params(self, changes) for name, changes in scorings.items()})
 
     def score_samples(self, X: ImageInput) -> Scores:
         """Normality of each image, ``(n,)`` float64, high = normal."""
@@ -456,7 +457,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             "calibrated_by": self.calibrated_by_,
             "sizes": None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
             "image_shape": list(self.image_shape_),
-            "trained_on": self.trained_on_,
+            "trained_on": self.n_train_,
             "data_fingerprint": self.data_fingerprint_,
             "fitted": self._fitted(),
         }
@@ -466,7 +467,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     @classmethod
     def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
         """The parameters of a model that an older release wrote, with what it did by arguments that it did not have."""
-        return dict(parameters)
+        return renamed(parameters)
 
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
@@ -478,7 +479,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             self._validate()
             self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
-            self.offset_, self.trained_on_ = card.offset, card.trained_on
+            self.offset_, self.n_train_ = card.offset, card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             known = {HASHES: torch.empty(0, dtype=torch.int64), **tensors}
@@ -596,7 +597,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             return self._cross_fitted(normal, copies)
         kept, heldout = self._kept_and_heldout(normal, copies)
         self._learn(kept, heldout, anomalies)
-        self.trained_on_ = len(kept)
+        self.n_train_ = len(kept)
         calibrating = kept
         if self.calibrated_by_ == "heldout" and heldout is not None:
             calibrating = Subset(normal, _distinct(copies, heldout.indices))
@@ -647,7 +648,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         self._learn(normal, None, None)
         if self.explains:
             self.map_scale_ = float(np.median(scales))
-        self.trained_on_ = len(normal)
+        self.n_train_ = len(normal)
         calibrating: Scores = raw[_distinct(copies, np.arange(len(raw)))]  # fewer than 1,000, or asked for
         return calibrating
 
@@ -696,7 +697,7 @@ class NetworkDetector(Detector):
     learning_rate: Rate = 1e-3
     """Learning rate of every optimiser."""
 
-    lr_drops: Milestones = ()
+    lr_milestones: Milestones = ()
     """Fractions of the run after which the learning rates are divided by 10."""
 
     lr_decay: Annotated[float, within("(0, 1]")] = 1.0
@@ -708,13 +709,13 @@ class NetworkDetector(Detector):
     epochs: Count = 8
     """Epochs of the training."""
 
-    epoch_steps: Count | None = 64
+    steps_per_epoch: Count | None = 64
     """Minibatches in an epoch; None is a pass over the images."""
 
     max_steps: Count | None = None
     """Minibatches after which the training ends."""
 
-    average: OpenFraction | None = 0.99
+    ema_decay: OpenFraction | None = 0.99
     """Decay per step of the average of the weights that is scored with; None keeps the last weights."""
 
     precision: Precision = "auto"
@@ -732,7 +733,7 @@ class NetworkDetector(Detector):
     checkpoint_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
     """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it."""
 
-    monitor: Annotated[Monitor | None, UNSTORED] = None
+    callback: Annotated[Callback | None, UNSTORED] = None
     """Called after each epoch with the detector in scoring state; what it returns enters the history."""
 
     networks_: nn.ModuleDict = fitted()
@@ -795,12 +796,12 @@ class NetworkDetector(Detector):
             device=device,
             generator=generator,
             batch_size=self.batch_size,
-            epoch_steps=self.epoch_steps,
+            steps_per_epoch=self.steps_per_epoch,
             max_steps=self.max_steps,
-            lr_drops=tuple(self.lr_drops),
+            lr_milestones=tuple(self.lr_milestones),
             lr_decay=self.lr_decay,
             lr_warmup=self.lr_warmup,
-            average=self.average,
+            ema_decay=self.ema_decay,
             precision=self.precision,
             group=group,
         )
@@ -850,7 +851,7 @@ class NetworkDetector(Detector):
             row = {f"{self._watched_as}_train": watched}
             if heldout is not None:
                 row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
-            if self.monitor is not None:
+            if self.callback is not None:
                 self._calibrate(self._stream(self._some(kept, self._monitored)))
                 row |= self._monitored_values(row)
         finally:
@@ -865,13 +866,13 @@ class NetworkDetector(Detector):
         return row
 
     def _monitored_values(self, row: Mapping[str, float]) -> dict[str, float]:
-        """What the caller's monitor returns, as numbers that the history can hold."""
-        assert self.monitor is not None
-        returned = self.monitor(self)
+        """What the caller's callback returns, as numbers that the history can hold."""
+        assert self.callback is not None
+        returned = self.callback(self)
         if not isinstance(returned, Mapping) or not all(
             isinstance(value, (int, float, np.number)) for value in returned.values()
         ):
-            raise SettingError(f"monitor returned {returned!r}: expected a mapping of names to numbers")
+            raise SettingError(f"callback returned {returned!r}: expected a mapping of names to numbers")
         refuse_taken(returned, row)
         return {str(name): float(value) for name, value in returned.items()}
 
@@ -925,7 +926,7 @@ class ReconstructingDetector(NetworkDetector):
 _AnyDetector = TypeVar("_AnyDetector", bound=Detector)
 
 
-def changed(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
+def with_params(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
     """The same fitted detector with other parameters of scoring."""
     other: _AnyDetector = copy.copy(detector).set_params(**changes)
     return other

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
-from anomirror.complexity import codec_of, compressed_bits, pictures
+from anomirror.codecs import codec_of, compressed_bits, pictures
 from anomirror.detector.parameters import SCORING, UNSTORED, declared
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageSet, ImageShape
@@ -28,7 +28,7 @@ class Complexity(PixelCNNDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> s = Complexity(filters=4, mixtures=1, epochs=1, epoch_steps=1, batch_size=8).fit(images)
+    >>> s = Complexity(filters=4, mixtures=1, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
     >>> s.score_samples(images[:2]).shape
     (2,)
 
@@ -53,7 +53,7 @@ class Complexity(PixelCNNDetector):
     cache_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
     """Folder that remembers compressed lengths by the content of images."""
 
-    epoch_steps = 480
+    steps_per_epoch = 480
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         network = self._pixelcnn(image_shape[0])
@@ -85,10 +85,10 @@ class Complexity(PixelCNNDetector):
         return None if self.cache_dir is None else Path(self.cache_dir)
 
     def _programs(self) -> dict[str, str]:
-        return {} if self.plain else {self.codec: codec_of(self.codec).version()}
+        return {} if self.likelihood_only else {self.codec: codec_of(self.codec).version()}
 
     def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
-        if not self.plain:  # what fails shall fail before a training, not after it
+        if not self.likelihood_only:  # what fails shall fail before a training, not after it
             codec_of(self.codec).require()
             compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())
         super()._learn(normal, heldout, anomalies)

@@ -106,14 +106,14 @@ def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
         device=device,
         generator=torch.Generator().manual_seed(0),
         batch_size=batch_size,
-        epoch_steps=1,
-        average=probe.average,
+        steps_per_epoch=1,
+        ema_decay=probe.ema_decay,
         precision=probe.precision,
     )
     phases = probe._phases()
     history = train([replace(phase, epochs=2) for phase in phases], TrainingData(normal), run)
     probe.networks_.eval()
-    per_epoch = probe.epoch_steps or max(1, len(images) // batch_size)
+    per_epoch = probe.steps_per_epoch or max(1, len(images) // batch_size)
     steps = sum(phase.epochs * per_epoch * history[2 * place + 1]["seconds"] for place, phase in enumerate(phases))
     if probe.max_steps is not None:
         steps *= min(1.0, probe.max_steps / sum(phase.epochs * per_epoch for phase in phases))

@@ -29,7 +29,7 @@ class DeepSVDD(NetworkDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> svdd = DeepSVDD(widths=(4, 4), latent_dim=16, pretrain_epochs=1, epochs=1, epoch_steps=1).fit(images)
+    >>> svdd = DeepSVDD(widths=(4, 4), latent_dim=16, pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
     >>> svdd.score_samples(images[:2]).shape
     (2,)
 
@@ -71,12 +71,12 @@ class DeepSVDD(NetworkDetector):
     """L2 penalty of Adam in pretraining."""
 
     learning_rate = 3e-4
-    lr_drops = (0.75,)
-    pretrain_lr_drops: Milestones = (0.75,)
+    lr_milestones = (0.75,)
+    pretrain_lr_milestones: Milestones = (0.75,)
     """Fractions of the pretraining after which its learning rate is divided by 10."""
 
     epochs = 4
-    average = None
+    ema_decay = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -94,8 +94,10 @@ class DeepSVDD(NetworkDetector):
 
     def _phases(self) -> list[Phase]:
         return [
-            Phase("pretrain", self._reconstruct, self.pretrain_epochs, self._measure_contrast, tuple(self.pretrain_lr_drops)),
-            Phase("svdd", self._contract, self.epochs, self._choose_centre, tuple(self.lr_drops)),
+            Phase(
+                "pretrain", self._reconstruct, self.pretrain_epochs, self._measure_contrast, tuple(self.pretrain_lr_milestones)
+            ),
+            Phase("svdd", self._contract, self.epochs, self._choose_centre, tuple(self.lr_milestones)),
         ]
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from anomirror.detector.parameters import Betas, Count, CountOrZero, OpenFractio
 from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
-from anomirror.networks.resting import resting
+from anomirror.networks.freezing import frozen
 from anomirror.training import Batch, Phase, Run
 
 
@@ -25,7 +25,7 @@ class FenceGAN(NetworkDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, pretrain_epochs=1, epochs=1, epoch_steps=1).fit(images)
+    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
     >>> fence.score_samples(images[:2]).shape
     (2,)
 
@@ -107,7 +107,7 @@ class FenceGAN(NetworkDetector):
         with torch.no_grad():
             fake = self._generated(len(x), run)
         real_logit, fake_logit = discriminator(torch.cat([x, fake])).split(len(x))
-        loss = losses.telling_apart(real_logit, fake_logit, self.fake_weight)
+        loss = losses.discriminator_loss(real_logit, fake_logit, self.fake_weight)
         run.update("discriminator", loss)
         return {"discriminator": loss.detach()}
 
@@ -116,7 +116,7 @@ class FenceGAN(NetworkDetector):
         told = self._discriminate(batch, run)
         discriminator = self.networks_["discriminator"]
         fake = self._generated(len(batch.normal), run)
-        with resting(discriminator):
+        with frozen(discriminator):
             loss = generator_loss(discriminator(fake), fake, self.border, self.dispersion_weight)
             run.update("generator", loss)
         return {**told, "generator": loss.detach(), "dispersion": losses.dispersion(fake.detach())}

@@ -49,16 +49,19 @@ class KNN(Detector):
     """Images on which scorer and threshold are fitted: "folds", each scored by a fit on the other
     four, or "heldout" ones. "auto" is folds below 1,000 images, else held out."""
 
+    batch_size = 64
+    """Changes nothing here."""
+
     mean_: Tensor = fitted()
     components_: Tensor = fitted()
     neighbors_: Tensor = fitted()
 
     def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
         pixels = self._flat_sample(normal, self.largest_sample)
-        fitted = SklearnPCA(min(self.n_components, most_components(pixels)), random_state=self._seed()).fit(pixels)
-        self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
-        self.components_ = torch.from_numpy(np.array(fitted.components_, np.float32, order="C"))
-        self._index(torch.from_numpy(np.array(fitted.transform(pixels), np.float32, order="C")))
+        pca = SklearnPCA(min(self.n_components, most_components(pixels)), random_state=self._seed()).fit(pixels)
+        self.mean_ = torch.from_numpy(np.array(pca.mean_, np.float32))
+        self.components_ = torch.from_numpy(np.array(pca.components_, np.float32, order="C"))
+        self._index(torch.from_numpy(np.array(pca.transform(pixels), np.float32, order="C")))
 
     def _index(self, neighbors: Tensor) -> None:
         self.neighbors_ = neighbors

@@ -25,7 +25,7 @@ class LikelihoodRatio(PixelCNNDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> ratio = LikelihoodRatio(filters=4, mixtures=1, epochs=1, epoch_steps=1, batch_size=8).fit(images)
+    >>> ratio = LikelihoodRatio(filters=4, mixtures=1, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
     >>> ratio.score_samples(images[:2]).shape
     (2,)
 
@@ -33,8 +33,8 @@ class LikelihoodRatio(PixelCNNDetector):
     -----
     As in PixelCNN++, and other than in the paper's released code, weights are normalised and start by a minibatch, pixels are
     scaled to [-1, 1], and pictures lie in a frame of 32x32, whose border is mutated as they are. Departures that an argument
-    switches off: averaged weights (``average=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and p_0
-    are trained side by side on the same minibatches. In the released training code the L2 penalty is given to the layers, and
+    switches off: averaged weights (``ema_decay=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and
+    p_0 are trained side by side on the same minibatches. In the released training code the L2 penalty is given to the layers, and
     the loss that is minimised is the likelihood alone: whether the paper's grid of weight decays was felt there we cannot tell.
 
     References
@@ -51,7 +51,7 @@ class LikelihoodRatio(PixelCNNDetector):
     weight_decay: Weight = 100.0
     """L2 penalty of p_0: this times the sum of its squared weights is added to its mean -log p_0(x)."""
 
-    epoch_steps = 240
+    steps_per_epoch = 240
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         networks: dict[str, nn.Module] = {name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")}

@@ -15,8 +15,8 @@ from anomirror import likelihood
 from anomirror.detector.parameters import SCORING, Betas, Count, Probability, declared, within
 from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageInput
+from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
-from anomirror.networks.starting import starting
 from anomirror.training import Batch, Phase, Run
 
 
@@ -27,7 +27,7 @@ class LikelihoodDetector(NetworkDetector):
     It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_statistic`.
     """
 
-    plain: Annotated[bool, SCORING] = False
+    likelihood_only: Annotated[bool, SCORING] = False
     """Score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as
     they were fitted."""
 
@@ -35,10 +35,10 @@ class LikelihoodDetector(NetworkDetector):
     betas: Betas = (0.95, 0.9995)
     """Adam's decay rates."""
 
-    lr_drops = (0.8,)
+    lr_milestones = (0.8,)
     epochs = 5
     batch_size = 8
-    average = 0.98
+    ema_decay = 0.98
 
     _watched_as = "bits_per_dim"
 
@@ -62,7 +62,7 @@ class LikelihoodDetector(NetworkDetector):
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
     def _signed(self) -> bool:
-        return not self.plain
+        return not self.likelihood_only
 
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
@@ -70,7 +70,7 @@ class LikelihoodDetector(NetworkDetector):
         A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32 multiply by 32 * 32 / (28 * 28).
         The frame's border costs a PixelCNN++ next to nothing; of a Glow it is noise within a grey level, and costs bits.
         """
-        bits = self.raw_scores_by(X, {"bits": {"plain": True}})["bits"]
+        bits = self.raw_scores_by(X, {"bits": {"likelihood_only": True}})["bits"]
         return np.asarray(bits / math.prod(self.image_shape_))
 
     def _watched(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class LikelihoodDetector(NetworkDetector):
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """The statistic, or -log2 p(x) alone."""
-        return self._bits(x) if self.plain else self._statistic(x)
+        return self._bits(x) if self.likelihood_only else self._statistic(x)
 
 
 @declared
@@ -113,7 +113,7 @@ class PixelCNNDetector(LikelihoodDetector):
     @torch.no_grad()
     def _start_network(self, network: str, x: Tensor) -> None:
         """Weights by a minibatch (Salimans and Kingma 2016)."""
-        with starting(self.networks_[network]):
+        with data_dependent_init(self.networks_[network]):
             self.networks_[network](x)
 
     def _log_probability_under(self, network: str, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class NegativeSampling(ReconstructingDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> small = {"encoder_width": 4, "generator_width": 4, "autoencoder_epochs": 1, "epochs": 1, "epoch_steps": 1}
+    >>> small = {"encoder_width": 4, "generator_width": 4, "autoencoder_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
     >>> NegativeSampling(**small).fit(images).score_samples(images[:2]).shape
     (2,)
 
@@ -78,7 +78,7 @@ class NegativeSampling(ReconstructingDetector):
     """Epochs of the autoencoder, before those of the classifier."""
 
     epochs = 4
-    average = None
+    ema_decay = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -127,7 +127,7 @@ class NegativeSampling(ReconstructingDetector):
             z = self._encoded(batch.normal)
         negatives = latent.in_box(self.negatives_per_image * len(z), classifier.low, classifier.high, run.generator)
         normal_logit, negative_logit = classifier(torch.cat([z, negatives])).split([len(z), len(negatives)])
-        loss = losses.telling_apart(normal_logit, negative_logit)
+        loss = losses.discriminator_loss(normal_logit, negative_logit)
         run.update("classifier", loss)
         return {"cross_entropy": loss.detach() / 2}
 

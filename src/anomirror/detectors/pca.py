@@ -36,6 +36,9 @@ class PCA(Detector):
     largest_sample: SampleSize = 20_000
     """Images from which components are computed, at most: evenly spaced, and 400 MB of them."""
 
+    batch_size = 64
+    """Changes nothing here."""
+
     mean_: Tensor = fitted()
     components_: Tensor = fitted()
 
@@ -43,9 +46,9 @@ class PCA(Detector):
         pixels = self._flat_sample(normal, self.largest_sample)
         limit = most_components(pixels)
         components = min(self.n_components, limit) if isinstance(self.n_components, (int, np.integer)) else self.n_components
-        fitted = SklearnPCA(components, random_state=self._seed()).fit(pixels)
-        self.mean_ = torch.from_numpy(np.array(fitted.mean_, np.float32))
-        self.components_ = torch.from_numpy(np.array(fitted.components_[:limit], np.float32, order="C"))
+        pca = SklearnPCA(components, random_state=self._seed()).fit(pixels)
+        self.mean_ = torch.from_numpy(np.array(pca.mean_, np.float32))
+        self.components_ = torch.from_numpy(np.array(pca.components_[:limit], np.float32, order="C"))
 
     def _raw_score(self, x: Tensor) -> Tensor:
         """|| (1 - C' C) (x - mean) ||^2"""

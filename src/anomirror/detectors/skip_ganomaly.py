@@ -13,7 +13,7 @@ from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weigh
 from anomirror.detectors.base import ReconstructingDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
-from anomirror.networks.resting import resting
+from anomirror.networks.freezing import frozen
 from anomirror.networks.unet import UNet
 from anomirror.training import Batch, Phase, Run
 
@@ -26,7 +26,7 @@ class SkipGANomaly(ReconstructingDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> skip = SkipGANomaly(generator_width=4, discriminator_width=4, epochs=1, epoch_steps=1).fit(images)
+    >>> skip = SkipGANomaly(generator_width=4, discriminator_width=4, epochs=1, steps_per_epoch=1).fit(images)
     >>> skip.score_samples(images[:2]).shape
     (2,)
 
@@ -70,7 +70,7 @@ class SkipGANomaly(ReconstructingDetector):
     betas: Betas = (0.5, 0.999)
     """Adam's decay rates."""
 
-    average = None
+    ema_decay = None
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
@@ -92,10 +92,10 @@ class SkipGANomaly(ReconstructingDetector):
         """A step of D, then one of the U-Net: w_adv BCE(D(x_hat), 1) + w_con |x - x_hat| + w_lat |f(x) - f(x_hat)|^2, Eq. (5)."""
         discriminator, x = self._discriminator(), batch.normal
         x_hat = self.networks_["generator"](x)
-        loss = losses.telling_apart(discriminator(x), discriminator(x_hat.detach()))
+        loss = losses.discriminator_loss(discriminator(x), discriminator(x_hat.detach()))
         run.update("discriminator", loss)
 
-        with resting(discriminator):
+        with frozen(discriminator):
             f, f_hat = discriminator.features(x), discriminator.features(x_hat)
             adversarial = losses.cross_entropy(discriminator.logit(f_hat), 1.0)
         image, feature = (x - x_hat).abs().mean(), (f - f_hat).square().mean()

@@ -12,13 +12,13 @@ from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
 from anomirror.detector.parameters import Count, declared, fitted, within
-from anomirror.detectors.base import changed
+from anomirror.detectors.base import with_params
 from anomirror.detectors.likelihoods import LikelihoodDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape
+from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.glow import Glow
-from anomirror.networks.starting import starting
-from anomirror.scoring import Scores
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Run
 
 
@@ -31,7 +31,7 @@ class Typicality(LikelihoodDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> typical = Typicality(flow_steps=1, hidden_width=4, epochs=1, epoch_steps=1, batch_size=8).fit(images)
+    >>> typical = Typicality(flow_steps=1, hidden_width=4, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
     >>> typical.score_samples(images[:2]).shape, typical.score_groups(images[:6], group_size=2).shape
     ((2,), (3,))
 
@@ -64,7 +64,7 @@ class Typicality(LikelihoodDetector):
     betas = (0.9, 0.999)
     lr_warmup = 192
     epochs = 8
-    epoch_steps = 192
+    steps_per_epoch = 192
     batch_size = 32
 
     entropy_: float = fitted()
@@ -87,7 +87,7 @@ class Typicality(LikelihoodDetector):
         if not whole or len(images) % group_size:
             over = f"; leave out {len(images) % group_size}" if whole else ""
             raise SettingError(f"group_size={group_size!r}: {len(images)} images make no whole groups{over}")
-        found = self._stream_by(images, {"bits": changed(self, {"plain": True})})["bits"]
+        found = self._stream_by(images, {"bits": with_params(self, {"likelihood_only": True})})["bits"]
         return -likelihood.deviation_of_groups(found, self.entropy_, group_size)
 
     def _signed(self) -> bool:
@@ -105,7 +105,7 @@ class Typicality(LikelihoodDetector):
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
         """Activation norms by the first minibatch."""
         x = next(iter(batches)).normal
-        with starting(self.networks_["glow"]):
+        with data_dependent_init(self.networks_["glow"]):
             self._log_probability_with(x, _noise(x, run.generator))
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
@@ -131,7 +131,7 @@ class Typicality(LikelihoodDetector):
         return (self._bits(x) - self.entropy_).abs()
 
     def _finish(self, normal: ImageSet) -> None:
-        self.entropy_ = float(self._stream_by(normal, {"bits": changed(self, {"plain": True})})["bits"].mean())
+        self.entropy_ = float(self._stream_by(normal, {"bits": with_params(self, {"likelihood_only": True})})["bits"].mean())
 
     def _fitted(self) -> dict[str, float]:
         return {"entropy": self.entropy_}

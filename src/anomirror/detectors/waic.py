@@ -17,7 +17,7 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
-from anomirror.networks.resting import resting
+from anomirror.networks.freezing import frozen
 from anomirror.training import Batch, Phase, Run
 
 FIRST, EVERY = 25, 500
@@ -32,7 +32,7 @@ class WAIC(NetworkDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> waic = WAIC(critic_width=2, generator_width=2, epochs=1, cross_entropy_epochs=1, epoch_steps=1, batch_size=8)
+    >>> waic = WAIC(critic_width=2, generator_width=2, epochs=1, cross_entropy_epochs=1, steps_per_epoch=1, batch_size=8)
     >>> waic.fit(images).score_samples(images[:2]).shape
     (2,)
 
@@ -107,7 +107,7 @@ class WAIC(NetworkDetector):
         run.update("critics", self.gradient_penalty * penalty - gap)
         told = {"gap": gap.detach() / self.members, "penalty": penalty.detach() / self.members}
         if run.step in generator_turns(run.total_steps, self.critic_steps, self.critic_warmup):
-            with resting(critics):
+            with frozen(critics):
                 run.update("generators", -critics(generators(self._codes(len(x), run))).mean(0).sum())
         return told
 

@@ -29,7 +29,7 @@ def running_statistics(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def unrecorded(*modules: nn.Module) -> Iterator[None]:
+def without_updating_statistics(*modules: nn.Module) -> Iterator[None]:
     """Inside, batch norms normalise with the batch's own statistics and do not enter them into the running ones."""
     norms = _norms(modules)
     momenta = [norm.momentum for norm in norms]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomirror.networks.starting import Starting
+from anomirror.networks.data_dependent import DataDependentInit
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Latent:
     log_deviation: Tensor
 
 
-class ActNorm(Starting):
+class ActNorm(DataDependentInit):
     """(h + bias) exp(log_scale), one of each for every channel; starts with outputs of mean 0 and deviation 1.
 
     It is never applied alone: its scale and bias enter the convolution before or after it.

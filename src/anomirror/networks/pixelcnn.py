@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomirror.networks.starting import Starting
+from anomirror.networks.data_dependent import DataDependentInit
 
 Nonlinearity = Literal["concat_elu", "relu"]
 Reach = Literal["above", "left"]
@@ -18,7 +18,7 @@ Reach = Literal["above", "left"]
 _KERNELS: dict[Reach, tuple[int, int]] = {"above": (2, 3), "left": (2, 2)}
 
 
-class _Normed(Starting):
+class _Normed(DataDependentInit):
     """A layer with weight w = g v / ||v||, one norm for each output channel (Salimans and Kingma 2016), and a bias.
 
     While it starts, each forward sets g and b so that its own output has mean 0 and deviation ``scale`` in every channel.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _KEPT: ContextVar[Mapping[nn.Module, Tensor]] = ContextVar("kept", default=MappingProxyType({}))
-"""W / sigma(W) of the layers that do not change in a :func:`folded` block, each thread's its own."""
+"""W / sigma(W) of the layers that do not change in a :func:`cached_weights` block, each thread's its own."""
 
 
 class _Spectral(nn.Module):
@@ -98,7 +98,7 @@ def kernel(layer: nn.Conv2d) -> Tensor:
 
 
 @contextmanager
-def folded(module: nn.Module) -> Iterator[None]:
+def cached_weights(module: nn.Module) -> Iterator[None]:
     """Inside, in this thread, every normalised layer in eval mode keeps the W / sigma(W) that it had at the beginning."""
     layers = [layer for layer in module.modules() if isinstance(layer, _Spectral) and not layer.training]
     token = _KEPT.set({**_KEPT.get(), **{layer: layer.normalized().detach() for layer in layers}})
@@ -108,7 +108,7 @@ def folded(module: nn.Module) -> Iterator[None]:
         _KEPT.reset(token)
 
 
-def settle(module: nn.Module, times: int = 30) -> None:
+def converge_sigma(module: nn.Module, times: int = 30) -> None:
     """Power iterations for every normalised layer: needed after its weights were averaged or replaced."""
     for layer in module.modules():
         if isinstance(layer, _Spectral):

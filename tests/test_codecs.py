@@ -14,8 +14,8 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from anomirror import complexity
-from anomirror.complexity import CODECS, Codec, compressed_bits, installed, pictures
+from anomirror import codecs
+from anomirror.codecs import CODECS, Codec, compressed_bits, installed, pictures
 from anomirror.errors import InputError, MissingDependencyError, SettingError
 
 RNG = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def test_a_codec_that_is_not_there_says_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(MissingDependencyError, match="by the whole path, in NODE_PATH"):
         CODECS["flif"].require()
     monkeypatch.setenv("NODE_PATH", str(tmp_path / "node_modules"))
-    monkeypatch.setattr(complexity.shutil, "which", lambda _: None)
+    monkeypatch.setattr(codecs.shutil, "which", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"needs Node\.js"):
         CODECS["flif"].require()
 

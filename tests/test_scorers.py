@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import norm
 
 from anomirror.errors import SettingError
-from anomirror.scoring import SCORERS, GaussianDensity, LogGaussianDensity, Negate, both_sides, make_scorer, scorer_name
+from anomirror.scorers import SCORERS, GaussianDensity, LogGaussianDensity, Negate, both_sides, make_scorer, scorer_name
 
 
 def test_a_score_is_the_log_density_of_the_fitted_gaussian() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def resting(*modules: nn.Module) -> Iterator[None]:
+def frozen(*modules: nn.Module) -> Iterator[None]:
     """Inside, no gradients are computed for the weights of ``modules``, only through them."""
     learning = [p for module in modules for p in module.parameters() if p.requires_grad]
     for p in learning:
