@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
+from anomirror.networks.randomness import dropout_from
 from anomirror.processes import Group, launched, local_rank
 from anomirror.progress import Progress
 from anomirror.storage import read_checkpoint, write_checkpoint
@@ -393,13 +394,9 @@ def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]])
 
 @contextmanager
 def _seeded_layers(run: Run, epoch: int) -> Iterator[None]:
-    """Inside, layers that draw for themselves (dropout) draw from a seed of this run and epoch; the caller's state stays."""
+    """Context in which dropout draws from a seed of this run and epoch."""
     seed = (run.generator.initial_seed() + 1_000_003 * epoch + run.group.rank) % 2**63
-    on_gpu = run.device.type == "cuda"
-    with torch.random.fork_rng(devices=[run.device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            torch.cuda.manual_seed(seed)
+    with dropout_from(torch.Generator(run.device).manual_seed(seed)):
         yield
 
 

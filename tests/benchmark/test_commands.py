@@ -118,7 +118,7 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
         ("no method named 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--methods", "dessert"),
         ("ama has no preset 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--preset", "dessert"),
         ("pca has no parameter 'epochs'", "--normal", "mnist", "--anomalies", "mnist", "--methods", "pca", "--set", "epochs=1"),
-        ("epochs=6.0: Input should be a valid integer", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=6.0"),
+        ("epochs=6.0: expected an integer of at least 1", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=6.0"),
         ("a parameter is set twice", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=1", "--set", "epochs=2"),
         ("random_state is set by the command line", "--normal", "mnist", "--anomalies", "mnist", "--set", "random_state=1"),
         ("expected NAME:COUNT", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist"),

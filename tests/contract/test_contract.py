@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from anomirror.errors import ImageError, InputError, NotFittedError, SettingErro
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
 from anomirror.scorers import Negate, Scores
+from anomirror.training import Run
 from tests.tiny import (
     LONGER,
     METHODS,
@@ -148,7 +150,23 @@ def test_the_input_is_not_mutated(method: str, clothes: np.ndarray) -> None:
         assert_array_equal(images, before)
 
 
-def test_the_callers_random_state_is_untouched(method: str, clothes: np.ndarray) -> None:
+def test_the_random_state_of_the_process_is_untouched_during_and_after_a_fit(
+    method: str, clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, build = Run.update, NetworkDetector._build_seeded
+    seen: list[torch.Tensor] = []
+
+    def noting_update(run: Run, optimizer: str, loss: torch.Tensor) -> None:
+        seen.append(torch.get_rng_state())
+        update(run, optimizer, loss)
+
+    def noting_build(detector: NetworkDetector, *arguments: Any) -> Any:
+        built = build(detector, *arguments)
+        seen.append(torch.get_rng_state())
+        return built
+
+    monkeypatch.setattr(Run, "update", noting_update)
+    monkeypatch.setattr(NetworkDetector, "_build_seeded", noting_build)
     random.seed(3)
     np.random.seed(3)
     np.random.standard_normal()  # leaves a second normal number cached
@@ -164,7 +182,19 @@ def test_the_callers_random_state_is_untouched(method: str, clothes: np.ndarray)
     assert numpy_before["has_gauss"] == numpy_after["has_gauss"] == 1
     assert numpy_before["gauss"] == numpy_after["gauss"]
     assert python_before == random.getstate()
-    assert torch.equal(torch_before, torch.get_rng_state())
+    assert all(torch.equal(torch_before, state) for state in (*seen, torch.get_rng_state()))
+    assert len(seen) > 1 or not isinstance(detector, NetworkDetector)
+
+
+def test_fits_in_four_threads_give_the_scores_of_one_in_turn(method: str, clothes: np.ndarray) -> None:
+    def scores(_: int = 0) -> np.ndarray:
+        return tiny(method).fit(clothes[:60]).raw_scores(clothes[:10])
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(scores, range(4)))
+    alone = scores()
+    for each in found:
+        assert_array_equal(each, alone)
 
 
 def test_scores_are_finite_float64_and_not_constant(fitted: Detector, clothes: np.ndarray, digits: np.ndarray) -> None:

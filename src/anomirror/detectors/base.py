@@ -70,6 +70,7 @@ from anomirror.images import (
     to_network,
     unreadable_error,
 )
+from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.progress import Progress
 from anomirror.scorers import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
@@ -818,9 +819,8 @@ class NetworkDetector(Detector):
         self._finish(self._some(kept, 4096))
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
-        """Networks whose first weights depend on the seed alone; the caller's random state is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        """Networks whose first weights depend on the seed alone."""
+        with first_weights_from(torch.Generator().manual_seed(seed)):
             modules, make_optimizers = self._build(self.image_shape_)
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from anomirror.networks.randomness import Dropout
 from anomirror.networks.spectral import halving
 
 
@@ -31,7 +32,7 @@ def halvings(
             layers.append(nn.BatchNorm2d(after))
         layers.append(nn.LeakyReLU(0.2))
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         before = after
     return nn.Sequential(*layers), before
 

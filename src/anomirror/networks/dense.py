@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from anomirror.networks.randomness import Dropout
 from anomirror.networks.spectral import linear
 
 
@@ -23,7 +24,7 @@ def dense(
     """``(b, before)`` to ``(b, widths[-1])``: LeakyReLU(``slope``) and dropout after each layer, the last one too."""
     layers: list[nn.Module] = []
     for after in widths:
-        layers += [linear(before, after, spectral=spectral, bias=True), nn.LeakyReLU(slope), nn.Dropout(dropout)]
+        layers += [linear(before, after, spectral=spectral, bias=True), nn.LeakyReLU(slope), Dropout(dropout)]
         before = after
     return nn.Sequential(*layers)
 

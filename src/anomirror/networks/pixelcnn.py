@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomirror.networks.data_dependent import DataDependentInit
+from anomirror.networks.randomness import Dropout
 
 Nonlinearity = Literal["concat_elu", "relu"]
 Reach = Literal["above", "left"]
@@ -110,7 +111,7 @@ class GatedBlock(nn.Module):
         self.activate, times = _NONLINEARITIES[nonlinearity]
         self.conv1 = CausalConv2d(times * filters, filters, reach)
         self.beside = Pointwise(times * beside, filters) if beside else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = CausalConv2d(times * filters, 2 * filters, reach, scale=0.1)
 
     def forward(self, h: Tensor, beside: Tensor | None = None) -> Tensor:
