@@ -35,6 +35,7 @@ if not __package__:  # started as a file
 
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
+from anomirror.detectors.base import with_params
 from anomirror.scorers import GaussianDensity, Scores
 from anomirror.training import Batch, Precision, Run, choose_device, use_bf16
 from benchmarks.floor import Counted, Machine, at_its_best, counting
@@ -202,24 +203,27 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
     def a_score(parts: Iterable[torch.Tensor]) -> Scores:
         return density.normality(torch.cat(list(parts)).double().cpu().numpy())
 
-    def streamed(score: Callable[[torch.Tensor], torch.Tensor], precision: Precision) -> Scores:
-        ama.scoring_precision = precision
-        with ama._scoring():
-            return a_score(map(score, batches))
+    def streamed(power: float | str, precision: Precision) -> Scores:
+        scored = with_params(ama, {"structure_power": power, "scoring_precision": precision})
+        names = scored.scoring_statistics
+        with scored._scoring():
+            parts = [scored._statistics(some, names) for some in batches]
+        measured = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in names}
+        return density.normality(scored._raw(measured))
 
     def norms_each_batch(some: torch.Tensor) -> torch.Tensor:
         ama.scoring_precision = "auto"
         with ama._scoring():
-            return ama._watched(some)
+            return ama._statistics(some, ("r",))["r"]
 
     ways: dict[str, Callable[[], Any]] = {
         "reference": lambda: a_score(map(reference.raw_scores, batches)),
         "reference, small batches": lambda: a_score(map(reference.raw_scores, torch.split(x, SMALL))),
-        "float32": partial(streamed, ama._watched, "float32"),
-        "auto": partial(streamed, ama._watched, "auto"),
+        "float32": partial(streamed, 0.0, "float32"),
+        "auto": partial(streamed, 0.0, "auto"),
         "norms each batch": lambda: a_score(map(norms_each_batch, batches)),
     }
-    ways |= {"structure_power": partial(streamed, ama._raw_score, "auto")} if ama.structure_power else {}
+    ways |= {"relative": partial(streamed, ama.structure_power, "auto")} if ama.structure_power else {}
     seconds = in_turn(ways, repeats, device)
     with counting() as counted:
         ways["auto"]()

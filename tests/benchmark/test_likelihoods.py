@@ -18,6 +18,7 @@ from anomirror.benchmark.published import PUBLISHED
 from anomirror.benchmark.runner import CACHE, Training, measure
 from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
 from anomirror.codecs import CODECS, installed
+from anomirror.detectors.base import with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc
@@ -63,7 +64,7 @@ def test_each_scoring_has_the_scores_of_the_model_set_so(results: Path, data_dir
     normal = training("complexity").comparison(data_dir).normal
     with np.load(results / "fashion-mnist" / "complexity-seed0.npz") as scores:
         for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"likelihood_only": True})):
-            assert np.allclose(model.raw_scores_by(normal, {"": changes})[""], scores[f"{name}_raw_normal"], rtol=1e-6)
+            assert np.allclose(with_params(model, changes).raw_scores(normal), scores[f"{name}_raw_normal"], rtol=1e-6)
 
 
 def test_rows_are_planned_for_every_installed_codec_and_compared_with_the_papers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,7 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
     comparison = training("typicality").comparison(data_dir)
     rng = np.random.default_rng(0)
     bits = {
-        kind: model.raw_scores_by(images, {"": {"likelihood_only": True}})[""]
+        kind: model.statistics(images, ("bits",))["bits"]
         for kind, images in (
             ("train", comparison.train),
             ("normal", comparison.normal),

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from torch.utils.data import Dataset
 
 from anomirror import Detector, load
-from anomirror.detectors.base import NetworkDetector, _filled, with_params
+from anomirror.detectors.base import NetworkDetector, _filled, raw_scores_under, with_params
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
@@ -130,16 +130,17 @@ def test_several_scorings_at_once_are_those_of_each(fitted: Detector, clothes: n
         "likelihood_only": [False, True],
         "codec": ["png", "webp"],
         "structure_power": [0.0, 0.5, "fitted"],
+        "search_steps": [1, 3],  # measures otherwise: nothing is shared
     }
     known = fitted.get_params()
     scorings = {f"{name}={value}": {name: value} for name, values in choices.items() if name in known for value in values}
     scorings[""] = {}
-    together = fitted.raw_scores_by(clothes[:150], scorings)
+    together = raw_scores_under(fitted, clothes[:150], scorings)
     for name, changes in scorings.items():
         assert_array_equal(together[name], with_params(fitted, changes).raw_scores(clothes[:150]))
     assert_array_equal(together[""], fitted.raw_scores(clothes[:150]))
     with pytest.raises(SettingError, match="batch_size is not set in scoring"):
-        fitted.raw_scores_by(clothes, {"other": {"batch_size": 3}})
+        raw_scores_under(fitted, clothes, {"other": {"batch_size": 3}})
 
 
 def test_the_input_is_not_mutated(method: str, clothes: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from anomirror import WAIC, Complexity, LikelihoodRatio, Typicality, load
 from anomirror.codecs import compressed_bits
+from anomirror.detectors.base import raw_scores_under
 from anomirror.detectors.likelihood_ratio import mutated
 from anomirror.detectors.waic import generator_turns
 from anomirror.errors import InputError, MissingDependencyError, SettingError
@@ -205,7 +206,7 @@ def test_plain_likelihood_prefers_digits_to_clothes_and_complexity_repairs_it(sa
     settings = TINY["complexity"] | {"steps_per_epoch": 60, "filters": 8, "learning_rate": 1e-2}
     s = Complexity(**settings, device="cpu").fit(sample.train[:1000])
     scorings: dict[str, dict[str, Any]] = {"plain": {"likelihood_only": True}, "s": {"codec": "webp"}}
-    clothes, digits = (s.raw_scores_by(images, scorings) for images in (sample.normal[:200], sample.anomalies[:200]))
+    clothes, digits = (raw_scores_under(s, images, scorings) for images in (sample.normal[:200], sample.anomalies[:200]))
     found = {name: auroc(-clothes[name], -digits[name]) for name in scorings}
     assert found["plain"] < 0.3
     assert found["s"] > 0.7

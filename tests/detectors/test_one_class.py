@@ -463,9 +463,9 @@ def test_certainty_does_not_make_scores_equal(clothes: np.ndarray) -> None:
 
 def test_bad_settings_are_refused(clothes: np.ndarray) -> None:
     for detector, message in (
-        (DeepSVDD(latent_dim=24), "latent_dim=24: expected a multiple of 16"),
+        (DeepSVDD(latent_dim=24), "latent_dim=24: expected an integer that is a multiple of 16"),
         (DeepSVDD(widths=()), r"widths=\(\)"),
-        (DeepSVDD(widths=(8, 8, 8, 8)), "one to three"),
+        (DeepSVDD(widths=(8, 8, 8, 8)), "expected 1 to 3 values"),
         (DeepSVDD(pretrain_epochs=-1), "pretrain_epochs=-1"),
         (DeepSVDD(pretrain_lr_milestones=(2.0,)), r"pretrain_lr_milestones=\(2.0,\)"),
         (DeepSVDD(weight_decay=-1.0), "weight_decay=-1.0"),

@@ -20,6 +20,7 @@ from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.detectors import LikelihoodRatio
+from anomirror.detectors.base import raw_scores_under
 from anomirror.errors import InputError
 from anomirror.images import open_images
 from anomirror.metrics import auroc
@@ -38,12 +39,12 @@ def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | No
     _, heldout = ratio._split(open_images(train, shape=ratio.image_shape_), ratio.heldout)
     unseen = train[rng.permutation(heldout.indices)[:NORMAL]]
     scorings: dict[str, dict[str, Any]] = {"ratio": {}, "likelihood": {"likelihood_only": True}}
-    normal_raw = ratio.raw_scores_by(unseen, scorings)
+    normal_raw = raw_scores_under(ratio, unseen, scorings)
     found: dict[str, dict[str, float]] = {scoring: {} for scoring in scorings}
     counts = {"normal": len(unseen)}
     for proxy, images in proxy_sets(ratio.image_shape_[0] == 3, rng, data_dir).items():
         counts[proxy] = len(images)
-        for scoring, raw in ratio.raw_scores_by(images, scorings).items():
+        for scoring, raw in raw_scores_under(ratio, images, scorings).items():
             found[scoring][proxy] = auroc(-normal_raw[scoring], -raw)
     told = {"normal": normal, "seed": seed, "parameters": ratio.stored_parameters(), "counts": counts}
     return told | {"auroc": found, "history": ratio.history_}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 
 from anomirror.benchmark.runner import command, read_cell, versions, write_cell
@@ -22,12 +21,12 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
 from anomirror.detectors import AMA, load
-from anomirror.detectors.ama import floor_of, slope, usual_power
 from anomirror.detectors.base import with_params
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc
 from anomirror.scorers import SIDES, LogGaussianDensity, Scores, both_sides
+from anomirror.structure import corrected, floor_of, slope, usual_power
 
 BLANKS, POWERS = ("mean", "median"), (0.25, 0.5, 0.75, 1.0)
 PLAIN = "R"
@@ -96,15 +95,9 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
 
 def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
     """R and S of each blank image, and the floor of each S if these are the normal images."""
-    with_blank = {blank: with_params(ama, {"reference_image": blank}) for blank in BLANKS}
-    parts: dict[str, list[torch.Tensor]] = {name: [] for name in (PLAIN, *BLANKS)}
-    with ama._scoring():
-        for x in ama._batches(open_images(images, shape=ama.image_shape_)):
-            f_same = ama._features(x, x)
-            parts[PLAIN].append(ama._r_score(x, f_same))
-            for blank, other in with_blank.items():
-                parts[blank].append(other._sensitivity(x, f_same))
-    found = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
+    found = {PLAIN: ama.statistics(images, ("r",))["r"]}
+    for blank in BLANKS:
+        found[blank] = with_params(ama, {"reference_image": blank}).statistics(images, ("s",))["s"]
     return found, {blank: floor_of(found[blank]) for blank in BLANKS}
 
 
@@ -113,8 +106,7 @@ def _floored(floors: _Floors, blank: str, statistics: _Statistics) -> Scores:
 
 
 def _relative(floors: _Floors, blank: str, power: float, statistics: _Statistics) -> Scores:
-    relative: Scores = statistics[PLAIN] / _floored(floors, blank, statistics) ** power
-    return relative
+    return corrected(statistics[PLAIN], statistics[blank], floors[blank], power)
 
 
 # ---------------------------------------------------------------------- the page

@@ -40,9 +40,9 @@ from anomirror.benchmark.protocols import (
     stored_indices,
 )
 from anomirror.data import FOLDER_SIZE, is_folder
-from anomirror.detector.parameters import SCORING, marked, renamed
+from anomirror.detector.parameters import MEASURING, SCORING, marked, renamed
 from anomirror.detectors import Detector, load, make_detector
-from anomirror.detectors.base import spaced, with_params
+from anomirror.detectors.base import raw_scores_under, spaced, with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
@@ -342,7 +342,7 @@ def _kept(training: Training, comparison: Comparison, file: Path) -> Detector:
     """The model of an earlier run of this training, to be scored as one would be now; it must not have been trained otherwise."""
     now = training.detector()
     detector = load(file, device=now.device)
-    detector.set_params(**{name: getattr(now, name) for name in marked(type(now), SCORING)})
+    detector.set_params(**{name: getattr(now, name) for name in marked(type(now), SCORING, MEASURING)})
     wanted, found = now.stored_parameters(), detector.stored_parameters()
     if differing := sorted(name for name in wanted if wanted[name] != found[name]):
         name = differing[0]
@@ -403,7 +403,7 @@ def _scores(training: Training, models: Mapping[tuple[str, str, str], _Model], c
             **{plain_name(column): (comparison.anomalies[column], chosen) for column, chosen in wanted.items()},
         }
         for kind, (images, chosen) in sets.items():
-            found = detector.raw_scores_by(images, {scoring: scorings[scoring] for scoring in scorings if scoring in chosen})
+            found = raw_scores_under(detector, images, {scoring: scorings[scoring] for scoring in scorings if scoring in chosen})
             arrays |= {f"{_prefix(scoring, name)}raw_{kind}": raw for scoring, raw in found.items()}
     return arrays
 

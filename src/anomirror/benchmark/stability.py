@@ -14,7 +14,6 @@ trainings of their own. Choices are made on the proxies; docs/stability.md says 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
-import torch
 import typer
 from torch import nn
 
@@ -31,6 +29,7 @@ from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import bold, noises, shapes
 from anomirror.detectors import AMA
+from anomirror.detectors.base import with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
@@ -89,22 +88,17 @@ class _Studied(AMA):
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         row = super()._observe(run, kept, heldout)
-        live, recompute = self.networks_, self.recompute_statistics
-        try:
-            for averaged, recomputed in product((False, True), repeat=2):
-                keep = averaged and recomputed and run.epoch in self.kept
-                if run.epoch not in self.scored and not keep:
-                    continue
-                modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
-                self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in modules.items()}).eval()
-                self.recompute_statistics = recomputed
-                self._finish(self._some(kept, 512))
-                if run.epoch in self.scored:
-                    row |= self._under_every_rule(averaged, recomputed)
-                if keep:
-                    self.kept[run.epoch] = self.networks_
-        finally:
-            self.networks_, self.recompute_statistics = live, recompute
+        for averaged, recomputed in product((False, True), repeat=2):
+            keep = averaged and recomputed and run.epoch in self.kept
+            if run.epoch not in self.scored and not keep:
+                continue
+            modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
+            ruled = with_params(self, {"recompute_statistics": recomputed})
+            snapshot = ruled._snapshot(modules, self._some(kept, 512))
+            if run.epoch in self.scored:
+                row |= snapshot._under_every_rule(averaged, recomputed)
+            if keep:
+                self.kept[run.epoch] = snapshot.networks_
         return row
 
     def _under_every_rule(self, averaged: bool, recomputed: bool) -> dict[str, float]:
@@ -121,14 +115,8 @@ class _Studied(AMA):
 
     def _both(self, images: np.ndarray) -> tuple[Scores, Scores]:
         """Plain and relative R."""
-        parts = []
-        with self._scoring():
-            for x in self._batches(open_images(images, shape=self.image_shape_)):
-                f_same = self._features(x, x)
-                r = self._r_score(x, f_same)
-                parts.append(torch.stack([r, self._relative(r, x, f_same)]).double().cpu())
-        plain, relative = torch.cat(parts, dim=1).numpy()
-        return plain, relative
+        measured = self._measured(open_images(images, shape=self.image_shape_), ("r", "s"))
+        return measured["r"], self._raw(measured)
 
 
 def study(

@@ -83,11 +83,12 @@ Betas = Annotated[Sequence[Annotated[float, within("[0, 1)")]], Field(min_length
 class Mark(Enum):
     """What else may be said of a parameter, in its ``Annotated`` type."""
 
-    SCORING = "may change after a fit: no training depends on it"
+    SCORING = "may change after a fit: the formula of the raw score alone depends on it"
+    MEASURING = "may change after a fit, but then statistics are to be measured anew"
     UNSTORED = "is not written to the model: it decides no result, or belongs to one machine"
 
 
-SCORING, UNSTORED = Mark.SCORING, Mark.UNSTORED
+SCORING, MEASURING, UNSTORED = Mark.SCORING, Mark.MEASURING, Mark.UNSTORED
 
 # ---------------------------------------------------------------- declaring
 
@@ -174,9 +175,9 @@ def _plain_types(cls: type) -> dict[str, Any]:
     return {**{name: hints[name] for name in parameters_of(cls)}, "return": None}
 
 
-def marked(cls: type, mark: Mark) -> frozenset[str]:
-    """Names of the parameters that carry a mark."""
-    return frozenset(name for name, p in parameters_of(cls).items() if mark in p.marks)
+def marked(cls: type, *marks: Mark) -> frozenset[str]:
+    """Names of the parameters that carry one of the marks."""
+    return frozenset(name for name, p in parameters_of(cls).items() if p.marks.intersection(marks))
 
 
 def check(instance: Any) -> None:

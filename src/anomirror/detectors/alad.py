@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -20,6 +20,7 @@ from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminato
 from anomirror.networks.dense import PairDiscriminator
 from anomirror.networks.freezing import frozen
 from anomirror.networks.spectral import cached_weights, converge_sigma
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 CODE_WIDTHS = (64, 32)
@@ -54,6 +55,7 @@ class ALAD(ReconstructingDetector):
     """
 
     method = "alad"
+    statistic_names = ("feature_distance", "reconstruction")
     _watched_as = "reconstruction"
     _best_by = "reconstruction_heldout"
 
@@ -137,15 +139,26 @@ class ALAD(ReconstructingDetector):
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
 
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """A(x) = || f_xx(x, x) - f_xx(x, G(E(x))) ||_1."""
-        d_xx = cast(Discriminator, self.networks_["d_xx"])
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Distance in features, and mean absolute error of the reconstruction, in [0, 2]."""
         x_hat = self._reconstruction(x)
-        return losses.feature_distance(d_xx.features(torch.cat([x, x], 1)), d_xx.features(torch.cat([x, x_hat], 1)))
+        found = {"reconstruction": (x - x_hat).abs().flatten(1).mean(1)}
+        if "feature_distance" in names:
+            f_xx = cast(Discriminator, self.networks_["d_xx"]).features
+            same, other = f_xx(torch.cat([x, x], 1)), f_xx(torch.cat([x, x_hat], 1))
+            found["feature_distance"] = losses.feature_distance(same, other)
+        return found
 
-    def _watched(self, x: Tensor) -> Tensor:
-        """Mean absolute error of the reconstruction, in [0, 2]."""
-        return (x - self._reconstruction(x)).abs().flatten(1).mean(1)
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """A(x) = || f_xx(x, x) - f_xx(x, G(E(x))) ||_1 alone."""
+        return frozenset({"feature_distance"})
+
+    def _watches(self) -> frozenset[str]:
+        return frozenset({"reconstruction"})
+
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        return statistics["reconstruction"]
 
     def _finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_)

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from anomirror import latent, losses
+from anomirror import latent, losses, structure
 from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared, fitted, within
 from anomirror.detectors.base import ReconstructingDetector
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageShape, Subset, within_border
+from anomirror.images import ImageSet, ImageShape, Subset
 from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.networks.spectral import cached_weights, converge_sigma
+from anomirror.scorers import Scores
 from anomirror.storage import Value
 from anomirror.training import Batch, Phase, Run
-
-FEWEST = 32
-"""Normal images, all but blank ones not counted, of which a power is fitted."""
 
 
 @declared
@@ -63,6 +60,7 @@ class AMA(ReconstructingDetector):
     _way_out = "lower the learning rate, or turn the critic's normalisation on"
     learns_from_anomalies = True
     explains = True
+    statistic_names = ("r", "s", "gap", "code_norm", "code_cycle", "residual", "contrast")
 
     latent_dim: Count = 16
     """Size of the latent code, n_z."""
@@ -281,29 +279,60 @@ class AMA(ReconstructingDetector):
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
 
-    def _features(self, x: Tensor, x_hat: Tensor) -> Tensor:
-        """f(x, x_hat), the penultimate layer of the critic."""
-        return cast(Critic, self.networks_["critic"]).features(self._pair(x, x_hat))
-
-    def _r_score(self, x: Tensor, f_same: Tensor) -> Tensor:
-        """The R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1."""
-        return losses.feature_distance(f_same, self._features(x, self._reconstruction(x)))
-
-    def _sensitivity(self, x: Tensor, f_same: Tensor) -> Tensor:
-        """S(x) = || f(x, x) - f(x, blank) ||_1: what R(x) would be if no structure of x were reconstructed."""
-        return losses.feature_distance(f_same, self._features(x, self._blank(x)))
-
-    def _blank(self, x: Tensor) -> Tensor:
-        """Flat in the mean colour of x within its black border, which padding is; or in the median training pixel everywhere."""
+    def _reference(self, x: Tensor) -> Tensor:
+        """The reference image of each image: without its structure."""
         if self.reference_image == "median":
             return self.reference_image_.to(x.device).expand_as(x)
-        inside = within_border(x).to(x.dtype)
-        mean = ((x + 1) * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)
-        return mean * inside - 1
+        return structure.flat_in_mean_colour(x)
 
-    def _relative(self, r: Tensor, x: Tensor, f_same: Tensor) -> Tensor:
-        """R(x) over a power of the critic's sensitivity at x."""
-        return r / self._sensitivity(x, f_same).clamp_min(self.sensitivity_floor_) ** self._power()
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """r and s, which scores are made of; and what a person may want to know of an image.
+
+        * r: the R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1
+        * s: S(x) = || f(x, x) - f(x, reference) ||_1, what R(x) would be if no structure of x were reconstructed
+        * gap: D(x, x) - D(x, x_hat)
+        * code_norm, code_cycle: || E(x) ||_2 and || E(x) - E(x_hat) ||_2
+        * residual, contrast: || x - x_hat ||_2 and || x - reference ||_2 in pixels
+        """
+        encoder, critic = self.networks_["encoder"], cast(Critic, self.networks_["critic"])
+        wanted, found = frozenset(names), {}
+        if wanted - {"s", "contrast"}:
+            z = encoder(x)
+            x_hat = self.networks_["generator"](z)
+        if wanted & {"r", "s", "gap"}:
+            f_same = critic.features(self._pair(x, x))
+        if wanted & {"r", "gap"}:
+            f_other = critic.features(self._pair(x, x_hat))
+            found["r"] = losses.feature_distance(f_same, f_other)
+        if "gap" in wanted:
+            found["gap"] = critic.value(f_same) - critic.value(f_other)
+        if wanted & {"s", "contrast"}:
+            reference = self._reference(x)
+            found["contrast"] = _norm(x - reference)
+        if "s" in wanted:
+            found["s"] = losses.feature_distance(f_same, critic.features(self._pair(x, reference)))
+        if "code_cycle" in wanted:
+            found["code_cycle"] = _norm(z - encoder(x_hat))
+        if wanted & {"code_norm", "residual"}:
+            found |= {"code_norm": _norm(z), "residual": _norm(x - x_hat)}
+        return found
+
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """r, and s where R is corrected for structure."""
+        return frozenset({"r", "s"} if self.structure_power else {"r"})
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """R(x), over a power of S(x)."""
+        if not self.structure_power:
+            return statistics["r"]
+        return structure.corrected(statistics["r"], statistics["s"], self.sensitivity_floor_, self._power())
+
+    def _watches(self) -> frozenset[str]:
+        return frozenset({"r"})
+
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        return statistics["r"]
 
     def _power(self) -> float:
         if not isinstance(self.structure_power, str):
@@ -313,15 +342,6 @@ class AMA(ReconstructingDetector):
                 "structure_power='fitted': this model is from before the power was fitted; fit it again, or give a number"
             )
         return self.structure_power_
-
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """R(x), relative or not."""
-        f_same = self._once("features", x, lambda x: self._features(x, x))
-        r = self._once("r", x, lambda x: self._r_score(x, f_same))
-        return self._relative(r, x, f_same) if self.structure_power else r
-
-    def _watched(self, x: Tensor) -> Tensor:
-        return self._r_score(x, self._features(x, x))
 
     def _finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_["critic"])
@@ -338,18 +358,10 @@ class AMA(ReconstructingDetector):
             # large images are scored a few at a time; their statistics want as many at once as training saw
             batch_size = max(self.batch_size, self._scoring_batch())
             recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
-        self._measure_structure(self._some(normal, 2048))
+        measured = self._measured(self._some(normal, 2048), ("r", "s"))
+        self.sensitivity_floor_ = structure.floor_of(measured["s"])
+        self.structure_power_ = structure.usual_power(measured["r"], measured["s"])
         self.map_scale_ = self._map_scale(some)
-
-    def _measure_structure(self, normal: ImageSet) -> None:
-        """What is all but blank, and the power of S with which R grows."""
-        both = []
-        for x in self._batches(normal):
-            f_same = self._features(x, x)
-            both.append(torch.stack([self._r_score(x, f_same), self._sensitivity(x, f_same)]))
-        r, s = torch.cat(both, dim=1).double().cpu().numpy()
-        self.sensitivity_floor_ = floor_of(s)
-        self.structure_power_ = usual_power(r, s)
 
     def _map(self, x: Tensor) -> Tensor:
         """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
@@ -392,34 +404,10 @@ class AMA(ReconstructingDetector):
             raise SettingError(f"interpolation={self.interpolation!r}: expected at most batch_size={self.batch_size}")
 
 
-def slope(r: np.ndarray, s: np.ndarray) -> float:
-    """Least squares of log r on log s, both ``(n,)`` and positive: the power of s with which r grows; 0 where s is all one.
-
-    >>> s = np.array([1.0, 2.0, 4.0])
-    >>> round(slope(3 * s**0.5, s), 6), slope(s, np.ones(3))
-    (0.5, 0.0)
-    """
-    log_r, log_s = (np.log(np.maximum(values, np.finfo(np.float64).tiny)) for values in (r, s))
-    return float(np.polyfit(log_s, log_r, 1)[0]) if log_s.std() > 1e-6 else 0.0
-
-
-def floor_of(s: np.ndarray) -> float:
-    """What stands in for a smaller S of an image; normal ones below it are all but blank."""
-    return max(0.01 * float(s.mean()), 1e-3)
-
-
-def usual_power(r: np.ndarray, s: np.ndarray) -> float:
-    """The slope among normal images that are not all but blank, within [0, 1].
-
-    What is fitted neither rewards structure, nor divides by more than all of it. Of fewer than 32 images it is one half, in the
-    middle: their slope is luck.
-
-    >>> s = np.linspace(1, 9, 32)
-    >>> usual_power(s**1.5, s), usual_power(1 / s, s), usual_power(s[:31], s[:31])
-    (1.0, 0.0, 0.5)
-    """
-    told = s > floor_of(s)
-    return min(max(slope(r[told], s[told]), 0.0), 1.0) if told.sum() >= FEWEST else 0.5
+def _norm(x: Tensor) -> Tensor:
+    """Euclidean norm of each of the batch, ``(b,)`` float32."""
+    norm: Tensor = torch.linalg.vector_norm(x.float().flatten(1), dim=1)
+    return norm
 
 
 def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:

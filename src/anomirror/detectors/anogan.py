@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, cast
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared
+from anomirror.detector.parameters import MEASURING, Betas, Count, Fraction, Rate, Weight, declared
 from anomirror.detectors.base import CALIBRATION, ReconstructingDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
@@ -60,6 +60,7 @@ class AnoGAN(ReconstructingDetector):
     """
 
     method = "anogan"
+    statistic_names = ("residual",)
     _watched_as = "residual"
 
     fast: bool = False
@@ -77,14 +78,14 @@ class AnoGAN(ReconstructingDetector):
     encoder_width: Count = 16
     """Channels of the encoder's first convolution."""
 
-    search_steps: Annotated[Count, SCORING] = 60
+    search_steps: Annotated[Count, MEASURING] = 60
     """Steps of the search, all from one code. Raw scores follow a change of the three parameters of the
     search after the fit; scorer and threshold stay as they were fitted."""
 
-    search_rate: Annotated[Rate, SCORING] = 0.1
+    search_rate: Annotated[Rate, MEASURING] = 0.1
     """Adam's learning rate in the search."""
 
-    feature_weight: Annotated[Fraction, SCORING] = 0.1
+    feature_weight: Annotated[Fraction, MEASURING] = 0.1
     """lambda of AnoGAN: the residual is (1 - lambda) pixels + lambda features."""
 
     encoder_epochs: Count = 4
@@ -204,9 +205,9 @@ class AnoGAN(ReconstructingDetector):
         z = self.networks_["encoder"](x) if self._encodes() else self._search(x)[0]
         return cast(Tensor, self.networks_["generator"](z))
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The residual at the end of the search, or of the encoder's code."""
-        return self._encoded_residual(x) if self._encodes() else self._search(x)[1][-1]
+        return {"residual": self._encoded_residual(x) if self._encodes() else self._search(x)[1][-1]}
 
     def _encodes(self) -> bool:
         """Whether it was fitted as f-AnoGAN."""

@@ -10,9 +10,8 @@ import os
 import secrets
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
@@ -25,6 +24,7 @@ from torch.optim import Optimizer
 
 from anomirror.decisions import least_rate, threshold
 from anomirror.detector.parameters import (
+    MEASURING,
     SCORING,
     UNSTORED,
     Count,
@@ -50,6 +50,7 @@ from anomirror.errors import (
     ModelFileError,
     NotFittedError,
     SettingError,
+    unknown,
 )
 from anomirror.images import (
     ArrayImages,
@@ -93,9 +94,6 @@ Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 SCORING_BATCH = 128
 """Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
 
-_SHARED: ContextVar[dict[tuple[str, int], tuple[Tensor, Tensor]] | None] = ContextVar("shared", default=None)
-"""What several scorings of one batch of images have in common, each thread's its own."""
-
 SAMPLE_BYTES = 400_000_000
 """Pixels as float32 of which a method without networks is fitted, at most: three such arrays exist at once."""
 
@@ -117,7 +115,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     """A detector of anomalous images that is fitted on normal ones.
 
     Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for normal images, as everywhere in
-    scikit-learn. A method writes :meth:`_learn`, :meth:`_raw_score`, :meth:`_tensors` and :meth:`_restore`.
+    scikit-learn. A method writes :meth:`_learn`, :meth:`_statistics`, :meth:`_raw`, :meth:`_tensors` and :meth:`_restore`.
     """
 
     method: ClassVar[str]
@@ -127,6 +125,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     """The largest size that ``image_size="auto"`` chooses: what suits the method, and ends within minutes on two cores."""
     learns_from_anomalies: ClassVar[bool] = False
     """Whether labelled anomalies are trained on; methods without leave them out."""
+    statistic_names: ClassVar[tuple[str, ...]]
+    """What :meth:`statistics` measures of each image."""
     explains: ClassVar[bool] = False
     """Whether it can say where an image departs from normal ones."""
 
@@ -224,8 +224,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         """Fit to normal images; ``heldout`` are others, for the history and the choice of an epoch."""
 
     @abstractmethod
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)``, high = anomalous."""
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)`` for each name, perhaps of others too."""
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`; a method with one of them needs none."""
+        (name,) = self.scoring_statistics
+        return statistics[name]
 
     @abstractmethod
     def _tensors(self) -> dict[str, Tensor]:
@@ -335,31 +340,44 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             f"false alarms below {100 * least:.1f} % cannot be asked for ({asked} were); give more normal images"
         )
 
-    def raw_scores(self, X: ImageInput) -> Scores:
-        """The method's own statistic for each image, ``(n,)`` float64, high = anomalous."""
-        images = self._open(X)
-        raw = self._stream(images)
-        self._warn_of_sizes(images)
-        return raw
-
-    def raw_scores_by(self, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Scores]:
-        """Raw scores under several settings of scoring, under their names; what they share is computed once.
+    def statistics(self, X: ImageInput, names: Collection[str] | None = None) -> dict[str, Scores]:
+        """What the fitted method measures of each image, ``{name: (n,) float64}``.
 
         Parameters
         ----------
-        scorings : name to parameters that are set otherwise, of those that may change after a fit (but the precision, which is
-            one for all).
+        names : some of :attr:`statistic_names`, or None for all that can be measured here. Each is computed only where it
+            is asked for.
 
         Raises
         ------
-        SettingError : a parameter that is none of these, or out of its range.
+        SettingError : a name that is none of them.
         """
-        allowed = marked(type(self), SCORING) - {"scoring_precision"}
-        for changes in scorings.values():
-            if odd := sorted(changes.keys() - allowed):
-                raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(allowed))}")
-            with_params(self, changes)._validate()
-        return self._stream_by(self._open(X), {name: with_params(self, changes) for name, changes in scorings.items()})
+        self._check_fitted()
+        wanted = self._available() if names is None else names
+        if odd := sorted(set(wanted) - set(self.statistic_names)):
+            raise SettingError(f"{self.method} has {unknown('statistic', odd[0], self.statistic_names, 'choose among')}")
+        images = self._open(X)
+        measured = self._measured(images, wanted)
+        self._warn_of_sizes(images)
+        return measured
+
+    def _available(self) -> tuple[str, ...]:
+        """Statistics that can be measured on this machine."""
+        return self.statistic_names
+
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """Names of the statistics that the raw score reads, under the present parameters."""
+        return frozenset(self.statistic_names)
+
+    def raw_scores(self, X: ImageInput) -> Scores:
+        """Uncalibrated anomaly score of each image, ``(n,)`` float64; higher is more anomalous."""
+        return self.raw_scores_from(self.statistics(X, self.scoring_statistics))
+
+    def raw_scores_from(self, statistics: Mapping[str, Scores]) -> Scores:
+        """:meth:`raw_scores` from statistics that were measured already, perhaps under other parameters of scoring."""
+        self._check_fitted()
+        return np.asarray(self._raw(statistics), np.float64)
 
     def score_samples(self, X: ImageInput) -> Scores:
         """Normality of each image, ``(n,)`` float64, high = normal."""
@@ -546,32 +564,18 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return max(1, SCORING_BATCH * 32 * 32 // self.image_shape_[1] ** 2)
 
     def _stream(self, images: ImageSet) -> Scores:
-        return self._stream_by(images, {"": self})[""]
+        """Raw scores, before there is a scorer."""
+        return np.asarray(self._raw(self._measured(images, self.scoring_statistics)), np.float64)
 
-    def _stream_by(self, images: ImageSet, scored: Mapping[str, Detector]) -> dict[str, Scores]:
-        """Raw scores of this detector's images by several copies of it."""
+    def _measured(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
         full = self._scoring_batch()
-        parts: dict[str, list[Tensor]] = {name: [] for name in scored}
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
         with self._scoring():
             for x in self._batches(images):
-                filled = _filled(x, full)
-                token = _SHARED.set({})
-                try:
-                    for name, detector in scored.items():
-                        parts[name].append(detector._raw_score(filled)[: len(x)].double().cpu())
-                finally:
-                    _SHARED.reset(token)
-        return {name: torch.cat(found).numpy() for name, found in parts.items()}
-
-    def _once(self, name: str, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """``compute(x)``, or what another copy of this detector has computed under this name of the same images."""
-        shared = _SHARED.get()
-        if shared is None:
-            return compute(x)
-        key = (name, id(x))
-        if key not in shared:
-            shared[key] = x, compute(x)  # x as well: the number of an object that is gone may be another's
-        return shared[key][1]
+                found = self._statistics(_filled(x, full), names)
+                for name, values in parts.items():
+                    values.append(found[name][: len(x)].double().cpu())
+        return {name: torch.cat(values).numpy() for name, values in parts.items()}
 
     def _seed(self) -> int:
         """``random_state``, or a fresh one: never from the caller's generators."""
@@ -693,7 +697,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
 @declared
 class NetworkDetector(Detector):
-    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases` and :meth:`_raw_score`."""
+    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases`, :meth:`_statistics` and :meth:`_raw`."""
 
     learning_rate: Rate = 1e-3
     """Learning rate of every optimiser."""
@@ -722,7 +726,7 @@ class NetworkDetector(Detector):
     precision: Precision = "auto"
     """Of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16"."""
 
-    scoring_precision: Annotated[Precision, SCORING] = "auto"
+    scoring_precision: Annotated[Precision, MEASURING] = "auto"
     """The same of scoring (docs/performance.md says what bf16 gains, and how little it changes
     scores)."""
 
@@ -827,7 +831,7 @@ class NetworkDetector(Detector):
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
         """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
-        scoring = marked(type(self), SCORING)
+        scoring = marked(type(self), SCORING, MEASURING)
         parameters = {name: value for name, value in self.stored_parameters().items() if name not in scoring}
         known = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
@@ -841,22 +845,24 @@ class NetworkDetector(Detector):
         together = {"processes": group.size} if group.size > 1 else {}
         return Checkpoints(Path(self.checkpoint_dir), {**self._identity(anomalies), **together})
 
+    def _snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
+        """A copy of this detector with copies of ``modules`` as its networks, ready to score."""
+        snapshot = copy.copy(self)
+        snapshot._forget_calibration()
+        snapshot.networks_ = nn.ModuleDict({name: copy.deepcopy(module) for name, module in modules.items()}).eval()
+        snapshot._finish(normal)
+        return snapshot
+
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
-        """Raw scores after an epoch, of copies of the networks in the state in which they would be kept."""
-        live = self.networks_
-        try:
-            self.networks_ = nn.ModuleDict({n: copy.deepcopy(m) for n, m in run.scoring_modules().items()}).eval()
-            self._finish(self._some(kept, 512))
-            watched = self._mean_watched(kept)
-            row = {f"{self._watched_as}_train": watched}
-            if heldout is not None:
-                row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
-            if self.callback is not None:
-                self._calibrate(self._stream(self._some(kept, self._monitored)))
-                row |= self._monitored_values(row)
-        finally:
-            self.networks_ = live
-            self._forget_calibration()
+        """What is logged after an epoch, of a snapshot in the state in which it would be kept."""
+        snapshot = self._snapshot(run.scoring_modules(), self._some(kept, 512))
+        watched = snapshot._mean_watched(kept)
+        row = {f"{self._watched_as}_train": watched}
+        if heldout is not None:
+            row[f"{self._watched_as}_heldout"] = snapshot._mean_watched(heldout)
+        if self.callback is not None:
+            snapshot._calibrate(snapshot._stream(self._some(kept, self._monitored)))
+            row |= _numbers(self.callback(snapshot), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(
                 f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is {watched:g} on average; "
@@ -865,29 +871,21 @@ class NetworkDetector(Detector):
             )
         return row
 
-    def _monitored_values(self, row: Mapping[str, float]) -> dict[str, float]:
-        """What the caller's callback returns, as numbers that the history can hold."""
-        assert self.callback is not None
-        returned = self.callback(self)
-        if not isinstance(returned, Mapping) or not all(
-            isinstance(value, (int, float, np.number)) for value in returned.values()
-        ):
-            raise SettingError(f"callback returned {returned!r}: expected a mapping of names to numbers")
-        refuse_taken(returned, row)
-        return {str(name): float(value) for name, value in returned.items()}
+    def _watches(self) -> frozenset[str]:
+        """Names of the statistics that :meth:`_watched` reads."""
+        return self.scoring_statistics
 
-    def _watched(self, x: Tensor) -> Tensor:
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
         """What the history shows of normal images after each epoch, and what must not grow without bound."""
-        return self._raw_score(x)
+        return self._raw(statistics)
 
     def _largest_watched(self) -> float:
         """A mean of :meth:`_watched` that means divergence."""
         return math.inf
 
     def _mean_watched(self, images: ImageSet) -> float:
-        with self._scoring():
-            watched = torch.cat([self._watched(x) for x in self._batches(self._some(images, self._monitored))])
-        return float(watched.double().mean())
+        some = self._some(images, self._monitored)
+        return float(np.mean(self._watched(self._measured(some, self._watches()))))
 
     def _tensors(self) -> dict[str, Tensor]:
         return state_tensors(**dict(self.networks_.items()))
@@ -923,6 +921,14 @@ class ReconstructingDetector(NetworkDetector):
         return torch.cat(parts).permute(0, 2, 3, 1).numpy()
 
 
+def _numbers(returned: Any, row: Mapping[str, float]) -> dict[str, float]:
+    """What a callback returned, as numbers that the history can hold."""
+    if not isinstance(returned, Mapping) or not all(isinstance(value, (int, float, np.number)) for value in returned.values()):
+        raise SettingError(f"callback returned {returned!r}: expected a mapping of names to numbers")
+    refuse_taken(returned, row)
+    return {str(name): float(value) for name, value in returned.items()}
+
+
 _AnyDetector = TypeVar("_AnyDetector", bound=Detector)
 
 
@@ -930,6 +936,36 @@ def with_params(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetec
     """The same fitted detector with other parameters of scoring."""
     other: _AnyDetector = copy.copy(detector).set_params(**changes)
     return other
+
+
+def raw_scores_under(detector: Detector, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Scores]:
+    """Raw scores of a fitted detector under several settings of scoring, under their names.
+
+    Networks run once for all settings that measure alike.
+
+    Parameters
+    ----------
+    scorings : name to parameters that are set otherwise, of those that may change after a fit.
+
+    Raises
+    ------
+    SettingError : a parameter that is none of these, or out of its range.
+    """
+    changeable, measuring = (marked(type(detector), *marks) for marks in ((SCORING, MEASURING), (MEASURING,)))
+    variants: dict[str, Detector] = {}
+    for name, changes in scorings.items():
+        if odd := sorted(changes.keys() - changeable):
+            raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(changeable))}")
+        variants[name] = with_params(detector, changes)
+        variants[name]._validate()
+    found: dict[str, Scores] = {}
+    while left := [name for name in variants if name not in found]:
+        first = variants[left[0]]
+        alike = [n for n in left if all(getattr(variants[n], p) == getattr(first, p) for p in measuring)]
+        wanted = frozenset().union(*(variants[name].scoring_statistics for name in alike))
+        statistics = first.statistics(X, wanted)
+        found |= {name: variants[name].raw_scores_from(statistics) for name in alike}
+    return {name: found[name] for name in scorings}
 
 
 def _plain(value: Any) -> Value:

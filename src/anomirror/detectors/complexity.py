@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
-from anomirror.codecs import codec_of, compressed_bits, pictures
+from anomirror.codecs import CODECS, codec_of, compressed_bits, installed, pictures
 from anomirror.detector.parameters import SCORING, UNSTORED, declared
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageSet, ImageShape
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Run
 
 
@@ -44,6 +45,7 @@ class Complexity(PixelCNNDetector):
     """
 
     method = "complexity"
+    statistic_names = ("bits", *(f"{codec}_bits" for codec in CODECS))
 
     codec: Annotated[str, SCORING] = "webp"
     """"webp", "png" (both come with Pillow), "jpeg-xl" (extra ``codecs``) or "flif" (Node.js, and
@@ -76,10 +78,24 @@ class Complexity(PixelCNNDetector):
     def _log_probability(self, x: Tensor) -> Tensor:
         return self._log_probability_under("pixelcnn", x)
 
-    def _statistic(self, x: Tensor) -> Tensor:
+    def _available(self) -> tuple[str, ...]:
+        return ("bits", *(f"{codec}_bits" for codec in CODECS if installed(codec)))
+
+    def _formula_statistics(self) -> frozenset[str]:
+        return frozenset({"bits", f"{self.codec}_bits"})
+
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """-log2 p(x), and L(x) of every codec that is asked for, as "png_bits"."""
+        found = super()._statistics(x, names) if "bits" in names else {}
+        for name in names:
+            if name != "bits":
+                lengths = compressed_bits(pictures(x), name.removesuffix("_bits"), self._cache_folder())
+                found[name] = torch.from_numpy(lengths)
+        return found
+
+    def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
         """S(x) = -log2 p(x) - L(x), Eq. (1)."""
-        lengths = compressed_bits(pictures(x), self.codec, self._cache_folder())
-        return self._bits(x) - torch.from_numpy(lengths).to(x.device)
+        return statistics["bits"] - statistics[f"{self.codec}_bits"]
 
     def _cache_folder(self) -> Path | None:
         return None if self.cache_dir is None else Path(self.cache_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, cast
 
 import torch
@@ -48,6 +48,7 @@ class DeepSVDD(NetworkDetector):
     """
 
     method = "deep_svdd"
+    statistic_names = ("distance",)
     _watched_as = "distance"
 
     widths: Annotated[Sequence[Count], Field(min_length=1, max_length=3)] = (16, 32, 32)
@@ -145,9 +146,9 @@ class DeepSVDD(NetworkDetector):
     def _hypersphere(self) -> Hypersphere:
         return cast(Hypersphere, self.networks_["hypersphere"])
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """|| phi(x) - c ||^2."""
-        return cast(Tensor, self._hypersphere()(self._seen(x)))
+        return {"distance": self._hypersphere()(self._seen(x))}
 
 
 def contrast_normalized(x: Tensor) -> Tensor:

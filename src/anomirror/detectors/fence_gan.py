@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -14,6 +16,7 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 
@@ -43,6 +46,7 @@ class FenceGAN(NetworkDetector):
     """
 
     method = "fence_gan"
+    statistic_names = ("logit",)
     _watched_as = "anomaly_probability"
 
     latent_dim: Count = 64
@@ -126,10 +130,13 @@ class FenceGAN(NetworkDetector):
         fake: Tensor = self.networks_["generator"](z)
         return fake
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """The logit of D(x)."""
+        return {"logit": self.networks_["discriminator"](x)}
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """1 - D(x), in float64: close to 1 float32 has no more than 7 digits."""
-        probability: Tensor = torch.sigmoid(-self.networks_["discriminator"](x).double())
-        return probability
+        return np.asarray(expit(-statistics["logit"]))
 
 
 def generator_loss(logits: Tensor, fake: Tensor, border: float, dispersion_weight: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class KNN(Detector):
     """
 
     method = "knn"
+    statistic_names = ("distance",)
     explains = True
 
     n_neighbors: Count = 5
@@ -67,9 +68,10 @@ class KNN(Detector):
         self.neighbors_ = neighbors
         self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.double().numpy())
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Mean distance to the k nearest normal images."""
         distances, _ = self._nearest.kneighbors(self._projected(x).numpy())
-        return torch.from_numpy(distances.mean(1))
+        return {"distance": torch.from_numpy(distances.mean(1))}
 
     def _projected(self, x: Tensor) -> Tensor:
         return (flat(x).cpu() - self.mean_).double() @ self.components_.T.double()

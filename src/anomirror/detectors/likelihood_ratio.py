@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated
 
 import torch
@@ -14,6 +14,7 @@ from anomirror.detector.parameters import Weight, declared, within
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageShape
 from anomirror.networks.pixelcnn import penalty
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Run
 
 
@@ -44,6 +45,7 @@ class LikelihoodRatio(PixelCNNDetector):
     """
 
     method = "likelihood_ratio"
+    statistic_names = ("bits", "background_bits")
 
     mutation_rate: Annotated[float, within("(0, 1]")] = 0.1
     """mu, probability that a channel of a pixel is replaced for p_0."""
@@ -83,9 +85,16 @@ class LikelihoodRatio(PixelCNNDetector):
     def _log_probability(self, x: Tensor) -> Tensor:
         return self._log_probability_under("foreground", x)
 
-    def _statistic(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """-log2 p(x) and -log2 p_0(x)."""
+        found = super()._statistics(x, names) if "bits" in names else {}
+        if "background_bits" in names:
+            found["background_bits"] = -likelihood.bits(self._log_probability_under("background", x))
+        return found
+
+    def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
         """log2 p_0(x) - log2 p(x): the negative of the paper's LLR(x)."""
-        return self._bits(x) + likelihood.bits(self._log_probability_under("background", x))
+        return statistics["bits"] - statistics["background_bits"]
 
 
 def mutated(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +17,7 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageInput
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 
@@ -24,7 +25,7 @@ from anomirror.training import Batch, Phase, Run
 class LikelihoodDetector(NetworkDetector):
     """A detector whose statistic rests on log p(x).
 
-    It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_statistic`.
+    It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_formula`.
     """
 
     likelihood_only: Annotated[bool, SCORING] = False
@@ -47,8 +48,8 @@ class LikelihoodDetector(NetworkDetector):
         """log p(x) in nats, ``(b,)`` float64."""
 
     @abstractmethod
-    def _statistic(self, x: Tensor) -> Tensor:
-        """The method's own raw score, ``(b,)``, in bits."""
+    def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
+        """The method's own raw score, ``(n,)``, in bits."""
 
     @abstractmethod
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
@@ -64,25 +65,38 @@ class LikelihoodDetector(NetworkDetector):
     def _signed(self) -> bool:
         return not self.likelihood_only
 
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """-log2 p(x), and what else the method's own formula reads."""
+        return frozenset({"bits"}) if self.likelihood_only else self._formula_statistics()
+
+    def _formula_statistics(self) -> frozenset[str]:
+        return frozenset(self.statistic_names)
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """The method's own formula, or -log2 p(x) alone."""
+        return statistics["bits"] if self.likelihood_only else self._formula(statistics)
+
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
 
         A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32 multiply by 32 * 32 / (28 * 28).
         The frame's border costs a PixelCNN++ next to nothing; of a Glow it is noise within a grey level, and costs bits.
         """
-        bits = self.raw_scores_by(X, {"bits": {"likelihood_only": True}})["bits"]
-        return np.asarray(bits / math.prod(self.image_shape_))
+        return self._watched(self.statistics(X, self._watches()))
 
-    def _watched(self, x: Tensor) -> Tensor:
-        return likelihood.bits_per_dim(self._log_probability(x), x)
+    def _watches(self) -> frozenset[str]:
+        return frozenset({"bits"})
+
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        return statistics["bits"] / math.prod(self.image_shape_)
 
     def _bits(self, x: Tensor) -> Tensor:
         """-log2 p(x)."""
-        return self._once("bits", x, lambda x: -likelihood.bits(self._log_probability(x)))
+        return -likelihood.bits(self._log_probability(x))
 
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """The statistic, or -log2 p(x) alone."""
-        return self._bits(x) if self.likelihood_only else self._statistic(x)
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        return {"bits": self._bits(x)}
 
 
 @declared

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, cast
 
+import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -17,6 +19,7 @@ from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Generator
 from anomirror.networks.dense import BoxClassifier
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 
@@ -47,6 +50,7 @@ class NegativeSampling(ReconstructingDetector):
     """
 
     method = "negative_sampling"
+    statistic_names = ("logit",)
     _watched_as = "anomaly_probability"
 
     latent_dim: Count = 32
@@ -140,6 +144,10 @@ class NegativeSampling(ReconstructingDetector):
     def _classifier(self) -> BoxClassifier:
         return cast(BoxClassifier, self.networks_["classifier"])
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """The logit of P(normal)."""
+        return {"logit": self._classifier()(self._encoded(x))}
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """1 - P(normal), in float64: close to 1 float32 has no more than 7 digits."""
-        return torch.sigmoid(-self._classifier()(self._encoded(x)).double())
+        return np.asarray(expit(-statistics["logit"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class PCA(Detector):
     """
 
     method = "pca"
+    statistic_names = ("residual",)
     explains = True
 
     n_components: Count | OpenFraction = 64
@@ -50,9 +51,9 @@ class PCA(Detector):
         self.mean_ = torch.from_numpy(np.array(pca.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(pca.components_[:limit], np.float32, order="C"))
 
-    def _raw_score(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """|| (1 - C' C) (x - mean) ||^2"""
-        return self._residual(x).square().sum(1)
+        return {"residual": self._residual(x).square().sum(1)}
 
     def _residual(self, x: Tensor) -> Tensor:
         """(1 - C' C) (x - mean), ``(b, pixels)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, cast
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.freezing import frozen
 from anomirror.networks.unet import UNet
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 
@@ -45,6 +46,7 @@ class SkipGANomaly(ReconstructingDetector):
     """
 
     method = "skip_ganomaly"
+    statistic_names = ("image_error", "feature_error")
     _watched_as = "score"
 
     generator_width: Count = 16
@@ -109,8 +111,12 @@ class SkipGANomaly(ReconstructingDetector):
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](x))
 
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """A(x) = lambda R(x) + (1 - lambda) L(x), Eq. (7), each a mean square."""
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """R(x) and L(x), mean squares in pixels and in features of D."""
         x_hat, features = self._reconstruction(x), self._discriminator().features
         image, feature = losses.mean_square(x, x_hat), losses.mean_square(features(x), features(x_hat))
-        return self.image_share * image + (1 - self.image_share) * feature
+        return {"image_error": image, "feature_error": feature}
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """A(x) = lambda R(x) + (1 - lambda) L(x), Eq. (7)."""
+        return self.image_share * statistics["image_error"] + (1 - self.image_share) * statistics["feature_error"]

@@ -12,7 +12,6 @@ from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
 from anomirror.detector.parameters import Count, declared, fitted, within
-from anomirror.detectors.base import with_params
 from anomirror.detectors.likelihoods import LikelihoodDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape
@@ -50,6 +49,7 @@ class Typicality(LikelihoodDetector):
     """
 
     method = "typicality"
+    statistic_names = ("bits",)
 
     flow_levels: Annotated[int, within("[1, 5]")] = 3
     """Levels of the Glow, L; each halves the sides."""
@@ -87,8 +87,8 @@ class Typicality(LikelihoodDetector):
         if not whole or len(images) % group_size:
             over = f"; leave out {len(images) % group_size}" if whole else ""
             raise SettingError(f"group_size={group_size!r}: {len(images)} images make no whole groups{over}")
-        found = self._stream_by(images, {"bits": with_params(self, {"likelihood_only": True})})["bits"]
-        return -likelihood.deviation_of_groups(found, self.entropy_, group_size)
+        bits = self._measured(images, ("bits",))["bits"]
+        return -likelihood.deviation_of_groups(bits, self.entropy_, group_size)
 
     def _signed(self) -> bool:
         return False
@@ -126,12 +126,12 @@ class Typicality(LikelihoodDetector):
     def _log_probability(self, x: Tensor) -> Tensor:
         return self._log_probability_with(x, _noise(x[:1], torch.Generator().manual_seed(0)))
 
-    def _statistic(self, x: Tensor) -> Tensor:
+    def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
         """|-log2 p(x) - H|, Eq. (5) for M = 1."""
-        return (self._bits(x) - self.entropy_).abs()
+        return np.abs(statistics["bits"] - self.entropy_)
 
     def _finish(self, normal: ImageSet) -> None:
-        self.entropy_ = float(self._stream_by(normal, {"bits": with_params(self, {"likelihood_only": True})})["bits"].mean())
+        self.entropy_ = float(self._measured(normal, ("bits",))["bits"].mean())
 
     def _fitted(self) -> dict[str, float]:
         return {"entropy": self.entropy_}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.freezing import frozen
+from anomirror.scorers import Scores
 from anomirror.training import Batch, Phase, Run
 
 FIRST, EVERY = 25, 500
@@ -48,6 +48,7 @@ class WAIC(NetworkDetector):
     """
 
     method = "waic"
+    statistic_names = ("mean", "variance")
     _watched_as = "waic"
 
     members: Count = 5
@@ -129,16 +130,20 @@ class WAIC(NetworkDetector):
         """The same images for every member, ``(b, members * c, h, w)``."""
         return x.repeat(1, self.members, 1, 1).contiguous(memory_format=torch.channels_last)
 
-    def _raw_score(self, x: Tensor) -> Tensor:
-        """-WAIC(x) = Var_m[logit_m(x)] - E_m[logit_m(x)]."""
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Mean and variance of the logits over the members of the ensemble."""
         logits = self.networks_["critics"](self._for_all(x))
-        return cast(Tensor, logits.var(1, correction=0) - logits.mean(1))
+        return {"mean": logits.mean(1), "variance": logits.var(1, correction=0)}
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """-WAIC(x) = Var_m[logit_m(x)] - E_m[logit_m(x)]."""
+        return statistics["variance"] - statistics["mean"]
 
     def _signed(self) -> bool:
         return True
 
-    def _watched(self, x: Tensor) -> Tensor:
-        return -self._raw_score(x)
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        return -self._raw(statistics)
 
 
 @lru_cache(maxsize=8)

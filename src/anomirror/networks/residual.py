@@ -96,7 +96,10 @@ class Critic(nn.Module):
         """f, ``(b, width)`` float32, >= 0."""
         return F.relu(self.blocks(x)).float().sum((2, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.features(x)
+    def value(self, features: Tensor) -> Tensor:
+        """D of what has these features, ``(b,)`` float32."""
         with torch.autocast(features.device.type, enabled=False):
             return cast(Tensor, self.linear(features)[:, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.value(self.features(x))
