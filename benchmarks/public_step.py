@@ -24,13 +24,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from anomirror.devices import autocast, use_bf16
 from torch import Tensor, nn
 
 from anomirror import likelihood
 from anomirror.benchmark.runner import write_cell
 from anomirror.networks.glow import Glow
 from anomirror.networks.pixelcnn import PixelCNN
-from anomirror.training import autocast, use_bf16
 
 ROUNDS = 7
 BATCH, CHANNELS = 16, 3

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from anomirror.devices import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -30,7 +31,7 @@ from anomirror.images import open_images
 from anomirror.metrics import auroc
 from anomirror.presets import as_published
 from anomirror.scorers import Scores, both_sides
-from anomirror.training import Batch, Precision, Run
+from anomirror.training import Batch, Run
 from benchmarks.train_step import draws_like, reference_like
 
 NORMAL, ANOMALIES = "fashion-mnist", ["mnist", "omniglot"]

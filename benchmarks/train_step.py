@@ -33,11 +33,13 @@ from torch import nn
 if not __package__:  # started as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from anomirror.devices import Precision, choose_device, use_bf16
+
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
 from anomirror.detectors.base import with_params
 from anomirror.scorers import GaussianDensity, Scores
-from anomirror.training import Batch, Precision, Run, choose_device, use_bf16
+from anomirror.training import Batch, Run
 from benchmarks.floor import Counted, Machine, at_its_best, counting
 from benchmarks.reference_ama import Draws, ReferenceAMA, written_out
 

@@ -20,6 +20,7 @@ from anomirror import AMA, load
 from anomirror.data.sample import load_sample
 from anomirror.errors import SettingError
 from anomirror.processes import Group
+from anomirror.schedule import Schedule
 from anomirror.training import Batch, Run, TrainingData, train
 from tests.tiny import TINY
 from tests.trained_together import IMAGES, SETTINGS, STARTED
@@ -202,7 +203,7 @@ def test_a_minibatch_that_cannot_be_shared_is_refused(clothes: np.ndarray, monke
     monkeypatch.setattr(Group, "agree", lambda self, text, device: True)
 
     def attempt(batch_size: int, count: int) -> None:
-        run = Run({}, {}, torch.device("cpu"), torch.Generator(), batch_size=batch_size, group=Group(0, 2))
+        run = Run({}, {}, torch.device("cpu"), torch.Generator(), Schedule(batch_size), group=Group(0, 2))
         train([], TrainingData(open_images(clothes[:count])), run)
 
     attempt(16, 40)

@@ -12,23 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from anomirror.devices import choose_device, use_bf16
 from PIL import Image
 from torch import Tensor, nn
 
 from anomirror import AMA, load
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import open_images
-from anomirror.training import (
-    Batch,
-    Checkpoints,
-    Phase,
-    Run,
-    TrainingData,
-    choose_device,
-    learning_rate_factor,
-    train,
-    use_bf16,
-)
+from anomirror.schedule import Phase, Schedule, milestone_factor
+from anomirror.training import Batch, Checkpoints, Run, TrainingData, train
 from tests.tiny import TINY
 
 CPU = torch.device("cpu")
@@ -44,9 +36,8 @@ def line_run(**more: Any) -> tuple[nn.Linear, Run]:
         {"model": torch.optim.Adam(model.parameters(), lr=0.1)},
         CPU,
         torch.Generator().manual_seed(0),
-        batch_size=4,
+        Schedule(batch_size=4, **more),
         precision="float32",
-        **more,
     )
     return model, run
 
@@ -63,9 +54,7 @@ def images(count: int = 10, seed: int = 0) -> TrainingData:
 
 
 def test_learning_rate_drops_by_ten_at_each_share_of_the_run() -> None:
-    assert [learning_rate_factor(p, (0.3, 0.6)) for p in (0.0, 0.29, 0.3, 0.6, 0.99)] == pytest.approx(
-        [1.0, 1.0, 0.1, 0.01, 0.01]
-    )
+    assert [milestone_factor(p, (0.3, 0.6)) for p in (0.0, 0.29, 0.3, 0.6, 0.99)] == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
 
 
 def test_learning_rate_rises_decays_and_drops_by_steps() -> None:

@@ -11,24 +11,25 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from anomirror.devices import Precision, autocast
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
 from anomirror.networks.randomness import dropout_from
-from anomirror.processes import Group, launched, local_rank
+from anomirror.processes import Group
 from anomirror.progress import Progress
+from anomirror.schedule import Epoch, Phase, Schedule, plan
 from anomirror.storage import read_checkpoint, write_checkpoint
 
-Precision = Literal["auto", "float32", "bf16"]
 History = list[dict[str, float]]
 
 
@@ -60,60 +61,26 @@ class TrainingData:
     workers: int = 0
 
 
-class Step(Protocol):
-    """One minibatch of the algorithm; returns what the history shall hold (0-d tensors, detached)."""
-
-    def __call__(self, batch: Batch, run: Run) -> Mapping[str, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the training with its own step; ``start`` sees the data once, before the first epoch.
-
-    ``lr_milestones`` are fractions of this phase after which every learning rate is divided by 10, anew in each phase; None:
-    those of the run, over all of it.
-    """
-
-    name: str
-    step: Step
-    epochs: int
-    start: Callable[[Iterable[Batch], Run], None] | None = None
-    lr_milestones: Sequence[float] | None = None
-
-
 @dataclass
 class Run:
-    """Everything that changes while training: modules, optimisers, random generator, position.
+    """A training under way: modules, optimisers, random generator, position.
 
     Parameters
     ----------
     modules, optimizers : by name; the names are those of the checkpoint.
     device : where the modules are.
     generator : private CPU generator: all randomness of training comes from it.
-    batch_size : normal images in a minibatch (all of them, if there are fewer).
-    steps_per_epoch : minibatches in an epoch; None is one pass over the data.
-    max_steps : training ends after this many minibatches, even within an epoch; None is no limit.
-    lr_milestones : shares of the run after which every learning rate is divided by 10.
-    lr_decay : what every learning rate is multiplied by after each step.
-    lr_warmup : steps over which every learning rate rises to what it is.
-    ema_decay : decay per step of the exponential average of all weights that replaces them at the end, anew in each phase; None
-        keeps the last.
+    schedule : how long the training is, and how its learning rates and averages move.
     precision : "auto" is bf16 where the device computes it natively.
-    group : the processes that train together, each on an equal share of every minibatch. ``batch_size`` counts all of them;
-        ``generator`` must begin equally in all, and within an epoch is another one in each.
+    group : the processes that train together, each on an equal share of every minibatch; the schedule's ``batch_size`` counts
+        all of them. ``generator`` must begin equally in all, and within an epoch is another one in each.
     """
 
     modules: Mapping[str, nn.Module]
     optimizers: Mapping[str, Optimizer]
     device: torch.device
     generator: torch.Generator
-    batch_size: int = 64
-    steps_per_epoch: int | None = None
-    max_steps: int | None = None
-    lr_milestones: Sequence[float] = ()
-    lr_decay: float = 1.0
-    lr_warmup: int = 0
-    ema_decay: float | None = None
+    schedule: Schedule = field(default_factory=Schedule)
     precision: Precision = "auto"
     group: Group = field(default_factory=Group)
     phase: str = ""
@@ -155,41 +122,6 @@ class Run:
         return autocast(self.precision, self.device, cached=False)
 
 
-def autocast(precision: Precision, device: torch.device, *, cached: bool) -> AbstractContextManager[object]:
-    """The context that computes in ``precision``; ``cached`` casts a weight once for all, so it must not change inside."""
-    if use_bf16(precision, device):
-        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=cached)
-    return nullcontext()
-
-
-def use_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether to compute in bf16 under autocast."""
-    if precision not in ("auto", "float32", "bf16"):
-        raise SettingError(f"precision={precision!r}: choose auto, float32 or bf16")
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def choose_device(device: str | None) -> torch.device:
-    """``device`` by name; None is the GPU if there is one (each process its own, if several train together), else the CPU."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and launched():
-        device = f"cuda:{local_rank()}"
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-        if chosen.type == "meta":
-            raise RuntimeError("it holds no data")
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise SettingError(f"device={device!r} cannot be used here: {first}; use cpu") from error
-    return chosen
-
-
 @dataclass(frozen=True)
 class Checkpoints:
     """Where checkpoints are written, and what they must agree with to be continued."""
@@ -225,63 +157,61 @@ def train(
     SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the last phase out.
     """
     batch_size = _shared_batch_size(run, len(data.normal))
-    per_epoch = run.steps_per_epoch or max(1, len(data.normal) // batch_size)
-    planned = per_epoch * sum(phase.epochs for phase in phases)
-    before_last = per_epoch * sum(phase.epochs for phase in phases[:-1])
-    if run.max_steps is not None and run.max_steps <= before_last:
-        raise SettingError(
-            f"max_steps={run.max_steps!r}: training would end before its last phase, {phases[-1].name}; "
-            f"choose more than {before_last}, or fewer epochs"
-        )
-    run.total_steps = max(1, planned if run.max_steps is None else min(planned, run.max_steps))
-    for optimizer in run.optimizers.values():
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-    if run.ema_decay is not None:
-        run.averaged = {
-            name: AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))  # type: ignore[no-untyped-call]
-            for name, module in run.modules.items()
-        }
+    epochs = plan(phases, run.schedule, len(data.normal) // batch_size)
+    run.total_steps = epochs[-1].total_steps
+    _prepare(run)
     history = _continue_from(checkpoints, run)
-    if not run.group.agree(f"{run.step} {run.generator.get_state().tolist()}", run.device):
-        where = "" if checkpoints is None else f"{checkpoints.folder}: "
-        raise CheckpointError(f"{where}the processes do not continue from one checkpoint; all of them must share its folder")
+    _refuse_different_processes(run, checkpoints)
     with _bar(run, verbose) as bar:
-        first = 1
-        for number, phase in enumerate(phases, start=1):
-            run.phase = phase.name
-            if phase.start is not None and run.epoch < first:
-                with _seeded_layers(run, 0):
-                    phase.start(_once(data, run, batch_size), run)
-                for module in run.modules.values():
-                    run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
-            if run.epoch < first:
-                for averaged in run.averaged.values():  # what begins to learn now has no past that counts
-                    averaged.n_averaged.zero_()
-            before = per_epoch * (first - 1)
-            span = range(before, min(before + per_epoch * phase.epochs, run.total_steps))
-            for epoch in range(first, first + phase.epochs):
-                if epoch <= run.epoch or run.step >= run.total_steps:
-                    continue
-                started = time.perf_counter()
-                with _seeded_layers(run, epoch):
-                    means = _one_epoch(phase, span, data, run, epoch, batch_size, per_epoch, bar)
-                row = {"epoch": epoch, "phase": number, **means}
-                run.epoch = epoch
-                if on_epoch is not None:
-                    observed = on_epoch(run)
-                    refuse_taken(observed, row | {"step": 0, "seconds": 0})
-                    row |= observed
-                if best_by is not None and number == len(phases) and best_by in row:
-                    _keep_if_best(run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by])
-                history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
-                if checkpoints is not None and run.group.rank == 0:
-                    write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
-            first += phase.epochs
+        for epoch in epochs[run.epoch :]:
+            started = time.perf_counter()
+            for phase in epoch.begins:
+                _start(phase, data, run, batch_size)
+            with _seeded_layers(run, epoch.number):
+                means = _one_epoch(epoch, data, run, batch_size, bar)
+            row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
+            run.epoch = epoch.number
+            if on_epoch is not None:
+                observed = on_epoch(run)
+                refuse_taken(observed, row | {"step": 0, "seconds": 0})
+                row |= observed
+            if epoch.is_last_phase and best_by is not None and best_by in row:
+                _keep_if_best(run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by])
+            history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
+            if checkpoints is not None and run.group.rank == 0:
+                write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
     run.rest(*run.averaged)
     for name, state in run.best.items():
         run.modules[name].load_state_dict(state)
     return history
+
+
+def _prepare(run: Run) -> None:
+    """Note the full learning rates, and begin the averages."""
+    for optimizer in run.optimizers.values():
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+    if run.schedule.ema_decay is not None:
+        average = get_ema_multi_avg_fn(run.schedule.ema_decay)  # type: ignore[no-untyped-call]
+        run.averaged = {name: AveragedModel(module, multi_avg_fn=average) for name, module in run.modules.items()}
+
+
+def _refuse_different_processes(run: Run, checkpoints: Checkpoints | None) -> None:
+    if not run.group.agree(f"{run.step} {run.generator.get_state().tolist()}", run.device):
+        where = "" if checkpoints is None else f"{checkpoints.folder}: "
+        raise CheckpointError(f"{where}the processes do not continue from one checkpoint; all of them must share its folder")
+
+
+def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
+    """Begin a phase: what it does once, and averages anew."""
+    run.phase = phase.name
+    if phase.start is not None:
+        with _seeded_layers(run, 0):
+            phase.start(_once(data, run, batch_size), run)
+        for module in run.modules.values():
+            run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
+    for averaged in run.averaged.values():  # what begins to learn now has no past that counts
+        averaged.n_averaged.zero_()
 
 
 def _keep_if_best(run: Run, value: float) -> None:
@@ -292,28 +222,22 @@ def _keep_if_best(run: Run, value: float) -> None:
         }
 
 
-def _one_epoch(
-    phase: Phase, span: range, data: TrainingData, run: Run, epoch: int, batch_size: int, steps: int, bar: Progress
-) -> dict[str, float]:
-    steps = min(steps, run.total_steps - run.step)
+def _one_epoch(epoch: Epoch, data: TrainingData, run: Run, batch_size: int, bar: Progress) -> dict[str, float]:
+    """Every minibatch of an epoch; returns the means of what its steps returned."""
+    run.phase = epoch.phase.name
     sums: dict[str, Tensor] = {}
     counts: Counter[str] = Counter()
     for module in run.modules.values():
         module.train()
-    order, shared = _order(data, run, batch_size, steps), run.generator
+    order, shared = _order(data, run, batch_size, len(epoch.steps)), run.generator
     run.generator = _own_generator(run)
     for batch in _epoch_batches(data, run, order):
-        if phase.lr_milestones is None:
-            factor = learning_rate_factor(run.progress, run.lr_milestones)
-        else:
-            factor = learning_rate_factor((run.step - span.start) / len(span), phase.lr_milestones)
-        factor *= run.lr_decay**run.step
-        factor *= min(1.0, (run.step + 1) / max(1, run.lr_warmup))
+        factor = run.schedule.learning_rate_factor(run.step, epoch)
         for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         with run.autocast():
-            terms = phase.step(batch, run)
+            terms = epoch.phase.step(batch, run)
         counts.update(terms.keys())
         for name, value in terms.items():
             sums[name] = sums[name] + value if name in sums else value.detach().clone()
@@ -329,7 +253,9 @@ def _one_epoch(
     lost = [name for name, value in means.items() if not math.isfinite(value)]
     if lost or not _finite(run.modules.values()):
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
-        raise DivergenceError(f"training diverged in epoch {epoch}: {what}; lower the learning rate, or try another seed", epoch)
+        raise DivergenceError(
+            f"training diverged in epoch {epoch.number}: {what}; lower the learning rate, or try another seed", epoch.number
+        )
     return means
 
 
@@ -339,21 +265,17 @@ def refuse_taken(observed: Mapping[str, float], row: Mapping[str, float]) -> Non
         raise SettingError(f"the callback returned {taken[0]!r}, which the history has already: choose another name")
 
 
-def learning_rate_factor(progress: float, drops: Sequence[float]) -> float:
-    """0.1 for each of ``drops`` that ``progress`` has reached."""
-    return float(0.1 ** sum(progress >= drop for drop in drops))
-
-
 def _finite(modules: Iterable[nn.Module]) -> bool:
     return all(bool(torch.isfinite(p).all()) for module in modules for p in module.parameters())
 
 
 def _shared_batch_size(run: Run, images: int) -> int:
     """Images in a minibatch of all processes together."""
-    batch_size, size = min(run.batch_size, images), run.group.size
-    if size > 1 and (run.batch_size % size or batch_size < 2 * size):
+    asked, size = run.schedule.batch_size, run.group.size
+    batch_size = min(asked, images)
+    if size > 1 and (asked % size or batch_size < 2 * size):
         raise SettingError(
-            f"batch_size={run.batch_size!r}: {size} processes need equal shares of at least 2 of {images} images; "
+            f"batch_size={asked!r}: {size} processes need equal shares of at least 2 of {images} images; "
             f"choose a multiple of {size}"
         )
     return batch_size - batch_size % size

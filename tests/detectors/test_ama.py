@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from anomirror.devices import use_bf16
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from anomirror.data.sample import Sample
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
 from anomirror.structure import floor_of, slope, usual_power
-from anomirror.training import Batch, Run, use_bf16
+from anomirror.training import Batch, Run
 from tests.tiny import TINY, tiny
 
 

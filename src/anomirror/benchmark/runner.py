@@ -43,13 +43,13 @@ from anomirror.data import FOLDER_SIZE, is_folder
 from anomirror.detector.parameters import MEASURING, SCORING, marked, renamed
 from anomirror.detectors import Detector, load, make_detector
 from anomirror.detectors.base import raw_scores_under, spaced, with_params
+from anomirror.devices import choose_device, use_bf16
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc, evaluate
 from anomirror.presets import as_published
 from anomirror.scorers import SIDES, Scorer, both_sides, make_scorer, scorer_name
 from anomirror.storage import remove_ours, replacing, write_history
-from anomirror.training import choose_device, use_bf16
 
 try:
     import fcntl

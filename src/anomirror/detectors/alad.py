@@ -20,8 +20,9 @@ from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminato
 from anomirror.networks.dense import PairDiscriminator
 from anomirror.networks.freezing import frozen
 from anomirror.networks.spectral import cached_weights, converge_sigma
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 CODE_WIDTHS = (64, 32)
 """Dense layers of the discriminator of pairs of codes."""

@@ -21,9 +21,10 @@ from anomirror.networks.batch_norm import recompute, running_statistics, without
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.networks.spectral import cached_weights, converge_sigma
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
 from anomirror.storage import Value
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 
 @declared

@@ -17,7 +17,8 @@ from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
-from anomirror.training import Batch, Phase, Run
+from anomirror.schedule import Phase
+from anomirror.training import Batch, Run
 
 SEARCHED = 256
 """Training images that calibrate the scorer where each costs a search."""

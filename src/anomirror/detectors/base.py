@@ -42,6 +42,7 @@ from anomirror.detector.parameters import (
     within,
 )
 from anomirror.detectors.calibrating import FEWEST_FOLDED, HELD_OUT_FROM, Calibration, folds, held_out, heldout_count
+from anomirror.devices import Precision, autocast, choose_device
 from anomirror.errors import (
     AnomirrorWarning,
     DivergenceError,
@@ -74,20 +75,10 @@ from anomirror.images import (
 from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.progress import Progress
+from anomirror.schedule import Phase, Schedule
 from anomirror.scorers import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, ModelTarget, Value, save_model, state_tensors, without_prefix
-from anomirror.training import (
-    Checkpoints,
-    History,
-    Phase,
-    Precision,
-    Run,
-    TrainingData,
-    autocast,
-    choose_device,
-    refuse_taken,
-    train,
-)
+from anomirror.training import Checkpoints, History, Run, TrainingData, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 
@@ -800,13 +791,7 @@ class NetworkDetector(Detector):
             optimizers=make_optimizers(),
             device=device,
             generator=generator,
-            batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
-            max_steps=self.max_steps,
-            lr_milestones=tuple(self.lr_milestones),
-            lr_decay=self.lr_decay,
-            lr_warmup=self.lr_warmup,
-            ema_decay=self.ema_decay,
+            schedule=self.schedule(),
             precision=self.precision,
             group=group,
         )
@@ -821,6 +806,18 @@ class NetworkDetector(Detector):
         )
         networks.eval()
         self._finish(self._some(kept, 4096))
+
+    def schedule(self) -> Schedule:
+        """How long the training is, and how its learning rates and averages move."""
+        return Schedule(
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            max_steps=self.max_steps,
+            lr_milestones=tuple(self.lr_milestones),
+            lr_decay=self.lr_decay,
+            lr_warmup=self.lr_warmup,
+            ema_decay=self.ema_decay,
+        )
 
     def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone."""

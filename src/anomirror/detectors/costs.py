@@ -14,9 +14,11 @@ import torch
 
 from anomirror.detectors.base import SAMPLE_BYTES, Detector, NetworkDetector
 from anomirror.detectors.calibrating import FOLDS, HELD_OUT_FROM
+from anomirror.devices import choose_device
 from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
 from anomirror.progress import duration
-from anomirror.training import Run, TrainingData, choose_device, train
+from anomirror.schedule import Schedule
+from anomirror.training import Run, TrainingData, train
 
 try:
     import resource
@@ -105,9 +107,7 @@ def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
         optimizers=make_optimizers(),
         device=device,
         generator=torch.Generator().manual_seed(0),
-        batch_size=batch_size,
-        steps_per_epoch=1,
-        ema_decay=probe.ema_decay,
+        schedule=Schedule(batch_size=batch_size, steps_per_epoch=1, ema_decay=probe.ema_decay),
         precision=probe.precision,
     )
     phases = probe._phases()

@@ -15,7 +15,8 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.lenet import Hypersphere, LeNetDecoder
-from anomirror.training import Batch, Phase, Run
+from anomirror.schedule import Phase
+from anomirror.training import Batch, Run
 
 LEAST_COORDINATE = 0.1
 """No coordinate of the centre lies closer to 0: weights of 0 would reach it, whatever the image."""

@@ -16,8 +16,9 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 
 @declared

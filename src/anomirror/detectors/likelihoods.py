@@ -17,8 +17,9 @@ from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageInput
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 
 @declared

@@ -19,8 +19,9 @@ from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Generator
 from anomirror.networks.dense import BoxClassifier
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 
 @declared

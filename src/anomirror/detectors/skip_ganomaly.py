@@ -15,8 +15,9 @@ from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.freezing import frozen
 from anomirror.networks.unet import UNet
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 
 @declared

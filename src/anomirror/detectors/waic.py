@@ -17,8 +17,9 @@ from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.freezing import frozen
+from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Phase, Run
+from anomirror.training import Batch, Run
 
 FIRST, EVERY = 25, 500
 """The first generator steps, and later every so manieth, come after ``critic_warmup`` critic steps."""
