@@ -60,7 +60,7 @@ def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
     raw = (detector.calibration_raw_, detector.raw_scores(sample.normal), detector.raw_scores(sample.anomalies))
     own = detector.scorer_
     rows = {detector.method: _metrics(copy.deepcopy(own), *raw)}
-    others = {side: scorer for side, scorer in both_sides(own).items() if type(scorer) is not type(own)}
+    others = {side: scorer for side, scorer in both_sides(own).items() if scorer.sided != own.sided}
     return rows | {f"{detector.method} {side}": _metrics(scorer, *raw) for side, scorer in others.items()}
 
 

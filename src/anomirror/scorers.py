@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,23 @@ from anomirror.errors import SettingError
 
 Scores = npt.NDArray[np.float64]
 
+Domain = Literal["real", "nonnegative"]
+Sided = Literal["one", "two"]
+
 
 @runtime_checkable
 class Scorer(Protocol):
     """Fitted on the raw scores of normal images, turns raw scores into normalities."""
+
+    @property
+    def domain(self) -> Domain:
+        """Raw scores that it can read."""
+        ...
+
+    @property
+    def sided(self) -> Sided:
+        """Whether only a high raw score is anomalous ("one"), or a low one as well ("two")."""
+        ...
 
     def fit(self, raw: Scores) -> Scorer: ...
 
@@ -39,6 +52,9 @@ class Negate:
     >>> Negate().fit(np.zeros(3)).normality(np.array([1.0, 2.0]))
     array([-1., -2.])
     """
+
+    domain: Domain = "real"
+    sided: Sided = "one"
 
     def fit(self, raw: Scores) -> Negate:
         return self
@@ -68,6 +84,9 @@ class GaussianDensity:
     >>> scorer.normality(np.array([0.0, 50.0])).round(2).tolist()
     [-0.92, -1250.92]
     """
+
+    domain: Domain = "real"
+    sided: Sided = "two"
 
     mean_: float
     std_: float
@@ -107,6 +126,9 @@ class LogGaussianDensity:
     >>> scorer.normality(np.array([0.25, 1.0, 4.0])).round(2).tolist()
     [-1.86, -0.95, -1.86]
     """
+
+    domain: Domain = "nonnegative"
+    sided: Sided = "two"
 
     floor_: float
     median_: float
@@ -168,7 +190,7 @@ SIDES = ("one-sided", "two-sided")
 
 def both_sides(own: Scorer) -> dict[str, Scorer]:
     """A scorer for each of :data:`SIDES`, to be fitted: two-sided is a detector's own one if that is a density."""
-    return {"one-sided": Negate(), "two-sided": GaussianDensity() if isinstance(own, Negate) else copy.deepcopy(own)}
+    return {"one-sided": Negate(), "two-sided": copy.deepcopy(own) if own.sided == "two" else GaussianDensity()}
 
 
 def make_scorer(scorer: str | Scorer) -> Scorer:

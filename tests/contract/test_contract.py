@@ -236,7 +236,7 @@ def test_any_scorer_goes_with_it(method: str, clothes: np.ndarray, digits: np.nd
     assert (
         np.diff(two_sided.score_samples(clothes)[order]) <= 1e-9
     ).all()  # the further from the mean, on either side, the lower
-    if one_sided._signed():
+    if one_sided.raw_domain == "real":
         untrained = tiny(method, scorer="log-gaussian", callback=lambda _: pytest.fail("trained"))
         with pytest.raises(SettingError, match=f"needs raw scores of at least 0, and those of {method} are not"):
             untrained.fit(clothes)

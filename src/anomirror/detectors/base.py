@@ -76,7 +76,7 @@ from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.progress import Progress
 from anomirror.schedule import Phase, Schedule
-from anomirror.scorers import LogGaussianDensity, Scorer, Scores, make_scorer, scorer_name
+from anomirror.scorers import Domain, Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, ModelTarget, Value, save_model, state_tensors, without_prefix
 from anomirror.training import Checkpoints, History, Run, TrainingData, refuse_taken, train
 
@@ -251,14 +251,16 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
         if self.calibration == "heldout" and self.heldout == 0:
             raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
-        if isinstance(make_scorer(self.scorer), LogGaussianDensity) and self._signed():
+        if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
             raise SettingError(
-                f"scorer='log-gaussian' needs raw scores of at least 0, and those of {self.method} are not; use scorer='gaussian'"
+                f"scorer={self.scorer!r} needs raw scores of at least 0, and those of {self.method} are not; "
+                "use scorer='gaussian'"
             )
 
-    def _signed(self) -> bool:
-        """Whether raw scores may lie below 0."""
-        return False
+    @property
+    def raw_domain(self) -> Domain:
+        """Values that raw scores may take."""
+        return "nonnegative"
 
     # ------------------------------------------------------------------ scikit-learn's contract
 

@@ -18,7 +18,7 @@ from anomirror.images import ImageInput
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
 from anomirror.schedule import Phase
-from anomirror.scorers import Scores
+from anomirror.scorers import Domain, Scores
 from anomirror.training import Batch, Run
 
 
@@ -63,8 +63,10 @@ class LikelihoodDetector(NetworkDetector):
     def _phases(self) -> list[Phase]:
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
-    def _signed(self) -> bool:
-        return not self.likelihood_only
+    @property
+    def raw_domain(self) -> Domain:
+        """Bits are at least 0; what a formula makes of them may not be."""
+        return "nonnegative" if self.likelihood_only else "real"
 
     @property
     def scoring_statistics(self) -> frozenset[str]:

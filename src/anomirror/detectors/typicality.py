@@ -17,7 +17,7 @@ from anomirror.errors import SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.glow import Glow
-from anomirror.scorers import Scores
+from anomirror.scorers import Domain, Scores
 from anomirror.training import Batch, Run
 
 
@@ -90,8 +90,10 @@ class Typicality(LikelihoodDetector):
         bits = self._measured(images, ("bits",))["bits"]
         return -likelihood.deviation_of_groups(bits, self.entropy_, group_size)
 
-    def _signed(self) -> bool:
-        return False
+    @property
+    def raw_domain(self) -> Domain:
+        """A distance."""
+        return "nonnegative"
 
     def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         glow = Glow(image_shape[0], self.flow_levels, self.flow_steps, self.hidden_width)

@@ -18,7 +18,7 @@ from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.freezing import frozen
 from anomirror.schedule import Phase
-from anomirror.scorers import Scores
+from anomirror.scorers import Domain, Scores
 from anomirror.training import Batch, Run
 
 FIRST, EVERY = 25, 500
@@ -140,8 +140,10 @@ class WAIC(NetworkDetector):
         """-WAIC(x) = Var_m[logit_m(x)] - E_m[logit_m(x)]."""
         return statistics["variance"] - statistics["mean"]
 
-    def _signed(self) -> bool:
-        return True
+    @property
+    def raw_domain(self) -> Domain:
+        """Logits have either sign."""
+        return "real"
 
     def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
         return -self._raw(statistics)
