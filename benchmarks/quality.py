@@ -20,13 +20,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from anomirror.devices import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from anomirror import AMA, load
 from anomirror.benchmark.protocols import Comparison, compare
 from anomirror.benchmark.runner import command, versions, write_cell
+from anomirror.detector.streaming import evenly_spaced
+from anomirror.devices import Precision
 from anomirror.images import open_images
 from anomirror.metrics import auroc
 from anomirror.presets import as_published
@@ -78,7 +79,7 @@ def scored(ama: AMA, split: Comparison, precision: Precision) -> dict[str, Score
     """Raw scores of training images, normal ones and the samples of the protocol, in ``precision`` throughout."""
     ama.set_params(scoring_precision=precision)
     kept, _ = ama._split(open_images(split.train), ama.heldout)
-    ama._finish(ama._some(kept, 4096))
+    ama._finish(evenly_spaced(kept, 4096))
     raw = {"train": ama.raw_scores(split.train[:5000]), "normal": ama.raw_scores(split.normal)}
     return raw | {name: ama.raw_scores(images[split.sampled[name]]) for name, images in split.anomalies.items()}
 

@@ -33,11 +33,10 @@ from torch import nn
 if not __package__:  # started as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from anomirror.devices import Precision, choose_device, use_bf16
-
 from anomirror import AMA, latent, preset
 from anomirror.benchmark.runner import command, versions
-from anomirror.detectors.base import with_params
+from anomirror.detector.variants import with_params
+from anomirror.devices import Precision, choose_device, use_bf16
 from anomirror.scorers import GaussianDensity, Scores
 from anomirror.training import Batch, Run
 from benchmarks.floor import Counted, Machine, at_its_best, counting

@@ -112,7 +112,7 @@ def sizes(
     only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
 ) -> None:
     """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the proxies)."""
-    from anomirror.detectors.base import Detector
+    from anomirror.detector.contract import Detector
 
     kept = Rows(name)
     for method in methods.split(","):

@@ -143,7 +143,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
     out = tmp_path / "model"
     good = place / "good"
     failed(run_apart("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
-    failed(run("fit", good, "--out", out, "--method", "svm"), "no method named 'svm': choose one of ama, waic, likelihood_ratio")
+    failed(run("fit", good, "--out", out, "--method", "svm"), "no method named 'svm': choose one of alad, ama, anogan")
     failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
     failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
     failed(run("fit", good, "--out", out, "--set", "epochs=many"), "epochs='many'")

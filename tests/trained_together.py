@@ -13,7 +13,7 @@ import torch
 
 from anomirror import AMA, make_detector
 from anomirror.data.sample import load_sample
-from anomirror.detectors.base import NetworkDetector
+from anomirror.detector.network import NetworkDetector
 from anomirror.errors import AnomirrorError, CheckpointError, SettingError
 from anomirror.processes import rank
 from tests.tiny import TINY

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,11 @@ class ModelFileError(AnomirrorError):
 
 class MissingDependencyError(AnomirrorError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def warn(message: str) -> None:
+    """Issue an :class:`AnomirrorWarning`."""
+    warnings.warn(message, AnomirrorWarning, stacklevel=3)
 
 
 if TYPE_CHECKING:

@@ -82,8 +82,8 @@ def plan(phases: Sequence[Phase], schedule: Schedule, minibatches: int) -> list[
     SettingError : ``max_steps`` leaves the last phase out.
     """
     per_epoch = schedule.steps_per_epoch or max(1, minibatches)
+    planned = per_epoch * sum(phase.epochs for phase in phases)
     before_last = per_epoch * sum(phase.epochs for phase in phases[:-1])
-    planned = before_last + per_epoch * phases[-1].epochs
     if schedule.max_steps is not None and schedule.max_steps <= before_last:
         raise SettingError(
             f"max_steps={schedule.max_steps!r}: training would end before its last phase, "

@@ -158,7 +158,7 @@ def train(
     """
     batch_size = _shared_batch_size(run, len(data.normal))
     epochs = plan(phases, run.schedule, len(data.normal) // batch_size)
-    run.total_steps = epochs[-1].total_steps
+    run.total_steps = epochs[-1].total_steps if epochs else 1
     _prepare(run)
     history = _continue_from(checkpoints, run)
     _refuse_different_processes(run, checkpoints)

@@ -18,7 +18,7 @@ from anomirror.benchmark.published import PUBLISHED
 from anomirror.benchmark.runner import CACHE, Training, measure
 from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
 from anomirror.codecs import CODECS, installed
-from anomirror.detectors.base import with_params
+from anomirror.detector.variants import with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc

@@ -16,7 +16,9 @@ from sklearn.base import clone
 from torch.utils.data import Dataset
 
 from anomirror import Detector, load
-from anomirror.detectors.base import NetworkDetector, _filled, raw_scores_under, with_params
+from anomirror.detector.network import NetworkDetector
+from anomirror.detector.streaming import filled
+from anomirror.detector.variants import raw_scores_under, with_params
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
 from anomirror.metrics import auroc
@@ -364,6 +366,6 @@ def test_labels_stay_with_their_images_when_some_of_two_joined_sets_cannot_be_re
 
 def test_a_last_batch_is_filled_up_on_a_gpu_alone() -> None:
     x = torch.rand(3, 1, 4, 4)
-    assert _filled(x, 8) is x
-    assert _filled(x.to("meta"), 8).shape == (8, 1, 4, 4)
-    assert _filled(x.to("meta"), 3).shape == (3, 1, 4, 4)
+    assert filled(x, 8) is x
+    assert filled(x.to("meta"), 8).shape == (8, 1, 4, 4)
+    assert filled(x.to("meta"), 3).shape == (3, 1, 4, 4)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from anomirror.devices import use_bf16
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 
 from anomirror import AMA, preset
 from anomirror.data.sample import Sample
+from anomirror.devices import use_bf16
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
 from anomirror.structure import floor_of, slope, usual_power
@@ -290,7 +290,7 @@ def test_padding_is_no_structure() -> None:
         expected = nn.functional.pad(inside.mean((2, 3), keepdim=True).expand_as(inside), (6, 6, 10, 10), value=-1.0)
         assert torch.allclose(ama._reference(x), expected, atol=1e-5)
     black = torch.full((1, 1, 32, 32), -1.0)
-    assert torch.equal(ama._blank(black), black)
+    assert torch.equal(ama._reference(black), black)
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -507,7 +507,7 @@ def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(
     """Dark pictures first, bright ones last: batches in file order, or of a few images, would lose the spread between them."""
     ordered = clothes[np.argsort(clothes.mean((1, 2)))]
     ama = tiny("ama", heldout=0.0, image_size=size, **arguments).fit(ordered)
-    x = torch.cat(list(ama._batches(ama._open(ordered))))
+    x = torch.cat(list(ama._batches(ama.open_to_score(ordered))))
     norm = ama.networks_["encoder"].features[1]  # type: ignore[attr-defined, index]
     first = ama.networks_["encoder"].features[0](x).detach()  # type: ignore[attr-defined, index]
     assert torch.allclose(norm.running_var, first.var((0, 2, 3)), rtol=0.05)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anomirror import WAIC, Complexity, LikelihoodRatio, Typicality, load
 from anomirror.codecs import compressed_bits
-from anomirror.detectors.base import raw_scores_under
+from anomirror.detector.variants import raw_scores_under
 from anomirror.detectors.likelihood_ratio import mutated
 from anomirror.detectors.waic import generator_turns
 from anomirror.errors import InputError, MissingDependencyError, SettingError

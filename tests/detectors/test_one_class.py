@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anomirror import ALAD, AnoGAN, DeepSVDD, FenceGAN, NegativeSampling, SkipGANomaly
 from anomirror.data.sample import Sample
-from anomirror.detectors.base import NetworkDetector
+from anomirror.detector.network import NetworkDetector
 from anomirror.detectors.deep_svdd import away_from_zero, contrast_normalized
 from anomirror.detectors.fence_gan import generator_loss
 from anomirror.errors import SettingError
@@ -426,7 +426,7 @@ def test_the_box_covers_the_codes_that_it_was_fitted_on(clothes: np.ndarray, ema
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])
     with found._scoring():
-        z = torch.cat([found._encoded(x) for x in found._batches(found._open(clothes))])
+        z = torch.cat([found._encoded(x) for x in found._batches(found.open_to_score(clothes))])
     low, high = z.amin(0), z.amax(0)
     assert_allclose(classifier.low, low - 0.1 * (high - low), rtol=1e-4, atol=1e-5)
     assert_allclose(classifier.high, high + 0.1 * (high - low), rtol=1e-4, atol=1e-5)

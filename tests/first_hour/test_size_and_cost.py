@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from anomirror import DETECTORS, PCA, make_detector
+from anomirror.detector.contract import Detector
+from anomirror.detector.costs import cost_of
+from anomirror.detector.streaming import SAMPLE_BYTES
 from anomirror.detectors import costs
-from anomirror.detectors.base import SAMPLE_BYTES, Detector
-from anomirror.detectors.costs import cost_of
 from anomirror.errors import AnomirrorWarning
 from anomirror.images import Frame, SizeRange, open_images
 from anomirror.progress import Progress

@@ -9,8 +9,8 @@ import pytest
 
 from anomirror import DETECTORS, KNN, PCA
 from anomirror.decisions import threshold
-from anomirror.detectors.base import Detector
-from anomirror.detectors.calibrating import folds, held_out, heldout_count
+from anomirror.detector.calibration import folds, held_out, heldout_count
+from anomirror.detector.contract import Detector
 from anomirror.errors import AnomirrorWarning
 from anomirror.presets import PRESETS
 from tests.commands import run

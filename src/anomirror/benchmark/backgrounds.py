@@ -19,8 +19,8 @@ from anomirror.benchmark.runner import command, read_cell, refuse_difference, ve
 from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown
 from anomirror.data import canonical, data_directory, load_dataset
+from anomirror.detector.variants import raw_scores_under
 from anomirror.detectors import LikelihoodRatio
-from anomirror.detectors.base import raw_scores_under
 from anomirror.errors import InputError
 from anomirror.images import open_images
 from anomirror.metrics import auroc

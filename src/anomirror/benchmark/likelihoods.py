@@ -18,8 +18,8 @@ from anomirror.benchmark.published import PUBLISHED_PAIRS
 from anomirror.benchmark.runner import folder_name
 from anomirror.benchmark.tables import Cell, markdown, mean_and_spread, read_cells
 from anomirror.data import DATASETS
+from anomirror.detector.network import NetworkDetector
 from anomirror.detectors import make_detector
-from anomirror.detectors.base import NetworkDetector
 from anomirror.errors import InputError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc

@@ -20,8 +20,8 @@ from anomirror.benchmark.stability import PROXIES, proxy_sets
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import canonical, data_directory, load_dataset
 from anomirror.data.proxies import defects
+from anomirror.detector.variants import with_params
 from anomirror.detectors import AMA, load
-from anomirror.detectors.base import with_params
 from anomirror.errors import InputError
 from anomirror.images import fingerprint, open_images
 from anomirror.metrics import auroc

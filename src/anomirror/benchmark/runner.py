@@ -41,8 +41,9 @@ from anomirror.benchmark.protocols import (
 )
 from anomirror.data import FOLDER_SIZE, is_folder
 from anomirror.detector.parameters import MEASURING, SCORING, marked, renamed
+from anomirror.detector.streaming import spaced
+from anomirror.detector.variants import raw_scores_under, with_params
 from anomirror.detectors import Detector, load, make_detector
-from anomirror.detectors.base import raw_scores_under, spaced, with_params
 from anomirror.devices import choose_device, use_bf16
 from anomirror.errors import InputError, SettingError
 from anomirror.images import fingerprint, open_images

@@ -28,8 +28,9 @@ from anomirror.benchmark.runner import command, read_cell, versions, write_cell
 from anomirror.benchmark.tables import markdown, mean_and_spread
 from anomirror.data import Split, load_dataset
 from anomirror.data.proxies import bold, noises, shapes
+from anomirror.detector.streaming import evenly_spaced
+from anomirror.detector.variants import with_params
 from anomirror.detectors import AMA
-from anomirror.detectors.base import with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.images import ImageSet, open_images
 from anomirror.metrics import auroc
@@ -94,7 +95,7 @@ class _Studied(AMA):
                 continue
             modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
             ruled = with_params(self, {"recompute_statistics": recomputed})
-            snapshot = ruled._snapshot(modules, self._some(kept, 512))
+            snapshot = ruled._snapshot(modules, evenly_spaced(kept, 512))
             if run.epoch in self.scored:
                 row |= snapshot._under_every_rule(averaged, recomputed)
             if keep:
@@ -165,7 +166,7 @@ def _drawn(source: str, split: Split, rng: np.random.Generator, data_dir: Path |
 
 def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, dict[str, float]]:
     """Share of unseen normal images below the threshold that 5 % of the calibration images lie below."""
-    _, heldout = ama._split(ama._open(train), ama.heldout)
+    _, heldout = ama._split(ama.open_to_score(train), ama.heldout)
     raw = {"train": ama.calibration_raw_, "heldout": ama.raw_scores(heldout)}
     tested = ama.raw_scores(unseen)
     found: dict[str, dict[str, float]] = {}

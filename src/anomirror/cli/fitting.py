@@ -145,7 +145,7 @@ def _opened(detector: Detector, data: str, known: list[str], data_dir: Path | No
 
 def _announce(detector: Detector, images: ImageSet) -> None:
     """What it will take, before anything starts."""
-    from anomirror.detectors.costs import sentence
+    from anomirror.detector.costs import sentence
 
     detector._validate()
     say(sentence(detector, images))

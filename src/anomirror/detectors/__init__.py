@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import UNSTORED, marked, parameters_of
 from anomirror.detectors.alad import ALAD
 from anomirror.detectors.ama import AMA
 from anomirror.detectors.anogan import AnoGAN
-from anomirror.detectors.base import Detector
 from anomirror.detectors.complexity import Complexity
 from anomirror.detectors.deep_svdd import DeepSVDD
 from anomirror.detectors.fence_gan import FenceGAN

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
+from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import Betas, Count, Probability, declared
-from anomirror.detectors.base import ReconstructingDetector
 from anomirror.images import ImageSet, ImageShape
 from anomirror.networks.batch_norm import without_updating_statistics
 from anomirror.networks.convolutional import Encoder

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses, structure
+from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared, fitted, within
-from anomirror.detectors.base import ReconstructingDetector
+from anomirror.detector.streaming import evenly_spaced
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, ImageShape, Subset
 from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
@@ -33,6 +34,7 @@ class AMA(ReconstructingDetector):
 
     Examples
     --------
+    >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
     >>> ama = AMA(epochs=1, steps_per_epoch=1, encoder_width=4, generator_width=4, critic_width=4).fit(images)
     >>> ama.score_samples(images[:2]).shape
@@ -351,7 +353,7 @@ class AMA(ReconstructingDetector):
 
     def _measure(self, normal: ImageSet) -> None:
         """Everything that scoring needs to know beside the weights."""
-        some = self._some(normal, 256)
+        some = evenly_spaced(normal, 256)
         pixels = torch.cat([x.cpu() for x in self._batches(some)]).transpose(0, 1).flatten(1)
         self.reference_image_ = pixels.median(1).values[:, None, None]
         if self.recompute_statistics:
@@ -359,7 +361,7 @@ class AMA(ReconstructingDetector):
             # large images are scored a few at a time; their statistics want as many at once as training saw
             batch_size = max(self.batch_size, self._scoring_batch())
             recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
-        measured = self._measured(self._some(normal, 2048), ("r", "s"))
+        measured = self._measured(evenly_spaced(normal, 2048), ("r", "s"))
         self.sensitivity_floor_ = structure.floor_of(measured["s"])
         self.structure_power_ = structure.usual_power(measured["r"], measured["s"])
         self.map_scale_ = self._map_scale(some)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
+from anomirror.detector.contract import CALIBRATION
+from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import MEASURING, Betas, Count, Fraction, Rate, Weight, declared
-from anomirror.detectors.base import CALIBRATION, ReconstructingDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder

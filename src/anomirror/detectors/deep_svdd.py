@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import Count, CountOrZero, Milestones, Weight, declared
-from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.lenet import Hypersphere, LeNetDecoder

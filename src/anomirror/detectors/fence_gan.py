@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
+from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import Betas, Count, CountOrZero, OpenFraction, Probability, Rate, Weight, declared
-from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen

@@ -11,8 +11,9 @@ from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import Count, SampleSize, declared, fitted
-from anomirror.detectors.base import Detector, flat, most_components
+from anomirror.detector.streaming import flat, most_components
 from anomirror.images import ImageSet
 from anomirror.storage import Value
 

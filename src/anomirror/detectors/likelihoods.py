@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from anomirror import likelihood
+from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import SCORING, Betas, Count, Probability, declared, within
-from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageInput
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN

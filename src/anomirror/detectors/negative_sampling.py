@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
+from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import Count, Probability, Weight, declared, within
-from anomirror.detectors.base import ReconstructingDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder

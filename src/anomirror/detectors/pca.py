@@ -9,8 +9,9 @@ import torch
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import Tensor
 
+from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import Count, OpenFraction, SampleSize, declared, fitted
-from anomirror.detectors.base import Detector, flat, most_components
+from anomirror.detector.streaming import flat, most_components
 from anomirror.images import ImageSet
 from anomirror.storage import Value
 

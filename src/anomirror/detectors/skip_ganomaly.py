@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
+from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weight, declared
-from anomirror.detectors.base import ReconstructingDetector
 from anomirror.images import ImageShape
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.freezing import frozen

@@ -82,7 +82,7 @@ class Typicality(LikelihoodDetector):
         SettingError : the images make no whole groups.
         """
         self._check_fitted()
-        images = self._open(X)
+        images = self.open_to_score(X)
         whole = isinstance(group_size, (int, np.integer)) and group_size > 0
         if not whole or len(images) % group_size:
             over = f"; leave out {len(images) % group_size}" if whole else ""

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer, RMSprop
 
 from anomirror import losses
+from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import Count, Weight, declared
-from anomirror.detectors.base import NetworkDetector
 from anomirror.images import ImageShape
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic

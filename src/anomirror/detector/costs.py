@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from anomirror.detectors.base import SAMPLE_BYTES, Detector, NetworkDetector
-from anomirror.detectors.calibrating import FOLDS, HELD_OUT_FROM
+from anomirror.detector.calibration import FOLDS, HELD_OUT_FROM
+from anomirror.detector.contract import Detector
+from anomirror.detector.network import NetworkDetector
+from anomirror.detector.streaming import SAMPLE_BYTES
 from anomirror.devices import choose_device
 from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
 from anomirror.progress import duration

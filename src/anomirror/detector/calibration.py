@@ -1,0 +1,136 @@
+"""Which images a detector is fitted on, and which ones its threshold comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from anomirror.decisions import least_rate
+from anomirror.errors import ImageError, warn
+
+Calibration = Literal["auto", "train", "heldout", "folds"]
+"""Where scorer and threshold come from: images that are held out of the fit; folds, each scored by a fit on the others; or the
+fitted images themselves, as in the paper, which promises nothing. "auto" is held out or folds."""
+
+CalibratedBy = Literal["train", "heldout", "folds"]
+
+HELD_OUT_FROM, HELD_OUT_LEAST = 1000, 100
+"""Of so many images or more, at least so many are held out."""
+SMALL_SHARE, SMALL_LEAST = 0.2, 20
+"""Of fewer: this share, and at least so many, but never more than half."""
+FOLDS = 5
+FEWEST_FOLDED = 4
+"""Distinct images below which there is nothing to fold."""
+
+
+def heldout_count(count: int, share: float) -> int:
+    """Images of ``count`` that "auto" holds out; ``share`` is what is held out of many.
+
+    >>> [heldout_count(n, 0.05) for n in (30, 200, 1000, 60_000)]
+    [15, 40, 100, 3000]
+    """
+    if count >= HELD_OUT_FROM:
+        return max(HELD_OUT_LEAST, math.floor(count * share))
+    return max(min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2), math.floor(count * share))
+
+
+def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)`` sorted.
+
+    Parameters
+    ----------
+    order : a permutation of all images.
+    copies : ``(n,)``: equal for copies of one image.
+    count : how many are wanted; fewer come where only groups of copies are left that are larger than what is missing.
+    """
+    members = _groups(order, copies)
+    chosen: list[int] = []
+    for group in members:
+        if len(chosen) + len(group) <= count:
+            chosen += group
+        if len(chosen) == count:
+            break
+    if not chosen and len(members) > 1:
+        chosen = min(members, key=len)
+    return np.sort(np.asarray(chosen, dtype=np.int64))
+
+
+def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[np.ndarray]:
+    """All images in ``count`` parts of about the same size, each sorted; copies of one image lie in one part."""
+    parts: list[list[int]] = [[] for _ in range(min(count, len(np.unique(copies))))]
+    for group in sorted(_groups(order, copies), key=len, reverse=True):
+        min(parts, key=len).extend(group)
+    return [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
+
+
+def _groups(order: Sequence[int], copies: np.ndarray) -> list[list[int]]:
+    """Images by copy, in the order in which their first one comes."""
+    found: dict[int, list[int]] = {}
+    for index in order:
+        found.setdefault(int(copies[index]), []).append(int(index))
+    return list(found.values())
+
+
+def choose(calibration: Calibration, heldout: float, copies: np.ndarray, *, can_fold: bool) -> CalibratedBy:
+    """What calibrates a fit to images with these hashes, ``(n,)``.
+
+    Parameters
+    ----------
+    can_fold : whether the method is fast enough to be fitted once for each fold.
+
+    Warns
+    -----
+    AnomirrorWarning : so few different images that none can be left out of the fit.
+    """
+    if calibration != "auto" and calibration != "folds":
+        return calibration
+    if (distinct_images := len(np.unique(copies))) < FEWEST_FOLDED:
+        warn(
+            f"{distinct_images} different normal image{'s' if distinct_images > 1 else ''}: "
+            "none can be left out of the fit to calibrate"
+        )
+        return "train"
+    if heldout == 0 and not can_fold:
+        return "train"  # nothing shall be held out
+    return "folds" if can_fold and (calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
+
+
+def held_out_places(calibration: Calibration, heldout: float, order: Sequence[int], copies: np.ndarray) -> np.ndarray:
+    """Places of the images that are held out to calibrate, ``(m,)`` sorted, from a random order of all.
+
+    Raises
+    ------
+    ImageError : ``calibration="heldout"`` asks for so few that they calibrate nothing.
+    """
+    count = len(copies)
+    wanted = max(1, math.floor(count * heldout)) if calibration == "heldout" else heldout_count(count, heldout)
+    chosen = held_out(order, copies, wanted)
+    if calibration == "heldout" and len(chosen) < SMALL_LEAST:
+        raise ImageError(
+            f"calibration='heldout': heldout={heldout} of {count} images are {len(chosen)} to calibrate on, "
+            f"and at least {SMALL_LEAST} are needed; raise heldout, give more images, or use calibration='auto'"
+        )
+    return chosen
+
+
+def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
+    """Of some places the first of each group of copies, in order: copies say nothing more of what is normal."""
+    _, first = np.unique(copies[places], return_index=True)
+    return [int(place) for place in np.sort(places[first])]
+
+
+def promise(by: CalibratedBy, count: int, asked: float) -> str | None:
+    """What ``count`` calibration images cannot promise of false alarms, in a sentence; None if they keep ``asked``."""
+    percent = f"{100 * asked:g} %"
+    if by == "train":
+        return f"the threshold comes from images that were fitted: false alarms on new images can be far more than {percent}"
+    least = least_rate(count)
+    if least <= asked + 1e-9:
+        return None
+    return (
+        f"{count} image{'s' if count > 1 else ''} calibrate this: "
+        f"false alarms below {100 * least:.1f} % cannot be asked for ({percent} were); give more normal images"
+    )

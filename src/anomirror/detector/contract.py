@@ -1,0 +1,437 @@
+"""What every detector is: scikit-learn's contract over images."""
+
+from __future__ import annotations
+
+import copy
+import math
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from torch import Tensor
+
+from anomirror.decisions import threshold
+from anomirror.detector import calibration
+from anomirror.detector.calibration import CalibratedBy, Calibration
+from anomirror.detector.maps import Explaining
+from anomirror.detector.parameters import (
+    SCORING,
+    UNSTORED,
+    CountOrZero,
+    SampleSize,
+    Seed,
+    check,
+    declared,
+    fitted,
+    within,
+)
+from anomirror.detector.persistence import Persistent
+from anomirror.detector.streaming import SAMPLE_BYTES, batches, evenly_spaced, filled, flat, scoring_batch, spaced
+from anomirror.detector.training_set import TrainingSet
+from anomirror.devices import choose_device
+from anomirror.errors import DivergenceError, SettingError, unknown, warn
+from anomirror.images import Frame, ImageInput, ImageSet, ImageShape, ImageSize, SizeRange, Subset, open_images
+from anomirror.scorers import Domain, Scorer, Scores, make_scorer
+from anomirror.training import History
+
+REMEMBERED = 100_000
+"""Training images whose hash a model keeps, at most, to know them again."""
+
+MAPPED = 256
+"""Normal images from whose maps the scale of maps is taken, at most."""
+
+CALIBRATION = 10_000
+"""Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
+
+
+@declared
+class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, ABC):
+    """A detector of anomalous images that is fitted on normal ones.
+
+    Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for normal images, as everywhere in
+    scikit-learn. A method writes :meth:`_learn`, :meth:`_statistics`, :meth:`_raw`, :meth:`_tensors` and :meth:`_restore`.
+    """
+
+    auto_size: ClassVar[int] = 32
+    """The largest size that ``image_size="auto"`` chooses: what suits the method, and ends within minutes on two cores."""
+    learns_from_anomalies: ClassVar[bool] = False
+    """Whether labelled anomalies are trained on; methods without leave them out."""
+    statistic_names: ClassVar[tuple[str, ...]]
+    """What :meth:`statistics` measures of each image."""
+    image_size: ImageSize = "auto"
+    """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256; "auto" is
+    32, where the images are not smaller; None keeps the pixels and pads."""
+
+    batch_size: SampleSize = 64
+    """Normal images in a minibatch."""
+
+    device: Annotated[str | None, UNSTORED] = None
+    """"cpu", "cuda", ...; None is the GPU if there is one."""
+
+    random_state: Seed | None = 0
+    """Seed; None draws one."""
+
+    contamination: Annotated[float, within("(0, 0.5]")] = 0.05
+    """Fraction of normal images that :meth:`predict` may call anomalies."""
+
+    scorer: Annotated[str | Scorer, SCORING, UNSTORED] = "negate"
+    """"negate": high raw scores are anomalous; "log-gaussian" (a density of the raw score's logarithm)
+    and "gaussian" are two-sided: a raw score that is too low is anomalous too (docs/first-hour.md
+    compares them). Or a scorer object."""
+
+    calibration: Calibration = "auto"
+    """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a fit on
+    the other four (methods without networks); "heldout" ones; or "train", as in the paper, which
+    promises nothing for new images. "auto" holds out ``heldout`` of 1,000 images or more, at least 100;
+    of fewer it takes folds, or holds out a fifth, at least 20, never more than half."""
+
+    heldout: Annotated[float, within("[0, 1)")] = 0.05
+    """Fraction of the images kept out of the fit, for the calibration and the history; where a method
+    trains networks, 0 calibrates on "train"."""
+
+    workers: Annotated[CountOrZero, UNSTORED] = 0
+    """Processes that decode images which are not in memory."""
+
+    skip_bad: Annotated[bool, UNSTORED] = False
+    """Leave unreadable files out instead of refusing them."""
+
+    verbose: Annotated[bool, UNSTORED] = False
+    """Show a progress bar on stderr."""
+
+    image_shape_: ImageShape = fitted()
+    """``(channels, size, size)`` that the detector sees."""
+
+    scorer_: Scorer = fitted()
+    """The fitted scorer."""
+
+    offset_: float = fitted()
+    """Threshold on ``score_samples``: ``contamination`` of the calibration images lie below it."""
+
+    map_scale_: float | None = fitted(default=None)
+    """99 % quantile of the departures of normal pixels; None where there are no maps."""
+
+    calibrated_on_: int = fitted()
+    """Normal images that scorer and threshold come from."""
+
+    calibrated_by_: CalibratedBy = fitted()
+    """Whether these are unseen by a fit ("heldout", "folds"), or promise nothing ("train")."""
+
+    sizes_: SizeRange | None = fitted()
+    """Sizes of the training images in their files; None if they are not known."""
+
+    copies_: int = fitted()
+    """Training images that are exact copies of another one."""
+
+    training_hashes_: np.ndarray = fitted()
+    """Hashes of training images, to know them again."""
+
+    calibration_raw_: Scores = fitted()
+    """Raw scores of the calibration images, to fit another scorer on; not saved."""
+
+    n_train_: int = fitted()
+    """Normal images in training."""
+
+    skipped_: int = fitted()
+    """Unreadable files that ``skip_bad`` left out."""
+
+    data_fingerprint_: str = fitted()
+    """Short hash of the training images."""
+
+    history_: History = fitted()
+    """One row for each epoch of training, empty for methods without."""
+
+    _folds: ClassVar[bool] = True
+    """Whether it is fast enough to be fitted once for each fold."""
+    _watches_heldout: ClassVar[bool] = False
+    """Whether images are held out for its history even where they do not calibrate."""
+
+    # ------------------------------------------------------------------ what a method writes
+
+    @abstractmethod
+    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+        """Fit to normal images; ``heldout`` are others, for the history and the choice of an epoch."""
+
+    @abstractmethod
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)`` for each name, perhaps of others too."""
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`; a method with one of them needs none."""
+        (name,) = self.scoring_statistics
+        return statistics[name]
+
+    def _programs(self) -> dict[str, str]:
+        """Programs outside Python's packages that scores depend on, and their versions."""
+        return {}
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """What holds while fitted networks compute: no gradients, and what a method adds."""
+        with torch.no_grad():
+            yield
+
+    def _validate(self) -> None:
+        """Check every parameter by itself; a method adds what two of them must have in common."""
+        check(self)
+        Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
+        if self.calibration == "heldout" and self.heldout == 0:
+            raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
+        if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
+            raise SettingError(
+                f"scorer={self.scorer!r} needs raw scores of at least 0, and those of {self.method} are not; "
+                "use scorer='gaussian'"
+            )
+
+    @property
+    def raw_domain(self) -> Domain:
+        """Values that raw scores may take."""
+        return "nonnegative"
+
+    # ------------------------------------------------------------------ scikit-learn's contract
+
+    def fit(self, X: ImageInput, y: Any = None) -> Self:
+        """Fit on normal images.
+
+        Parameters
+        ----------
+        X : images in any form that :func:`anomirror.images.open_images` takes.
+        y : None: all are normal. Or one of +1 (normal) and -1 (known anomaly) for each image; known anomalies are used
+            by methods that can (AMA), and are only left out of training by the others.
+
+        Raises
+        ------
+        ImageError : files that cannot be read (all of them are listed), unless ``skip_bad``; too few images.
+        SettingError : a parameter out of its range.
+        """
+        self._validate()
+        images = self.open(X)
+        given = TrainingSet.of(images, y, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose)
+        self.image_shape_ = images.shape
+        self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
+        self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
+        self.copies_, self.skipped_ = given.copies, given.skipped
+        self.history_ = []
+        self.n_train_, self.calibrated_on_ = len(given.normal), 0
+        self._forget_calibration()
+        raw = self._learn_and_score(given)
+        if not np.isfinite(raw).all():
+            raise DivergenceError("the scores of the training images are not finite", len(self.history_))
+        self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
+        self._calibrate(raw)
+        if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
+            warn(promise)
+        return self
+
+    def open(self, X: ImageInput) -> ImageSet:
+        """Images to fit on, as this detector would see them: of a folder with ``train`` and ``test`` the first."""
+        return open_images(X, image_size=self.image_size, most=self.auto_size, part="train")
+
+    def open_to_score(self, X: ImageInput) -> ImageSet:
+        """Images to score, as this fitted detector sees them: of a folder with ``train`` and ``test`` the second."""
+        self._check_fitted()
+        return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")
+
+    def promise(self) -> str | None:
+        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it keeps ``contamination``."""
+        self._check_fitted()
+        return calibration.promise(self.calibrated_by_, self.calibrated_on_, self.contamination)
+
+    def statistics(self, X: ImageInput, names: Collection[str] | None = None) -> dict[str, Scores]:
+        """What the fitted method measures of each image, ``{name: (n,) float64}``.
+
+        Parameters
+        ----------
+        names : some of :attr:`statistic_names`, or None for all that can be measured here. Each is computed only where it
+            is asked for.
+
+        Raises
+        ------
+        SettingError : a name that is none of them.
+        """
+        self._check_fitted()
+        wanted = self._available() if names is None else names
+        if odd := sorted(set(wanted) - set(self.statistic_names)):
+            raise SettingError(f"{self.method} has {unknown('statistic', odd[0], self.statistic_names, 'choose among')}")
+        images = self.open_to_score(X)
+        measured = self._measured(images, wanted)
+        self._warn_of_sizes(images)
+        return measured
+
+    def _available(self) -> tuple[str, ...]:
+        """Statistics that can be measured on this machine."""
+        return self.statistic_names
+
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """Names of the statistics that the raw score reads, under the present parameters."""
+        return frozenset(self.statistic_names)
+
+    def raw_scores(self, X: ImageInput) -> Scores:
+        """Uncalibrated anomaly score of each image, ``(n,)`` float64; higher is more anomalous."""
+        return self.raw_scores_from(self.statistics(X, self.scoring_statistics))
+
+    def raw_scores_from(self, statistics: Mapping[str, Scores]) -> Scores:
+        """:meth:`raw_scores` from statistics that were measured already, perhaps under other parameters of scoring."""
+        self._check_fitted()
+        return np.asarray(self._raw(statistics), np.float64)
+
+    def score_samples(self, X: ImageInput) -> Scores:
+        """Normality of each image, ``(n,)`` float64, high = normal."""
+        return self.normality(self.raw_scores(X))
+
+    def normality(self, raw: Scores) -> Scores:
+        """``score_samples`` from raw scores that are there already."""
+        self._check_fitted()
+        return self.scorer_.normality(raw)
+
+    def decision_function(self, X: ImageInput) -> Scores:
+        """``score_samples - offset_``: negative for what :meth:`predict` calls an anomaly."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ImageInput) -> np.ndarray:
+        """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)  # a score that is no number is no normal one
+
+    @property
+    def frame_(self) -> Frame:
+        """How images of any size come into the square that the detector sees."""
+        self._check_fitted()
+        return self._frame()
+
+    # ------------------------------------------------------------------ on disk
+
+    # ------------------------------------------------------------------ shared by all
+
+    def _frame(self) -> Frame:
+        size = self.image_shape_[1]
+        sizes = self.sizes_
+        shrunk = self.image_size == "auto" and sizes is not None and sizes.longest > size
+        scaled = shrunk or isinstance(self.image_size, (int, np.integer))
+        frame = Frame.scaled(size) if scaled else Frame(size, 1, size)
+        return frame if sizes is None else frame.as_seen(sizes)
+
+    def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
+        """All images as the method sees them, in order, on the device."""
+        return batches(images, batch_size or self._scoring_batch(), choose_device(self.device), self.workers)
+
+    def _calibrated(self) -> int:
+        """Images that calibrate the scorer, at most."""
+        return CALIBRATION
+
+    def _scoring_batch(self) -> int:
+        """Images that are scored at once."""
+        return scoring_batch(self.image_shape_[1])
+
+    def _stream(self, images: ImageSet) -> Scores:
+        """Raw scores, before there is a scorer."""
+        return np.asarray(self._raw(self._measured(images, self.scoring_statistics)), np.float64)
+
+    def _measured(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
+        full = self._scoring_batch()
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        with self._scoring():
+            for x in self._batches(images):
+                found = self._statistics(filled(x, full), names)
+                for name, values in parts.items():
+                    values.append(found[name][: len(x)].double().cpu())
+        return {name: torch.cat(values).numpy() for name, values in parts.items()}
+
+    def _seed(self) -> int:
+        """``random_state``, or a fresh one: never from the caller's generators."""
+        return secrets.randbits(32) if self.random_state is None else int(self.random_state)
+
+    def _calibrate(self, raw: Scores) -> None:
+        self.scorer_ = make_scorer(self.scorer).fit(raw)
+        unseen = self.calibrated_by_ != "train"
+        self.offset_ = threshold(self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise())
+
+    def _noise(self) -> float:
+        """What rounding alone leaves in a raw score, where that is a difference of much larger numbers."""
+        return 0.0
+
+    def _forget_calibration(self) -> None:
+        """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with new weights."""
+        for name in ("scorer_", "offset_"):
+            self.__dict__.pop(name, None)
+
+    def _learn_and_score(self, given: TrainingSet) -> Scores:
+        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless "train" is asked for)."""
+        self.calibrated_by_ = calibration.choose(self.calibration, self.heldout, given.hashes, can_fold=self._folds)
+        if self.calibrated_by_ == "folds":
+            return self._cross_fitted(given)
+        kept, heldout = self._kept_and_heldout(given)
+        self._learn(kept, heldout, given.anomalies)
+        self.n_train_ = len(kept)
+        calibrating = kept
+        if self.calibrated_by_ == "heldout" and heldout is not None:
+            calibrating = Subset(given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices)))
+        if self.explains:
+            self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
+        return self._stream(evenly_spaced(calibrating, self._calibrated()))
+
+    def _kept_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
+        """Images to fit on, and those that are held out, each in their order."""
+        if self.calibrated_by_ == "train":
+            watched = self.heldout > 0 and self._watches_heldout
+            return self._split(given.normal, self.heldout) if watched else (given.normal, None)
+        order = self._shuffled(len(given.normal)).tolist()
+        chosen = calibration.held_out_places(self.calibration, self.heldout, order, given.hashes)
+        kept = np.setdiff1d(np.arange(len(given.normal)), chosen)
+        return Subset(given.normal, kept.tolist()), Subset(given.normal, chosen.tolist())
+
+    def _cross_fitted(self, given: TrainingSet) -> Scores:
+        """Fit on all images; the raw score of each by a fit on the other folds."""
+        normal = given.normal
+        every, raw = np.arange(len(normal)), np.empty(len(normal))
+        scales = []
+        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.hashes):
+            others = copy.copy(self)
+            others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
+            unseen = Subset(normal, fold.tolist())
+            raw[fold] = others._stream(unseen)
+            if self.explains:
+                scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
+        self._learn(normal, None, None)
+        if self.explains:
+            self.map_scale_ = float(np.median(scales))
+        self.n_train_ = len(normal)
+        calibrating: Scores = raw[calibration.distinct(given.hashes, every)]  # fewer than 1,000, or asked for
+        return calibrating
+
+    def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
+        """Most of the images, and a random ``share`` of them (at least one), each in their order."""
+        order = self._shuffled(len(images)).tolist()
+        count = max(1, math.floor(len(images) * share))
+        return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
+
+    def _shuffled(self, count: int) -> np.ndarray:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self._seed()))
+        return np.asarray(order.numpy())
+
+    def _warn_of_sizes(self, images: ImageSet) -> None:
+        """Images that are far smaller, larger, wider or higher than those of the training."""
+        self.warn_of_sizes(images.native_sizes(), images.names)
+
+    def warn_of_sizes(self, sizes: np.ndarray, names: Sequence[str]) -> None:
+        """The same of heights and widths ``(n, 2)`` (0: unknown) of images with these names."""
+        known = np.flatnonzero(sizes[:, 0] > 0)
+        far = known[:0] if self.sizes_ is None else known[self.sizes_.far_from(sizes[known])]
+        if len(far):
+            height, width = sizes[far[0]]
+            warn(
+                f"images far from the size or shape of the training images ({self.sizes_}) are scaled into their frame, and "
+                f"their scores say less: {len(far)} of {len(sizes)}, for example {names[int(far[0])]} of {width}x{height}"
+            )
+
+    def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
+        """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of pixels in [-1, 1]."""
+        count = min(count, max(2, SAMPLE_BYTES // (4 * math.prod(self.image_shape_))))
+        return torch.cat([flat(x).cpu() for x in self._batches(evenly_spaced(images, count))]).numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")

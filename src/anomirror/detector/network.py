@@ -1,0 +1,286 @@
+"""What detectors share that train networks."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from anomirror.detector.contract import Detector
+from anomirror.detector.parameters import (
+    MEASURING,
+    SCORING,
+    UNSTORED,
+    Count,
+    CountOrZero,
+    Milestones,
+    OpenFraction,
+    Rate,
+    declared,
+    fitted,
+    marked,
+    within,
+)
+from anomirror.detector.streaming import evenly_spaced
+from anomirror.devices import Precision, autocast, choose_device
+from anomirror.errors import DivergenceError, SettingError
+from anomirror.images import ImageInput, ImageSet, ImageShape, fingerprint
+from anomirror.networks.randomness import first_weights_from
+from anomirror.processes import Group, together
+from anomirror.schedule import Phase, Schedule
+from anomirror.scorers import Scores
+from anomirror.storage import Value, state_tensors, without_prefix
+from anomirror.training import Checkpoints, Run, TrainingData, refuse_taken, train
+
+Callback = Callable[["NetworkDetector"], Mapping[str, float]]
+
+
+@declared
+class NetworkDetector(Detector):
+    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases`, :meth:`_statistics` and :meth:`_raw`."""
+
+    learning_rate: Rate = 1e-3
+    """Learning rate of every optimiser."""
+
+    lr_milestones: Milestones = ()
+    """Fractions of the run after which the learning rates are divided by 10."""
+
+    lr_decay: Annotated[float, within("(0, 1]")] = 1.0
+    """Factor of the learning rates after every step."""
+
+    lr_warmup: CountOrZero = 0
+    """Steps over which the learning rates rise."""
+
+    epochs: Count = 8
+    """Epochs of the training."""
+
+    steps_per_epoch: Count | None = 64
+    """Minibatches in an epoch; None is a pass over the images."""
+
+    max_steps: Count | None = None
+    """Minibatches after which the training ends."""
+
+    ema_decay: OpenFraction | None = 0.99
+    """Decay per step of the average of the weights that is scored with; None keeps the last weights."""
+
+    precision: Precision = "auto"
+    """Of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16"."""
+
+    scoring_precision: Annotated[Precision, MEASURING] = "auto"
+    """The same of scoring (docs/performance.md says what bf16 gains, and how little it changes
+    scores)."""
+
+    calibration: Literal["auto", "heldout", "train"] = "auto"
+    """Images on which scorer and threshold are fitted, 10,000 at most: "heldout" ones, or "train", as in
+    the paper, which promises nothing for new images. "auto" holds out ``heldout`` of them, at least
+    100, and of fewer than 1,000 a fifth, at least 20, never more than half."""
+
+    checkpoint_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
+    """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it."""
+
+    callback: Annotated[Callback | None, UNSTORED] = None
+    """Called after each epoch with the detector in scoring state; what it returns enters the history."""
+
+    networks_: nn.ModuleDict = fitted()
+    """The networks by name, in eval mode."""
+
+    _folds = False
+    _watches_heldout = True
+    _way_out = "lower the learning rate"
+    """What helps against divergence."""
+    _watched_as = "r"
+    """How the history calls what is watched: with ``_train`` and ``_heldout`` after it."""
+    _monitored = 256  # images of each kind whose raw score enters the history
+    _best_by: ClassVar[str | None] = None
+    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None keeps the last."""
+
+    @abstractmethod
+    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        """The networks, and a function that makes their optimisers once they are on the device."""
+
+    @abstractmethod
+    def _phases(self) -> list[Phase]:
+        """What is trained, in which order."""
+
+    def _finish(self, normal: ImageSet) -> None:
+        """Called with normal images when the weights in ``networks_`` are final."""
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """As in every detector, in ``scoring_precision``."""
+        with super()._scoring(), autocast(self.scoring_precision, choose_device(self.device), cached=True):
+            yield
+
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Before scoring had a precision of its own it was float32."""
+        return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
+
+    def _anomalies_per_batch(self, batch_size: int) -> int:
+        """Known anomalies that each minibatch shall hold."""
+        return 0
+
+    def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+        device = choose_device(self.device)
+        seed = self._seed()
+        generator = torch.Generator().manual_seed(seed)
+        group = together()
+        if group.size > 1 and self.random_state is None:
+            raise SettingError("several processes need a random_state: each would draw a seed of its own")
+        if group.size > 1 and not group.agree(json.dumps(self._identity(anomalies), sort_keys=True), device):
+            raise SettingError(
+                "the processes of this run differ in parameters or images, and can train no model together; "
+                "for a model of its own in each, start them without torchrun"
+            )
+        networks, make_optimizers = self._build_seeded(seed, device)
+        self.networks_ = networks
+        data = TrainingData(kept, anomalies, self._anomalies_per_batch(min(self.batch_size, len(kept))), self.workers)
+        run = Run(
+            modules=dict(networks.items()),
+            optimizers=make_optimizers(),
+            device=device,
+            generator=generator,
+            schedule=self.schedule(),
+            precision=self.precision,
+            group=group,
+        )
+        self.history_ = train(
+            self._phases(),
+            data,
+            run,
+            checkpoints=self._checkpoints(anomalies, group),
+            on_epoch=lambda run: self._observe(run, kept, heldout),
+            best_by=self._best_by,
+            verbose=self.verbose and group.rank == 0,
+        )
+        networks.eval()
+        self._finish(evenly_spaced(kept, 4096))
+
+    def schedule(self) -> Schedule:
+        """How long the training is, and how its learning rates and averages move."""
+        return Schedule(
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            max_steps=self.max_steps,
+            lr_milestones=tuple(self.lr_milestones),
+            lr_decay=self.lr_decay,
+            lr_warmup=self.lr_warmup,
+            ema_decay=self.ema_decay,
+        )
+
+    def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+        """Networks whose first weights depend on the seed alone."""
+        with first_weights_from(torch.Generator().manual_seed(seed)):
+            modules, make_optimizers = self._build(self.image_shape_)
+        networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return networks, make_optimizers
+
+    def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
+        """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
+        scoring = marked(type(self), SCORING, MEASURING)
+        parameters = {name: value for name, value in self.stored_parameters().items() if name not in scoring}
+        known = None if anomalies is None else fingerprint(anomalies, self.workers)
+        return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
+
+    def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
+        if self.checkpoint_dir is None:
+            return None
+        if self.random_state is None:
+            raise SettingError("checkpoint_dir needs a random_state: a run without a seed cannot be continued")
+        # each process draws for itself, so another number of them would be another run
+        together = {"processes": group.size} if group.size > 1 else {}
+        return Checkpoints(Path(self.checkpoint_dir), {**self._identity(anomalies), **together})
+
+    def _snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
+        """A copy of this detector with copies of ``modules`` as its networks, ready to score."""
+        snapshot = copy.copy(self)
+        snapshot._forget_calibration()
+        snapshot.networks_ = nn.ModuleDict({name: copy.deepcopy(module) for name, module in modules.items()}).eval()
+        snapshot._finish(normal)
+        return snapshot
+
+    def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+        """What is logged after an epoch, of a snapshot in the state in which it would be kept."""
+        snapshot = self._snapshot(run.scoring_modules(), evenly_spaced(kept, 512))
+        watched = snapshot._mean_watched(kept)
+        row = {f"{self._watched_as}_train": watched}
+        if heldout is not None:
+            row[f"{self._watched_as}_heldout"] = snapshot._mean_watched(heldout)
+        if self.callback is not None:
+            snapshot._calibrate(snapshot._stream(evenly_spaced(kept, self._monitored)))
+            row |= _numbers(self.callback(snapshot), row)
+        if not math.isfinite(watched) or watched > self._largest_watched():
+            raise DivergenceError(
+                f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is {watched:g} on average; "
+                f"{self._way_out}",
+                run.epoch,
+            )
+        return row
+
+    def _watches(self) -> frozenset[str]:
+        """Names of the statistics that :meth:`_watched` reads."""
+        return self.scoring_statistics
+
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        """What the history shows of normal images after each epoch, and what must not grow without bound."""
+        return self._raw(statistics)
+
+    def _largest_watched(self) -> float:
+        """A mean of :meth:`_watched` that means divergence."""
+        return math.inf
+
+    def _mean_watched(self, images: ImageSet) -> float:
+        some = evenly_spaced(images, self._monitored)
+        return float(np.mean(self._watched(self._measured(some, self._watches()))))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return state_tensors(**dict(self.networks_.items()))
+
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        with torch.device("meta"):  # shapes alone: a false width in a file allocates nothing
+            modules, _ = self._build(self.image_shape_)
+        networks = nn.ModuleDict(modules)
+        for name, network in networks.items():
+            stored = without_prefix(name, tensors)
+            for key, expected in network.state_dict().items():
+                found = stored.get(key)
+                if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+                    what = "missing" if found is None else f"{tuple(found.shape)} {found.dtype}"
+                    raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
+            network.load_state_dict(stored, assign=True)
+        self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+@declared
+class ReconstructingDetector(NetworkDetector):
+    """A detector whose networks reconstruct images: it writes :meth:`_reconstruction` as well."""
+
+    @abstractmethod
+    def _reconstruction(self, x: Tensor) -> Tensor:
+        """x_hat, ``(b, c, size, size)`` in [-1, 1] as x is."""
+
+    def reconstruct(self, X: ImageInput) -> np.ndarray:
+        """x_hat, ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""
+        images = self.open_to_score(X)
+        with self._scoring():
+            parts = [(self._reconstruction(x) * 0.5 + 0.5).cpu() for x in self._batches(images)]
+        return torch.cat(parts).permute(0, 2, 3, 1).numpy()
+
+
+def _numbers(returned: Any, row: Mapping[str, float]) -> dict[str, float]:
+    """What a callback returned, as numbers that the history can hold."""
+    if not isinstance(returned, Mapping) or not all(isinstance(value, (int, float, np.number)) for value in returned.values()):
+        raise SettingError(f"callback returned {returned!r}: expected a mapping of names to numbers")
+    refuse_taken(returned, row)
+    return {str(name): float(value) for name, value in returned.items()}

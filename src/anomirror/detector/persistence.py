@@ -1,0 +1,137 @@
+"""A fitted detector as a model folder, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomirror.detector.calibration import CalibratedBy
+from anomirror.detector.parameters import UNSTORED, marked, renamed
+from anomirror.errors import ModelFileError, NotFittedError, SettingError
+from anomirror.images import ImageShape, ImageSize, SizeRange
+from anomirror.scorers import Scorer, make_scorer, scorer_name
+from anomirror.storage import ModelCard, ModelTarget, Value, save_model
+from anomirror.training import History
+
+HASHES = "training.hashes"
+"""Name of these among the tensors of a model."""
+
+
+class Persistent(ABC):
+    """The part of every detector that a model folder holds: fitted state, and the parameters that decide results."""
+
+    method: ClassVar[str]
+    """Name in the registry, on the command line and in model files."""
+
+    image_size: ImageSize
+    image_shape_: ImageShape
+    scorer_: Scorer
+    offset_: float
+    calibrated_on_: int
+    calibrated_by_: CalibratedBy
+    sizes_: SizeRange | None
+    training_hashes_: np.ndarray
+    n_train_: int
+    data_fingerprint_: str
+    history_: History
+
+    @abstractmethod
+    def _validate(self) -> None: ...
+
+    @abstractmethod
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    @abstractmethod
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything fitted that is a tensor."""
+
+    @abstractmethod
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        """The inverse of :meth:`_tensors` and :meth:`_fitted`, with ``image_shape_`` known."""
+
+    def _fitted(self) -> dict[str, float]:
+        """Everything else fitted, as numbers."""
+        return {}
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "offset_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
+
+    def save(self, path: str | os.PathLike[str] | ModelTarget, *, overwrite: bool = False) -> Path:
+        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`); returns where it is.
+
+        Raises
+        ------
+        InputError : something else than a model is there, or a model without ``overwrite``.
+        """
+        self._check_fitted()
+        self._validate()  # set_params may have changed how it scores
+        card = {
+            "library": version("anomirror"),
+            "method": self.method,
+            "parameters": self.stored_parameters(),
+            "scorer": scorer_name(self.scorer_),
+            "scorer_state": self.scorer_.state(),
+            "offset": self.offset_,
+            "calibrated_on": self.calibrated_on_,
+            "calibrated_by": self.calibrated_by_,
+            "sizes": None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
+            "image_shape": list(self.image_shape_),
+            "trained_on": self.n_train_,
+            "data_fingerprint": self.data_fingerprint_,
+            "fitted": self._fitted(),
+        }
+        tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
+        return save_model(path, card, tensors, self.history_, overwrite=overwrite)
+
+    @classmethod
+    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """The parameters of a model that an older release wrote, with what it did by arguments that it did not have."""
+        return renamed(parameters)
+
+    def stored_parameters(self) -> dict[str, Value]:
+        """The constructor's arguments that decide the result, as they stand in ``model.json``."""
+        unstored = marked(type(self), UNSTORED)
+        return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in unstored}
+
+    def _restore_from(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
+        try:
+            self._validate()
+            self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
+            self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
+            self.offset_, self.n_train_ = card.offset, card.trained_on
+            self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
+            self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
+            known = {HASHES: torch.empty(0, dtype=torch.int64), **tensors}
+            self.training_hashes_ = known.pop(HASHES).numpy()
+            tensors = known
+            self.data_fingerprint_, self.history_ = card.data_fingerprint, history
+            if self.image_size not in (None, "auto", self.image_shape_[1]):
+                raise ValueError(f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}")
+            self._restore(tensors, card.fitted)
+            for what, found, expected in (
+                ("tensors", tensors.keys(), self._tensors().keys()),
+                ("fitted", card.fitted.keys(), self._fitted().keys()),
+            ):
+                if odd := sorted(found ^ expected):
+                    raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
+        except (SettingError, LookupError, RuntimeError, ValueError, TypeError) as error:
+            raise ModelFileError(f"model.json and weights.safetensors do not fit together: {error}") from error
+        return self
+
+
+def _plain(value: Any) -> Value:
+    """A parameter as JSON knows it: tuples as lists, numpy's numbers as Python's."""
+    if isinstance(value, (list, tuple)):
+        return cast(Value, [_plain(item) for item in value])
+    return cast(Value, value.item() if isinstance(value, np.generic) else value)
