@@ -127,6 +127,17 @@ def test_training_moves_every_network_and_tells_its_course(method: str, clothes:
     assert {f"{detector._watched_as}_train", f"{detector._watched_as}_heldout", "step", "seconds"} <= detector.history_[-1].keys()
 
 
+def test_the_raw_score_is_a_formula_over_named_statistics(fitted: Detector, clothes: np.ndarray) -> None:
+    measured = fitted.statistics(clothes[:40])
+    assert fitted.scoring_statistics <= measured.keys() <= set(fitted.statistic_names)
+    assert {(values.dtype.name, values.shape) for values in measured.values()} == {("float64", (40,))}
+    assert_array_equal(fitted.raw_scores_from(measured), fitted.raw_scores(clothes[:40]))
+    for name, values in measured.items():
+        assert_array_equal(fitted.statistics(clothes[:40], (name,))[name], values)
+    with pytest.raises(SettingError, match="statistic 'beauty'"):
+        fitted.statistics(clothes[:3], ("beauty",))
+
+
 def test_several_scorings_at_once_are_those_of_each(fitted: Detector, clothes: np.ndarray) -> None:
     choices: dict[str, list[Any]] = {
         "likelihood_only": [False, True],

@@ -16,7 +16,7 @@ from anomirror.data.sample import Sample
 from anomirror.devices import use_bf16
 from anomirror.errors import DivergenceError, ImageError, SettingError
 from anomirror.presets import PRESETS
-from anomirror.structure import floor_of, slope, usual_power
+from anomirror.structure import flat_in_mean_colour, floor_of, slope, usual_power
 from anomirror.training import Batch, Run
 from tests.tiny import TINY, tiny
 
@@ -206,6 +206,25 @@ def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
         for ama.structure_power in (0.0, 0.5, 1.0):
             corrected = (expected / from_black**ama.structure_power).numpy()
             assert_allclose(ama._raw(statistics), corrected, rtol=1e-4)
+
+
+def test_statistics_are_what_their_names_say(clothes: np.ndarray) -> None:
+    ama = tiny("ama", precision="float32", scoring_precision="float32").fit(clothes)
+    measured = ama.statistics(clothes[:20])
+    x = torch.cat(list(ama._batches(ama.open_to_score(clothes[:20]))))
+    encoder, generator, critic = (ama.networks_[name] for name in ("encoder", "generator", "critic"))
+    with ama._scoring():
+        z = encoder(x)
+        x_hat = generator(z)
+        expected = {
+            "gap": critic(torch.cat([x, x], 1)) - critic(torch.cat([x, x_hat], 1)),
+            "code_norm": z.square().sum(1).sqrt(),
+            "code_cycle": (z - encoder(x_hat)).square().sum(1).sqrt(),
+            "residual": (x - x_hat).square().sum((1, 2, 3)).sqrt(),
+            "contrast": (x - flat_in_mean_colour(x)).square().sum((1, 2, 3)).sqrt(),
+        }
+    for name, values in expected.items():
+        assert_allclose(measured[name], values.double().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_blank_is_flat_in_an_images_own_mean() -> None:

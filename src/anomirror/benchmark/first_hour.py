@@ -38,9 +38,10 @@ def alarms_table(folder: Path) -> str:
     rows = []
     for dataset, method, count in keys:
         key = {"set": dataset, "method": method, "count": count}
-        draws = len(_values(after, "false_alarms", **key))
+        counts = [len(_values(of, "false_alarms", **key)) for of in (before, after)]
+        draws = ", ".join(map(str, dict.fromkeys(counts)))
         cells = [_spread(_values(of, name, **key)) for name in ("false_alarms", "found") for of in (before, after)]
-        rows.append([dataset, method, f"{count:,}", *cells, str(draws)])
+        rows.append([dataset, method, f"{count:,}", *cells, draws])
     heading = ["images", "method", "fitted on", "false alarms before", "after", "anomalies found before", "after", "draws"]
     return markdown(heading, rows)
 
@@ -56,8 +57,8 @@ def sizes_table(folder: Path) -> str:
     means = []
     for method in dict.fromkeys(row["method"] for row in found):
         proxies = [row for row in found if row["set"].startswith("planted")]
-        averages = [np.mean(_values(proxies, "auroc", method=method, size=size)) for size in sizes]
-        means.append(["mean of the planted", method, *(f"{value:.3f}" for value in averages)])
+        averages = [_values(proxies, "auroc", method=method, size=size) for size in sizes]
+        means.append(["mean of the planted", method, *(f"{np.mean(v):.3f}" if v else "-" for v in averages)])
     return markdown(["images", "method", *(f"{size} pixels" for size in sizes)], [*rows, *means])
 
 
