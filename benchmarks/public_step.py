@@ -24,11 +24,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from anomirror.devices import autocast, use_bf16
 from torch import Tensor, nn
 
 from anomirror import likelihood
 from anomirror.benchmark.runner import write_cell
+from anomirror.devices import autocast, use_bf16
 from anomirror.networks.glow import Glow
 from anomirror.networks.pixelcnn import PixelCNN
 

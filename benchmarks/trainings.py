@@ -20,13 +20,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from anomirror.devices import choose_device, use_bf16
 
 from anomirror.benchmark.experiments import FORMS, chosen_preset
 from anomirror.benchmark.protocols import of_class, parse_normal
 from anomirror.benchmark.runner import joined, write_cell
 from anomirror.data import load_dataset
 from anomirror.detectors import Detector, make_detector
+from anomirror.devices import choose_device, use_bf16
 from anomirror.presets import PRESETS, preset
 
 SCORED = 1024

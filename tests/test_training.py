@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from anomirror.devices import choose_device, use_bf16
 from PIL import Image
 from torch import Tensor, nn
 
 from anomirror import AMA, load
+from anomirror.devices import choose_device, use_bf16
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import open_images
 from anomirror.schedule import Phase, Schedule, milestone_factor

@@ -7,11 +7,11 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import torch
-from anomirror.devices import use_bf16
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from anomirror.devices import use_bf16
 from tests.tiny import METHODS, all_kept, tiny
 
 

@@ -17,7 +17,7 @@ from anomirror import DETECTORS, PCA, make_detector
 from anomirror.detector import costs
 from anomirror.detector.contract import Detector
 from anomirror.detector.costs import cost_of
-from anomirror.detector.streaming import SAMPLE_BYTES
+from anomirror.detector.streaming import SAMPLE_BYTES, evenly_spaced
 from anomirror.errors import AnomirrorWarning
 from anomirror.images import Frame, SizeRange, open_images
 from anomirror.progress import Progress
@@ -79,7 +79,7 @@ def test_a_sample_is_limited_by_bytes() -> None:
             taken.extend(indices)
             raise StopIteration  # how many are asked for is all that counts
 
-    some = detector._some(Endless(), SAMPLE_BYTES // (4 * 3 * 256 * 256))  # type: ignore[arg-type]
+    some = evenly_spaced(Endless(), SAMPLE_BYTES // (4 * 3 * 256 * 256))  # type: ignore[arg-type]
     assert len(some) * 3 * 256 * 256 * 4 <= SAMPLE_BYTES
     assert inspect.signature(PCA).parameters["largest_sample"].default * 4 * 3 * 32 * 32 < SAMPLE_BYTES  # at 32 it limits nothing
 
