@@ -48,7 +48,7 @@ def alarms_table(folder: Path) -> str:
 
 def sizes_table(folder: Path) -> str:
     """AUROC by size: real defects of solar cells, and planted ones."""
-    found = _rows(folder, "sizes")
+    found = sorted(_rows(folder, "sizes"), key=lambda row: row["method"] not in ("pca", "knn"))
     sizes = sorted({row["size"] for row in found})
     rows = [
         [name, method, *(_spread(_values(found, "auroc", set=name, method=method, size=size)) for size in sizes)]
@@ -60,6 +60,17 @@ def sizes_table(folder: Path) -> str:
         averages = [_values(proxies, "auroc", method=method, size=size) for size in sizes]
         means.append(["mean of the planted", method, *(f"{np.mean(v):.3f}" if v else "-" for v in averages)])
     return markdown(["images", "method", *(f"{size} pixels" for size in sizes)], [*rows, *means])
+
+
+def cells_table(folder: Path) -> str:
+    """AUROC of real defects of solar cells at the default size: one fit of each method, five trainings of AMA."""
+    names = ("cells-mono", "cells-poly")
+    fits = [row for row in _rows(folder, "sizes") if row["size"] == 32 and row["method"] != "ama"]
+    by_method = {row["method"]: [_values(fits, "auroc", set=name, method=row["method"]) for name in names] for row in fits}
+    by_method["ama"] = [_values(_rows(folder, "scorers"), "negate", set=name, anomalies="real") for name in names]
+    order = sorted(by_method, key=lambda method: -float(np.mean([np.mean(values or 0) for values in by_method[method]])))
+    rows = [[method, *map(_spread, by_method[method]), str(len(by_method[method][0]))] for method in order]
+    return markdown(["method", "monocrystalline", "polycrystalline", "fits"], rows)
 
 
 def scorers_table(folder: Path) -> str:

@@ -227,6 +227,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour.alarms_table(root / folder),
+    "first-hour-cells": lambda root, folder: first_hour.cells_table(root / folder),
     "first-hour-sizes": lambda root, folder: first_hour.sizes_table(root / folder),
     "first-hour-scorers": lambda root, folder: first_hour.scorers_table(root / folder),
     "first-hour-cost": lambda root, folder: first_hour.cost_table(root / folder),
