@@ -63,6 +63,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, ABC):
     """Whether labelled anomalies are trained on; methods without leave them out."""
     statistic_names: ClassVar[tuple[str, ...]]
     """What :meth:`statistics` measures of each image."""
+
     image_size: ImageSize = "auto"
     """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256; "auto" is
     32, where the images are not smaller; None keeps the pixels and pads."""

@@ -51,7 +51,6 @@ class Persistent(ABC):
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
     @abstractmethod
-    @abstractmethod
     def _tensors(self) -> dict[str, Tensor]:
         """Everything fitted that is a tensor."""
 
