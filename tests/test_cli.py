@@ -357,11 +357,14 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, 
 
 
 def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place: Path, tmp_path: Path) -> None:
-    """What Python and numpy allocate; benchmarks/memory.py measures the whole process on a million."""
+    """What Python and numpy allocate; benchmarks/memory.py measures the whole process on a million.
+
+    The larger number is scored twice: what is allocated once in a process, by whatever ran before, is no growth.
+    """
     model = load(place / "model", device="cpu")
     model._statistics = lambda x, names: dict.fromkeys(names, x.mean((1, 2, 3)))  # type: ignore[method-assign]
     highest = []
-    for count in (2_500, 7_500):
+    for count in (2_500, 7_500, 7_500):
         listed = tmp_path / f"{count}.txt"
         listed.write_text("".join(f"{place}/good/{index % 64:02d}.png\n" for index in range(count)))
         tracemalloc.start()
@@ -369,4 +372,4 @@ def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place:
             scoring._write_rows(csv.writer(stream), model, model.open_to_score(listed), progress)
         highest.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (highest[1] - highest[0]) / 5_000 <= 200
+    assert (min(highest[1:]) - highest[0]) / 5_000 <= 200
