@@ -370,15 +370,17 @@ class _Validation:
         found = {}
         train_images, normal_images = self._comparison.train, self._comparison.validation_normal
         train_count, normal_count = (500, len(normal_images)) if self._training.tested is None else (100, 100)
-        for scoring, changes in self._training.all_scorings().items():
-            scored = with_params(detector, changes)
-            train = scored.raw_scores(train_images[spaced(len(train_images), train_count)])
-            normal = scored.raw_scores(normal_images[spaced(len(normal_images), normal_count)])
-            for column, images in self._comparison.validation.items():
-                anomalies = scored.raw_scores(images)
-                for side, scorer in both_sides(make_scorer(scored.scorer)).items():
-                    scorer.fit(train)
-                    found[self.key(scoring, column, side)] = auroc(scorer.normality(normal), scorer.normality(anomalies))
+        scorings = self._training.all_scorings()
+        train = raw_scores_under(detector, train_images[spaced(len(train_images), train_count)], scorings)
+        normal = raw_scores_under(detector, normal_images[spaced(len(normal_images), normal_count)], scorings)
+        validation = self._comparison.validation
+        anomalies = {column: raw_scores_under(detector, images, scorings) for column, images in validation.items()}
+        for scoring, changes in scorings.items():
+            for column, raw in anomalies.items():
+                for side, scorer in both_sides(make_scorer(with_params(detector, changes).scorer)).items():
+                    scorer.fit(train[scoring])
+                    normality = scorer.normality(normal[scoring]), scorer.normality(raw[scoring])
+                    found[self.key(scoring, column, side)] = auroc(*normality)
         self.folder.mkdir(parents=True, exist_ok=True)
         # a run that was killed between its model and its checkpoint comes here again: the history tells which one counts
         number = 1 + max((int(file.name) for file in self.folder.iterdir() if file.name.isdigit()), default=0)

@@ -260,7 +260,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, ABC):
             raise SettingError(f"{self.method} has {unknown('statistic', odd[0], self.statistic_names, 'choose among')}")
         images = self.open_to_score(X)
         measured = self._measured(images, wanted)
-        self._warn_of_sizes(images)
+        self.warn_of_sizes(images.native_sizes(), images.names)
         return measured
 
     def _available(self) -> tuple[str, ...]:
@@ -303,8 +303,6 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, ABC):
         """How images of any size come into the square that the detector sees."""
         self._check_fitted()
         return self._frame()
-
-    # ------------------------------------------------------------------ on disk
 
     # ------------------------------------------------------------------ shared by all
 
@@ -414,12 +412,13 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, ABC):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self._seed()))
         return np.asarray(order.numpy())
 
-    def _warn_of_sizes(self, images: ImageSet) -> None:
-        """Images that are far smaller, larger, wider or higher than those of the training."""
-        self.warn_of_sizes(images.native_sizes(), images.names)
-
     def warn_of_sizes(self, sizes: np.ndarray, names: Sequence[str]) -> None:
-        """The same of heights and widths ``(n, 2)`` (0: unknown) of images with these names."""
+        """Warn of images that are far smaller, larger, wider or higher than those of the training.
+
+        Parameters
+        ----------
+        sizes : heights and widths ``(n, 2)``, 0 where they are not known.
+        """
         known = np.flatnonzero(sizes[:, 0] > 0)
         far = known[:0] if self.sizes_ is None else known[self.sizes_.far_from(sizes[known])]
         if len(far):

@@ -15,7 +15,7 @@ import torch
 from anomirror.detector.calibration import FOLDS, HELD_OUT_FROM
 from anomirror.detector.contract import Detector
 from anomirror.detector.network import NetworkDetector
-from anomirror.detector.streaming import SAMPLE_BYTES
+from anomirror.detector.streaming import SAMPLE_BYTES, spaced
 from anomirror.devices import choose_device
 from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
 from anomirror.progress import duration
@@ -76,7 +76,7 @@ def sentence(detector: Detector, images: ImageSet) -> str:
 def _seconds_of_reading(images: ImageSet) -> float:
     if images.in_memory:
         return 0.0
-    some = np.unique(np.linspace(0, len(images) - 1, 3).astype(int)).tolist()
+    some = spaced(len(images), 3).tolist()
     started = time.perf_counter()
     for index in some:
         try:

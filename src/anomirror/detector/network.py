@@ -205,7 +205,6 @@ class NetworkDetector(Detector):
     def _snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
         """A copy of this detector with copies of ``modules`` as its networks, ready to score."""
         snapshot = copy.copy(self)
-        snapshot._forget_calibration()
         snapshot.networks_ = nn.ModuleDict({name: copy.deepcopy(module) for name, module in modules.items()}).eval()
         snapshot._finish(normal)
         return snapshot

@@ -24,7 +24,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from types import NoneType, UnionType
 from typing import (
@@ -140,14 +140,13 @@ class Parameter:
         """
         plain = value.item() if isinstance(value, np.generic) else value
         try:
-            _adapter(self).validate_python(plain, strict=True)
+            self._adapter.validate_python(plain, strict=True)
         except ValidationError as error:
             raise SettingError(f"{self.name}={value!r}: expected {words(self.hint)}") from error
 
-
-@lru_cache(maxsize=512)
-def _adapter(parameter: Parameter) -> TypeAdapter[Any]:
-    return TypeAdapter(parameter.hint, config=ConfigDict(arbitrary_types_allowed=True))
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 @lru_cache(maxsize=128)
@@ -304,11 +303,16 @@ def _definition(cls: type) -> list[ast.stmt]:
     try:
         if "<locals>" in cls.__qualname__:
             return getattr(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0], "body", [])
-        module = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
+        return _classes(cls.__module__).get(cls.__name__, [])
     except (OSError, TypeError, SyntaxError, KeyError):
         return []
-    classes = (node for node in module.body if isinstance(node, ast.ClassDef))
-    return next((node.body for node in classes if node.name == cls.__name__), [])
+
+
+@lru_cache(maxsize=1)
+def _classes(module: str) -> dict[str, list[ast.stmt]]:
+    """Statements of every class of a module, which is parsed once for all of its classes in a row."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _documented(cls: type) -> str:

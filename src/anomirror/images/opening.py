@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from anomirror.errors import AnomirrorWarning, ImageError, InputError
+from anomirror.errors import ImageError, InputError, warn
 from anomirror.images.decoding import as_array, as_batch, dataset_item, header, load_array
 from anomirror.images.files import Part, find_files
 from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
@@ -77,7 +76,7 @@ def open_images(
             return _open_array_file(path, wanted)
         found = find_files(path, part)
         if found.left_out:
-            warnings.warn(f"left out of {path}: {found.left_out}", AnomirrorWarning, stacklevel=2)
+            warn(f"left out of {path}: {found.left_out}")
         return _open_files(found.paths, wanted)
     if isinstance(X, Dataset):
         if not hasattr(X, "__len__"):
