@@ -21,7 +21,8 @@ import numpy as np
 import typer
 
 from anomirror import AMA, KNN, PCA, Detector
-from anomirror.benchmark.runner import versions, write_cell
+from anomirror.benchmark.cells import write_json
+from anomirror.benchmark.provenance import versions
 from anomirror.metrics import evaluate
 from anomirror.presets import as_published
 from anomirror.report.plots import image_rows
@@ -112,7 +113,7 @@ def main(
             result |= {"data": detector.data_fingerprint_, "versions": versions(), "command": shlex.join(["python", *sys.argv])}
             told = ", ".join(f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items())
             print(f"  {detector.method}: AUROC {told}")
-            write_cell(out / f"{kind}-{size}-{detector.method}-seed{seed}.json", result)
+            write_json(out / f"{kind}-{size}-{detector.method}-seed{seed}.json", result)
             if isinstance(detector, AMA):
                 draw_worst(detector, cells, out / f"{kind}-{size}-worst-seed{seed}.png")
 

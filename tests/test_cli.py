@@ -357,7 +357,7 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, 
 
 
 def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place: Path, tmp_path: Path) -> None:
-    """What Python and numpy allocate; benchmarks/memory.py measures the whole process on a million.
+    """What Python and numpy allocate; studies/speed/memory.py measures the whole process on a million.
 
     The larger number is scored twice: what is allocated once in a process, by whatever ran before, is no growth.
     """

@@ -19,11 +19,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomirror import AMA, preset
-from anomirror.benchmark.pages import refreshed
 from anomirror.cli.common import app
 from anomirror.data.sample import Sample
 from anomirror.errors import InputError
-from benchmarks.reference_ama import written_out
+from studies.pages import refreshed
+from studies.speed.reference_ama import written_out
 from tests.commands import run
 
 ROOT = Path(__file__).parent.parent

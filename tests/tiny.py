@@ -70,6 +70,16 @@ TINY: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "steps_per_epoch": 4,
     },
+    "fanogan": {
+        "latent_dim": 8,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "encoder_width": 4,
+        "batch_size": 16,
+        "epochs": 2,
+        "encoder_epochs": 2,
+        "steps_per_epoch": 4,
+    },
     "skip_ganomaly": {"generator_width": 4, "discriminator_width": 4, "batch_size": 16, "epochs": 2, "steps_per_epoch": 4},
     "negative_sampling": {
         "latent_dim": 8,
@@ -84,7 +94,6 @@ TINY: dict[str, dict[str, Any]] = {
     "pca": {"n_components": 8},
     "knn": {"n_components": 8},
 }
-TINY["anogan-fast"] = TINY["anogan"] | {"fast": True, "encoder_width": 4, "encoder_epochs": 2}
 TINY["deep_svdd-contrast"] = TINY["deep_svdd"] | {"contrast_normalization": True}
 LONGER: dict[str, dict[str, Any]] = {
     "ama": {"epochs": 3, "steps_per_epoch": 60, "learning_rate": 2e-3, "generator_width": 16, "latent_dim": 16},
@@ -111,6 +120,14 @@ LONGER: dict[str, dict[str, Any]] = {
         "ema_decay": 0.95,
     },
     "anogan": {"epochs": 3, "steps_per_epoch": 60, "generator_width": 8, "discriminator_width": 8, "search_steps": 30},
+    "fanogan": {
+        "epochs": 3,
+        "encoder_epochs": 3,
+        "steps_per_epoch": 60,
+        "generator_width": 8,
+        "discriminator_width": 8,
+        "encoder_width": 8,
+    },
     "skip_ganomaly": {"epochs": 3, "steps_per_epoch": 60, "discriminator_width": 8, "learning_rate": 2e-3},
     "negative_sampling": {
         "autoencoder_epochs": 4,
@@ -121,7 +138,6 @@ LONGER: dict[str, dict[str, Any]] = {
         "generator_width": 8,
     },
 }
-LONGER["anogan-fast"] = LONGER["anogan"] | {"encoder_epochs": 3, "encoder_width": 8}
 LONGER["deep_svdd-contrast"] = LONGER["deep_svdd"]
 """What is added where a test needs the detector to be any good."""
 
@@ -157,7 +173,7 @@ PLANTED = {
     "complexity": inverted,
     "fence_gan": inverted,
     "anogan": inverted,
-    "anogan-fast": inverted,
+    "fanogan": inverted,
     "skip_ganomaly": speckled,
 }
 """What is anomalous to a short training of a method, if not a turn: what a likelihood sees first is its neighbourhoods."""

@@ -36,7 +36,7 @@ STARTED: dict[str, tuple[str, dict[str, Any]]] = {
     "best epoch": ("alad", {"learning_rate": 0.1, "epochs": 4}),
     "centre": ("deep_svdd", {}),
     "box": ("negative_sampling", {"ema_decay": 0.9}),
-    "resting networks": ("anogan", {"fast": True, "encoder_epochs": 2}),
+    "resting networks": ("fanogan", {"encoder_epochs": 2}),
 }
 """What both processes must find or choose alike, and where: a method and further arguments."""
 

@@ -2,8 +2,8 @@
 
 >>> import anomirror
 >>> sorted(anomirror.DETECTORS)
-['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fence_gan', 'knn', 'likelihood_ratio', 'negative_sampling', 'pca',
- 'skip_ganomaly', 'typicality', 'waic']
+['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fanogan', 'fence_gan', 'knn', 'likelihood_ratio',
+ 'negative_sampling', 'pca', 'skip_ganomaly', 'typicality', 'waic']
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Complexity,
         DeepSVDD,
         Detector,
+        FAnoGAN,
         FenceGAN,
         LikelihoodRatio,
         NegativeSampling,
@@ -51,6 +52,7 @@ __all__ = [
     "Complexity",
     "DeepSVDD",
     "Detector",
+    "FAnoGAN",
     "FenceGAN",
     "GaussianDensity",
     "LikelihoodRatio",

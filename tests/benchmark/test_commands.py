@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from anomirror.benchmark import experiments
-from anomirror.benchmark.pages import trainings_table
+from anomirror.benchmark.cells import read_record
 from anomirror.cli import app
 from anomirror.errors import AnomirrorError
+from studies.speed.tables import trainings_table
 from tests.commands import failed, run
 from tests.tiny import TINY
 
@@ -39,8 +39,8 @@ def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(data_dir:
     assert "**fashion-mnist is normal: AUROC, protocol blind, preset cpu; one seed, 95 % interval**" in first.stdout
     assert "| pca, one-sided | " in first.stdout
     assert "| knn, one-sided | " in first.stdout  # what a user would pick instead is in every table
-    cell = json.loads((tmp_path / "cpu/fashion-mnist/pca-seed0-mnist-one-sided.json").read_text())
-    assert cell["command"].startswith("anomirror reproduce table1 --methods pca --out")
+    record = read_record(tmp_path / "cpu/fashion-mnist/pca-seed0.json")
+    assert record.runs[0].command.startswith("anomirror reproduce table1 --methods pca --out")
     again = run(*command, "--normals", "fashion-mnist")
     assert "0 of 2 trainings to do" in again.stderr
     assert again.stdout == first.stdout
@@ -61,7 +61,7 @@ def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "→ uniform" in done.stdout
-    assert len(list(tmp_path.glob("results/cpu/good-*/pca-32px-seed0-odd-*-one-sided.json"))) == 1
+    assert len(list(tmp_path.glob("results/cpu/good-*/pca-32px-seed0.json"))) == 1
     one = run(
         "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest", "--methods", "pca", "--seeds", 2,
         "--out", tmp_path / "results", ANOMIRROR_DATA=str(data_dir),
@@ -73,8 +73,8 @@ def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_
         "--out", tmp_path / "results", ANOMIRROR_DATA=str(data_dir),
     )  # fmt: skip
     assert "| pca, n_components=3, one-sided | " in changed.stdout, changed.stderr
-    cell = json.loads((tmp_path / "results/cpu/fashion-mnist-1/pca-n_components=3-seed0-rest-one-sided.json").read_text())
-    assert cell["parameters"]["n_components"] == 3
+    record = read_record(tmp_path / "results/cpu/fashion-mnist-1/pca-n_components=3-seed0.json")
+    assert record.parameters["n_components"] == 3
     for form, start in (("markdown", "**"), ("latex", r"\begin{table}"), ("html", "<table>")):
         made = run("tables", tmp_path / "results", "--format", form)
         assert made.stdout.startswith(start), made.stderr
@@ -158,7 +158,7 @@ def test_whole_trainings_are_timed_and_what_is_written_makes_a_table(
     data_dir: Path, tmp_path: Path, normal: str, count: int, file: str
 ) -> None:
     words = ["--normal", normal, "--methods", "pca,knn", "--data-dir", str(data_dir)]
-    command = [sys.executable, "-m", "benchmarks.trainings", *words, "--json", str(tmp_path / f"trainings-{file}.json")]
+    command = [sys.executable, "-m", "studies.speed.trainings", *words, "--json", str(tmp_path / f"trainings-{file}.json")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heading, _, *rows = [line.split(" | ") for line in trainings_table(tmp_path, normal).splitlines()]

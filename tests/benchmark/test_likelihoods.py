@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,49 +12,52 @@ import numpy as np
 import pytest
 
 from anomirror import load
-from anomirror.benchmark import backgrounds
-from anomirror.benchmark.experiments import LIKELIHOOD, SCORINGS, Settings, absent_codecs, planned, trainings
-from anomirror.benchmark.likelihoods import PUBLISHED_BITS, _group_metrics, bits_table, groups_table, lengths_table
+from anomirror.benchmark.cells import Entry, read_arrays, read_entries
+from anomirror.benchmark.experiments import Settings, absent_codecs, all_scorings, planned, trials
+from anomirror.benchmark.fits import CACHE
+from anomirror.benchmark.measure import measure
 from anomirror.benchmark.published import PUBLISHED
-from anomirror.benchmark.runner import CACHE, Training, measure
-from anomirror.benchmark.tables import Row, all_tables, networks, read_cells
+from anomirror.benchmark.rows import LIKELIHOOD, Row
+from anomirror.benchmark.tables import all_tables
+from anomirror.benchmark.trial import Trial
 from anomirror.codecs import CODECS, installed
 from anomirror.detector.variants import with_params
 from anomirror.errors import InputError, SettingError
 from anomirror.likelihood import deviation_of_groups
 from anomirror.metrics import auroc
+from studies import backgrounds
+from studies.likelihoods import bits_table, group_metrics, groups_table, lengths_table
 from tests.tiny import TINY, shuffled
 
 
-def training(method: str, **more: object) -> Training:
+def trial(method: str, **more: object) -> Trial:
     scorings = {LIKELIHOOD: {"likelihood_only": True}, **({"png": {"codec": "png"}} if method == "complexity" else {})}
     own = "webp" if method == "complexity" else ""
-    return Training(
-        method, "cpu", {**TINY[method], **more}, "fashion-mnist", ("mnist", "constant"), 0, scorings=scorings, own=own
-    )
+    return Trial(method, "cpu", {**TINY[method], **more}, "fashion-mnist", ("mnist", "constant"), 0, scorings=scorings, own=own)
 
 
 @pytest.fixture(scope="module")
 def results(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results")
     for method in ("typicality", "complexity"):
-        measure(training(method), out, data_dir, keep_model=True)
-    measure(replace(training("typicality"), seed=1), out, data_dir)
+        measure(trial(method), out, data_dir, keep_model=True)
+    measure(replace(trial("typicality"), seed=1), out, data_dir)
     return out
 
 
 def test_every_result_of_complexity_names_its_codec(results: Path) -> None:
-    cells = [cell for cell in read_cells(results) if cell["method"] == "complexity"]
-    assert {(cell["variant"], cell["parameters"]["codec"]) for cell in cells} == {
+    entries = [entry for entry in read_entries(results) if entry.record.method == "complexity"]
+    assert {(e.cell.scoring, e.record.parameters_of(e.cell)["codec"]) for e in entries} == {
         ("webp", "webp"),
         ("png", "png"),
         (LIKELIHOOD, "webp"),
     }
-    assert {(cell["variant"], *cell["programs"]) for cell in cells} == {("webp", "webp"), ("png", "png"), (LIKELIHOOD,)}
-    assert all(re.match(r"\d", version) for cell in cells for version in cell["programs"].values())
-    assert {cell["parameters"]["likelihood_only"] for cell in cells if cell["variant"] == LIKELIHOOD} == {True}
+    assert {(e.cell.scoring, *e.cell.programs) for e in entries} == {("webp", "webp"), ("png", "png"), (LIKELIHOOD,)}
+    assert all(re.match(r"\d", version) for e in entries for version in e.cell.programs.values())
+    of_likelihood = [e for e in entries if e.cell.scoring == LIKELIHOOD]
+    assert {e.record.parameters_of(e.cell)["likelihood_only"] for e in of_likelihood} == {True}
     assert {file.name.split("-")[0] for file in (results / CACHE).iterdir()} == {"png", "webp"}
-    (table,) = all_tables(cells)
+    (table,) = all_tables(entries)
     labels = [row[0] for row in table.rows]
     assert labels[:2] == ["complexity scored by likelihood alone, one-sided", "complexity scored by likelihood alone, two-sided"]
     assert {"complexity with webp, one-sided", "complexity with png, two-sided"} <= set(labels)
@@ -61,28 +65,33 @@ def test_every_result_of_complexity_names_its_codec(results: Path) -> None:
 
 def test_each_scoring_has_the_scores_of_the_model_set_so(results: Path, data_dir: Path) -> None:
     model = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu")
-    normal = training("complexity").comparison(data_dir).normal
-    with np.load(results / "fashion-mnist" / "complexity-seed0.npz") as scores:
-        for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"likelihood_only": True})):
-            assert np.allclose(with_params(model, changes).raw_scores(normal), scores[f"{name}_raw_normal"], rtol=1e-6)
+    normal = trial("complexity").comparison(data_dir).normal
+    file = results / "fashion-mnist" / "complexity-seed0.json"
+    for name, changes in (("webp", {}), ("png", {"codec": "png"}), (LIKELIHOOD, {"likelihood_only": True})):
+        (stored,) = read_arrays(file, f"{name}/normal")
+        assert np.allclose(with_params(model, changes).raw_scores(normal), stored, rtol=1e-5)
 
 
 def test_rows_are_planned_for_every_installed_codec_and_compared_with_the_papers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    (one,) = trainings("fashion-mnist", ["mnist"], Settings(("complexity",)), scorings=SCORINGS)
+    (one,) = trials("fashion-mnist", ["mnist"], Settings(("complexity",)), scorings=all_scorings)
     assert one.own == "webp"
     assert set(one.scorings) == {LIKELIHOOD, *(codec for codec in CODECS if codec != "webp" and installed(codec))}
-    assert [cell[0] for cell in one.cells(Path())].count("webp") == 2
+    assert [place.scoring for place in one.places()].count("webp") == 2
     assert absent_codecs(["ama", "complexity"]) == [codec for codec in CODECS if not installed(codec)]
-    (other,) = trainings("fashion-mnist", ["mnist"], Settings(("complexity",), changes={"codec": "png"}), scorings=SCORINGS)
-    assert (other.variant, other.own, other.row(other.own)) == ("codec=png", "png", "codec=png-png")
-    assert Row("complexity", "flif", "one-sided").published() in PUBLISHED["table1"]
-    for variant in ("webp", LIKELIHOOD, ""):
-        assert Row("complexity", variant, "one-sided").published() not in PUBLISHED["table1"]
-    assert Row("typicality", "", "one-sided").published() not in PUBLISHED["table1"]
-    assert Row("likelihood_ratio", "", "one-sided").published() in PUBLISHED["table1"]
-    assert Row("likelihood_ratio", LIKELIHOOD, "one-sided").published() not in PUBLISHED["table1"]
-    assert networks("no-mirrored-likelihood") == "no-mirrored"
-    methods = {training.method for training in planned("table1", Settings(("waic", "typicality")), lambda name: name != "svhn")}
+    settings = Settings(("complexity",), changes={"codec": "png"})
+    (other,) = trials("fashion-mnist", ["mnist"], settings, scorings=all_scorings)
+    assert (other.variant, other.own) == ("codec=png", "png")
+    published = PUBLISHED["table1"]
+    for method, scoring, compared in (
+        ("complexity", "flif", True),
+        ("complexity", "webp", False),
+        ("complexity", LIKELIHOOD, False),
+        ("typicality", "", False),
+        ("likelihood_ratio", "", True),
+        ("likelihood_ratio", LIKELIHOOD, False),
+    ):
+        assert (Row(method, "", scoring, "one-sided").published() in published) == compared
+    methods = {each.method for each in planned("table1", Settings(("waic", "typicality")), lambda name: name != "svhn")}
     assert methods == {"waic", "typicality"}
 
 
@@ -96,12 +105,11 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
     ]
     assert "(paper 0.140)" in rows[5][2]  # a share of rejected pairs stands beside ours
     assert "paper" not in rows[4][2]
-    files = [results / "fashion-mnist" / f"typicality-seed{seed}-mnist-one-sided.json" for seed in (0, 1)]
-    cells = [json.loads(file.read_text()) for file in files]
-    single = float(np.mean([cell["metrics"]["auroc"] for cell in cells]))
+    own, plain = ([e for e in read_entries(results) if of(e)] for of in (_typicality(""), _typicality(LIKELIHOOD)))
+    single = float(np.mean([entry.cell.value("auroc") for entry in own]))
     assert float(rows[2][2].split()[0]) == pytest.approx(single, abs=0.003)  # one image: the detector itself
     model = load(results / "fashion-mnist" / "typicality-seed0.model", device="cpu")
-    comparison = training("typicality").comparison(data_dir)
+    comparison = trial("typicality").comparison(data_dir)
     rng = np.random.default_rng(0)
     bits = {
         kind: model.statistics(images, ("bits",))["bits"]
@@ -111,16 +119,9 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
             ("anomalies", comparison.anomalies["mnist"][comparison.sampled["mnist"]]),
         )
     }
-    groups = {
-        kind: deviation_of_groups(rng.permutation(values), cells[0]["fitted"]["entropy"], 2) for kind, values in bits.items()
-    }
-    plain = next(
-        cell
-        for cell in read_cells(results)
-        if (cell["method"], cell["variant"], cell["anomalies"], cell["side"], cell["seed"])
-        == ("typicality", LIKELIHOOD, "mnist", "one-sided", 0)
-    )
-    found = _group_metrics(plain, results, 2)
+    entropy = own[0].cell.fitted["entropy"]
+    groups = {kind: deviation_of_groups(rng.permutation(of), entropy, 2) for kind, of in bits.items()}
+    found = group_metrics(plain[0], 2)
     usual = np.quantile(groups["train"], 0.99)
     assert found[0] == pytest.approx(auroc(-groups["normal"], -groups["anomalies"]), abs=0.01)
     assert found[1:] == pytest.approx([np.mean(groups[kind] > usual) for kind in ("anomalies", "normal")], abs=0.02)
@@ -128,21 +129,25 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
         groups_table(results, "cifar10")
 
 
+def _typicality(scoring: str) -> Callable[[Entry], bool]:
+    wanted = ("typicality", scoring, "mnist", "one-sided")
+    return lambda e: (e.record.method, *e.cell.place) == wanted
+
+
 def test_bits_per_dim_are_those_of_a_sets_own_pixels(results: Path, data_dir: Path) -> None:
     table = bits_table(results)
     model = load(results / "fashion-mnist" / "complexity-seed0.model", device="cpu")
-    normal = training("complexity").comparison(data_dir).normal
+    normal = trial("complexity").comparison(data_dir).normal
     expected = model.bits_per_dim(normal).mean() * 32 * 32 / (28 * 28)  # type: ignore[attr-defined]
     row = next(line for line in table.splitlines() if line.startswith("| complexity, fashion-mnist"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert float(cells[1]) == pytest.approx(expected, abs=2e-3)
     ours = sum(p.numel() for p in model.networks_["pixelcnn"].parameters())  # type: ignore[attr-defined]
     assert cells[2] == f"{ours:,}"
-    assert ("complexity", "cifar10") in PUBLISHED_BITS
 
 
 def test_lengths_and_filters_come_from_histories(results: Path, data_dir: Path, tmp_path: Path) -> None:
-    wide = replace(training("complexity", filters=6), variant="filters=6")
+    wide = replace(trial("complexity", filters=6), variant="filters=6")
     measure(wide, tmp_path, data_dir)
     lines = lengths_table("fashion-mnist", results, tmp_path).splitlines()
     assert lines[0].count("minibatches") == TINY["complexity"]["epochs"]

@@ -66,6 +66,7 @@ EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "negative_sampling": _SUBSETS,
     "alad": _IN_BF16,
     "anogan": {**_IN_BF16, "check_outliers_fit_predict": _SOME, "check_outliers_train": _SOME},
+    "fanogan": _IN_BF16,
     "skip_ganomaly": _IN_BF16,
     "pca": dict.fromkeys(("check_outliers_fit_predict", "check_outliers_train"), _NOTHING_LEFT),
     "knn": {"check_outliers_fit_predict": _HELD_OUT, "check_outliers_train": _HELD_OUT},

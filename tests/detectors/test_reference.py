@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from anomirror import latent
 from anomirror.detectors.ama import AMA
 from anomirror.training import Batch, Run
-from benchmarks.reference_ama import Draws, ReferenceAMA
-from benchmarks.train_step import draws_like, reference_like
+from studies.speed.reference_ama import Draws, ReferenceAMA
+from studies.speed.train_step import draws_like, reference_like
 from tests.tiny import TINY
 
 Gradients = dict[str, list[Tensor]]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anomirror.networks.resampling import conv_then_halve, double_then_conv
 from anomirror.networks.residual import CriticBlock, UpBlock
-from benchmarks.reference_ama import written_out
+from studies.speed.reference_ama import written_out
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 

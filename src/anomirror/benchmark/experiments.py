@@ -1,4 +1,4 @@
-"""The paper's tables as lists of trainings: what is normal, what is anomalous, which variants of a method stand in the rows."""
+"""The paper's tables as lists of trials: what is normal, what is anomalous, which variants of a method stand in the rows."""
 
 from __future__ import annotations
 
@@ -9,55 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
-from anomirror.benchmark.runner import Training, protocol_settings
-from anomirror.codecs import CODECS, installed
+from anomirror.benchmark.rows import Changes, MethodRows, rows_of
+from anomirror.benchmark.trial import Trial, protocol_settings
+from anomirror.codecs import installed
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
 from anomirror.detectors import DETECTORS, make_detector
 from anomirror.errors import SettingError
 from anomirror.presets import PRESETS, preset
-
-BASELINES = ("pca", "knn")
-"""What a user would pick instead: rows of every table."""
-
-ABLATIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "ama": {
-        "no-mirrored": {"mirrored": False},
-        "no-interpolation": {"interpolation": None},
-        "no-negatives": {"negatives": None},
-    }
-}
-"""Method and variant to the arguments in which it differs (Table 1). "Without the A-score" is every row's one-sided reading."""
-
-BOX_DELTA = 0.05
-NEGATIVES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "ama": {
-        "no-interpolation": {"interpolation": None},
-        "box": {"negatives": "box", "delta": BOX_DELTA},
-        "box-no-interpolation": {"negatives": "box", "delta": BOX_DELTA, "interpolation": None},
-    }
-}
-"""The same for Table 3, box negatives against atypical selection. The margin of the box is ours: the paper gives none."""
-
-FORMS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"anogan": {"fast": {"fast": True}}}
-"""The same for Table 2: methods of two forms."""
-
-TESTED: Mapping[str, tuple[Mapping[str, Any], int]] = {"anogan": ({"fast": False}, 500)}
-"""Methods, arguments with which an image takes them long, and how many test images are scored then, the same in every seed."""
-
-PLAIN_R, LIKELIHOOD = "plain-r", "likelihood"
-"""What is scored by AMA's Eq. (5) and (6) to the letter; and by the likelihood alone."""
-
-SCORINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "ama": {PLAIN_R: {"structure_power": 0.0, "scorer": "gaussian"}},
-    "likelihood_ratio": {LIKELIHOOD: {"likelihood_only": True}},
-    "typicality": {LIKELIHOOD: {"likelihood_only": True}},
-    "complexity": {LIKELIHOOD: {"likelihood_only": True}, **{codec: {"codec": codec} for codec in CODECS}},
-}
-"""Further scorings of the same networks. A codec that is not installed is left out."""
-
-NAMED_BY = {"complexity": "codec"}
-"""Methods of which every result, their own scoring's too, names a parameter."""
 
 OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {
     "fashion-mnist": ("mnist", "omniglot", "gtsrb", *GENERATED),
@@ -108,9 +67,9 @@ class Settings:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are set otherwise than in the preset: a variant named after them."""
 
-    def wants(self, training: Training) -> bool:
+    def wants(self, trial: Trial) -> bool:
         """Whether its normal set was asked for."""
-        return not self.normals or any(name in self.normals for name in _names(training.normal))
+        return not self.normals or any(name in self.normals for name in _names(trial.normal))
 
 
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
@@ -129,50 +88,61 @@ def chosen_preset(method: str, wanted: str, normal: str) -> str:
         return next(preset for preset in (own, "paper", "default") if preset in PRESETS[method])
     if label is not None and f"{wanted}-one-class" in PRESETS[method]:
         return f"{wanted}-one-class"
-    return wanted if wanted in PRESETS[method] or method not in BASELINES else "cpu"
+    return wanted if wanted in PRESETS[method] or not rows_of(method).is_baseline else "cpu"
 
 
-def trainings(
+Choice = Callable[[MethodRows], Mapping[str, Changes]]
+"""Picks variants or scorings of a method."""
+
+
+def _none(rows: MethodRows) -> Mapping[str, Changes]:
+    return {}
+
+
+def all_scorings(rows: MethodRows) -> Mapping[str, Changes]:
+    """Every further scoring of a method."""
+    return rows.scorings
+
+
+def trials(
     normal: str,
     anomalies: Sequence[str],
     settings: Settings,
-    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
-    scorings: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
-) -> Iterable[Training]:
+    variants: Choice = _none,
+    scorings: Choice = _none,
+) -> Iterable[Trial]:
     """Every method, variant and seed on one normal set."""
-    normal, anomalies = canonical(normal), [canonical(column) for column in anomalies]
-    known = settings.known and replace(settings.known, dataset=canonical(settings.known.dataset))
+    normal, columns = canonical(normal), tuple(canonical(column) for column in anomalies)
+    known = settings.known
+    if known:
+        known = replace(known, dataset=canonical(known.dataset))
     for seed in range(settings.seeds):
         for method in settings.methods:
-            name = chosen_preset(method, settings.preset, normal)
-            usual = make_detector(method, **{**protocol_settings(method, normal), **preset(method, name)}).get_params()
-            own = _departing(usual, settings.changes)
-            for variant, changes in {variant_name(own): own, **(variants or {}).get(method, {})}.items():
-                yield Training(
+            rows, name = rows_of(method), chosen_preset(method, settings.preset, normal)
+            given = preset(method, name)
+            usual = make_detector(method, **{**protocol_settings(method, normal), **given}).get_params()
+            own = _differing(usual, settings.changes)
+            for variant, changes in {variant_name(own): own, **variants(rows)}.items():
+                yield Trial(
                     method=method,
                     preset=name,
-                    parameters={**preset(method, name), **changes},
+                    parameters={**given, **changes},
                     normal=normal,
-                    anomalies=tuple(anomalies),
+                    anomalies=columns,
                     seed=seed,
                     variant=variant,
                     protocol=settings.protocol,
                     known=known,
                     group=settings.preset,
                     scorings={
-                        scoring: departures
-                        for scoring, departures in (scorings or {}).get(method, {}).items()
-                        if _departing(usual, departures) and _usable(departures)
+                        scoring: changed
+                        for scoring, changed in scorings(rows).items()
+                        if _differing(usual, changed) and _usable(changed)
                     },
-                    own=str({**usual, **changes}[NAMED_BY[method]]) if method in NAMED_BY else "",
-                    tested=_tested(method, {**usual, **changes}),
+                    own=rows.own_scoring({**usual, **changes}),
+                    tested=rows.tested,
                     folder_size=settings.folder_size or DETECTORS[method].auto_size,
                 )
-
-
-def _tested(method: str, parameters: Mapping[str, Any]) -> int | None:
-    slow, count = TESTED.get(method, ({}, None))
-    return count if all(parameters[name] == value for name, value in slow.items()) else None
 
 
 def variant_name(changes: Mapping[str, Any]) -> str:
@@ -185,56 +155,59 @@ def variant_name(changes: Mapping[str, Any]) -> str:
     return re.sub(r"[^\w.,=+-]", "_", ",".join(words))
 
 
-def _departing(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some changes that differ from what is set anyway."""
+def _differing(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some changes that are not set anyway."""
     return {key: value for key, value in changes.items() if parameters[key] != value}
 
 
-def table1(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+def table1(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Out of distribution, with the ablations."""
     return [
-        training
+        trial
         for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
-        for training in trainings(normal, columns, settings, ABLATIONS, SCORINGS)
+        for trial in trials(normal, columns, settings, lambda rows: rows.ablations, all_scorings)
     ]
 
 
-def table2(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+def table2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """One class is normal."""
     sets = [normal for normal in ONE_CLASS if there(parse_normal(normal)[0])]
-    return [training for normal in sets for training in trainings(normal, [REST], settings, FORMS, SCORINGS)]
+    return [trial for normal in sets for trial in trials(normal, [REST], settings, scorings=all_scorings)]
 
 
-def table3(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Box negatives against atypical selection, with and without interpolation."""
     return [
-        training
+        trial
         for normal, columns in _available(BOX_COLUMNS, there)
-        for training in trainings(normal, columns, settings, NEGATIVES, SCORINGS)
+        for trial in trials(normal, columns, settings, lambda rows: rows.negatives, all_scorings)
     ]
 
 
-def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
-    """Reconstructions with the ordinary and the mirrored loss: of SVHN if it is there, else of CIFAR-10 and Fashion-MNIST."""
+def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
+    """Reconstructions with the ordinary and the mirrored loss: of SVHN, else of CIFAR-10 and Fashion-MNIST."""
     normals = ["svhn"] if there("svhn") else ["cifar10", "fashion-mnist"]
-    wanted = {method: {"no-mirrored": found["no-mirrored"]} for method, found in ABLATIONS.items()}
+
+    def ordinary(rows: MethodRows) -> Mapping[str, Changes]:
+        return {name: changes for name, changes in rows.ablations.items() if name == "no-mirrored"}
+
     return [
-        training
+        trial
         for normal, columns in _available({name: OUT_OF_DISTRIBUTION[name] for name in normals}, there)
-        for training in trainings(normal, columns, settings, wanted)
+        for trial in trials(normal, columns, settings, ordinary)
     ]
 
 
-def figure4(settings: Settings, there: Callable[[str], bool]) -> list[Training]:
+def figure4(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Densities of the raw score."""
     return [
-        training
+        trial
         for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
-        for training in trainings(normal, columns, settings, scorings=SCORINGS)
+        for trial in trials(normal, columns, settings, scorings=all_scorings)
     ]
 
 
-EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Training]]] = {
+EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Trial]]] = {
     "table1": table1,
     "table2": table2,
     "table3": table3,
@@ -244,15 +217,15 @@ EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Training
 """Every table and figure that ``anomirror reproduce`` knows."""
 
 
-def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> list[Training]:
-    """The trainings of a table or figure, of the normal sets that were asked for.
+def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
+    """The trials of a table or figure, of the normal sets that were asked for.
 
     Raises
     ------
     SettingError : it has no such normal set.
     """
     found = EXPERIMENTS[target](settings, there)
-    known = [_names(training.normal) for training in (*EXPERIMENTS[target](settings, lambda _: True), *found)]
+    known = [_names(trial.normal) for trial in (*EXPERIMENTS[target](settings, lambda _: True), *found)]
     if unknown := set(settings.normals).difference(*known):
         sets = dict.fromkeys(names[0] for names in known)
         raise SettingError(f"{target} has no normal set {', '.join(sorted(unknown))}: choose among {', '.join(sets)}")
@@ -272,19 +245,19 @@ def on_disk(root: Path) -> Callable[[str], bool]:
 def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> list[str]:
     """Sets of a table or figure that are not there: their cells stay open."""
     wanted = filter(settings.wants, EXPERIMENTS[target](settings, lambda _: True))
-    named = {name for training in wanted for name in (parse_normal(training.normal)[0], *training.anomalies)} - {REST}
+    named = {name for trial in wanted for name in (parse_normal(trial.normal)[0], *trial.anomalies)} - {REST}
     return sorted(name for name in named if not there(name))
 
 
 def absent_codecs(methods: Sequence[str]) -> list[str]:
     """Codecs that rows of some methods would name, and that are not installed."""
-    scorings = [departures for method in methods for departures in SCORINGS.get(method, {}).values()]
-    return [departures["codec"] for departures in scorings if not _usable(departures)]
+    scorings = [changes for method in methods for changes in rows_of(method).scorings.values()]
+    return [changes["codec"] for changes in scorings if not _usable(changes)]
 
 
-def _usable(departures: Mapping[str, Any]) -> bool:
+def _usable(changes: Changes) -> bool:
     """Whether a scoring needs no codec, or one that is installed."""
-    return "codec" not in departures or installed(departures["codec"])
+    return "codec" not in changes or installed(changes["codec"])
 
 
 def _available(sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]) -> Iterable[tuple[str, list[str]]]:

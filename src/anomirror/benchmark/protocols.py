@@ -21,7 +21,15 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.data import FOLDER_SIZE, GENERATED, Split, canonical, images_of, is_folder, natural_form
+from anomirror.data import (
+    FOLDER_SIZE,
+    GENERATED,
+    Split,
+    canonical,
+    images_of,
+    is_folder,
+    natural_form,
+)
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -80,7 +88,12 @@ class Comparison:
             digest.update(
                 f"{name.split()[0]} {plain_name(part.dataset)} {part.split} ".encode() + part.indices.astype("<i8").tobytes()
             )
-        for images in (self.train, self.known, self.normal, self.anomalies[column][self.sampled[column]]):
+        for images in (
+            self.train,
+            self.known,
+            self.normal,
+            self.anomalies[column][self.sampled[column]],
+        ):
             digest.update(np.ascontiguousarray(images).tobytes())
         return digest.hexdigest()[:16]
 
@@ -162,10 +175,17 @@ def compare(
     validation: dict[str, np.ndarray] = {}
     sampled: dict[str, np.ndarray] = {}
     for column in anomalies:
-        source, images, candidates = name, test, np.setdiff1d(some, of_class(test.labels, label, normal))
+        source, images, candidates = (
+            name,
+            test,
+            np.setdiff1d(some, of_class(test.labels, label, normal)),
+        )
         if label is None:
             # a folder of anomalies is for nothing but the test
-            source, images = column, images_of(column, None if is_folder(column) else "test", form, data_dir)
+            source, images = (
+                column,
+                images_of(column, None if is_folder(column) else "test", form, data_dir),
+            )
             preparation[column] = images.preparation
             candidates = np.arange(len(images.images))
         candidates = seen.without_copies(column, images.images, candidates)
@@ -179,7 +199,10 @@ def compare(
         whole_set = label is not None or is_folder(column)
         sample = rest[:tested] if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
         left = np.sort(rest if tested is None else sample)
-        parts |= {column: Part(source, "test", left), f"validation {column}": Part(source, "test", np.sort(validated))}
+        parts |= {
+            column: Part(source, "test", left),
+            f"validation {column}": Part(source, "test", np.sort(validated)),
+        }
         whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
         sampled[column] = np.flatnonzero(np.isin(left, sample))
 
@@ -263,21 +286,20 @@ def plain_name(name: str) -> str:
     return f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
-def stored_indices(comparison: Comparison) -> dict[str, np.ndarray]:
-    """The places of every part that is not the whole of its split, and which anomalies are the column's sample."""
-    stored = {f"sampled_{plain_name(name)}": at.astype(np.int32) for name, at in comparison.sampled.items()}
-    for name, part in comparison.parts.items():
-        if not np.array_equal(part.indices, np.arange(len(part.indices))):
-            label = " ".join(plain_name(word) for word in name.split(" ", 1))
-            stored[f"indices_{label.replace(' ', '_')}"] = part.indices.astype(np.int32)
-    return stored
+def places_tested(comparison: Comparison) -> dict[str, np.ndarray]:
+    """By part, which images of its split are tested, as flags: normal ones, and of each anomaly set.
+
+    A part that is tested whole is left out.
+    """
+    indices = {"normal": comparison.parts["normal"].indices}
+    for column, sample in comparison.sampled.items():
+        indices[plain_name(column)] = comparison.parts[column].indices[sample]
+    whole = (name for name, at in indices.items() if np.array_equal(at, np.arange(len(at))))
+    return {name: flags(indices[name]) for name in indices.keys() - set(whole)}
 
 
-def described_parts(comparison: Comparison, column: str) -> dict[str, dict[str, str | int]]:
-    """For a cell: set, split and number of images of each part that decides a column."""
-    names = ("train", "known", "normal", "validation normal", column, f"validation {column}")
-    return {
-        name: {"set": plain_name(part.dataset), "split": part.split, "count": len(part.indices)}
-        for name in names
-        if (part := comparison.parts.get(name)) is not None and len(part.indices)
-    }
+def flags(indices: np.ndarray) -> np.ndarray:
+    """``(max + 1,)``, true at some indices."""
+    marked = np.zeros(indices.max() + 1, bool)
+    marked[indices] = True
+    return marked

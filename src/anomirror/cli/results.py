@@ -17,7 +17,7 @@ from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
     from anomirror.benchmark.protocols import Known
-    from anomirror.benchmark.runner import Training
+    from anomirror.benchmark.trial import Trial
 
 
 class Target(StrEnum):
@@ -76,7 +76,8 @@ def reproduce(
     Tables always hold pca and knn as well: what a user would pick instead. What is measured already is not
     measured again; a run that was killed goes on where it stopped.
     """
-    from anomirror.benchmark.experiments import BASELINES, Settings, absent_codecs, missing, on_disk, planned
+    from anomirror.benchmark.experiments import Settings, absent_codecs, missing, on_disk, planned
+    from anomirror.benchmark.rows import BASELINES
 
     root = data_directory(data_dir)
     there = on_disk(root)
@@ -92,15 +93,15 @@ def reproduce(
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
     if uninstalled := absent_codecs(chosen):
         say(f"codecs that are not installed, so their rows stay open: {', '.join(uninstalled)}")
-    trainings = planned(target.value, settings, there)
-    if not trainings:
+    todo = planned(target.value, settings, there)
+    if not todo:
         raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")
     folder = out / preset_name
-    failures = _measure(trainings, folder, jobs, root, keep_models)
+    failures = _measure(todo, folder, jobs, root, keep_models)
     if figure and not failures:
-        _draw(target, trainings, folder, root)
+        _draw(target, todo, folder, root)
     elif not figure:
-        _print_tables(trainings, folder)
+        _print_tables(todo, folder)
     _tell(failures)
 
 
@@ -132,14 +133,14 @@ def benchmark(
     data_dir: DataDir = None,
 ) -> None:
     """Measure methods on any normal set against any anomaly sets, and print the AUROC table."""
-    from anomirror.benchmark.experiments import Settings, trainings
+    from anomirror.benchmark.experiments import Settings, trials
 
     columns = _columns(normal, each_of(anomalies))
     size = None if (chosen_size := side(image_size)) == "auto" else chosen_size
     chosen = _methods(methods)
     changes = _changes(set_, chosen)
     settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes)
-    todo = list(trainings(normal, columns, settings))
+    todo = list(trials(normal, columns, settings))
     folder = out / preset_name
     failures = _measure(todo, folder, jobs, data_dir, keep_models)
     _print_tables(todo, folder)
@@ -153,12 +154,14 @@ def tables(
     metric: Annotated[str, typer.Option(help="auroc, aupr (anomalies positive), aupr_normal, fpr95, auroc_whole_set")] = "auroc",
 ) -> None:
     """Every table that measured cells can fill, on standard output."""
-    from anomirror.benchmark.tables import FORMATS, all_tables, read_cells
+    from anomirror.benchmark.cells import read_entries
+    from anomirror.benchmark.render import FORMATS
+    from anomirror.benchmark.tables import all_tables
 
     for folder in results:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    made = all_tables(read_cells(*results), metric)
+    made = all_tables(read_entries(*results), metric)
     print("\n".join(map(FORMATS[format_.value], made)), end="")
 
 
@@ -206,47 +209,55 @@ def _known(text: str | None) -> Known | None:
 
 
 def _measure(
-    trainings: Sequence[Training], folder: Path, jobs: int, data_dir: Path | None, keep_models: bool
-) -> list[tuple[Training, Exception]]:
-    """Run what is missing and tell how far it is; returns what failed."""
-    from anomirror.benchmark.runner import run, unfinished
+    trials: Sequence[Trial], folder: Path, jobs: int, data_dir: Path | None, keep_models: bool
+) -> list[tuple[Trial, Exception]]:
+    """Measure what is missing and report how far it is; returns what failed."""
+    from anomirror.benchmark.pool import run
+    from anomirror.benchmark.resume import unfinished
 
-    todo = unfinished(trainings, folder, data_dir)
-    say(f"{len(todo)} of {len(trainings)} trainings to do; results are in {folder}")
+    todo = unfinished(trials, folder, data_dir)
+    say(f"{len(todo)} of {len(trials)} trainings to do; results are in {folder}")
 
-    def report(training: Training, done: int, total: int, seconds: float, error: Exception | None) -> None:
+    def report(trial: Trial, done: int, total: int, seconds: float, error: Exception | None) -> None:
         failed = f" failed: {error}" if error else ""
-        say(f"{done} of {total} done, about {_duration(seconds)} left: {training}{failed}")
+        say(f"{done} of {total} done, about {_duration(seconds)} left: {trial}{failed}")
 
     return run(todo, folder, jobs=jobs, data_dir=data_dir, keep_models=keep_models, report=report)
 
 
-def _tell(failures: Sequence[tuple[Training, Exception]]) -> None:
+def _tell(failures: Sequence[tuple[Trial, Exception]]) -> None:
     """End the command with what failed, when everything else is written and printed."""
     if failures:
-        listed = "\n".join(f"  {training}: {error}" for training, error in failures)
+        listed = "\n".join(f"  {trial}: {error}" for trial, error in failures)
         raise AnomirrorError(f"{len(failures)} trainings failed, the others are written:\n{listed}")
 
 
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def _print_tables(trainings: Sequence[Training], folder: Path) -> None:
-    """The tables of these trainings alone, whatever else lies in the folder."""
-    from anomirror.benchmark.runner import read_cell
-    from anomirror.benchmark.tables import all_tables, as_markdown
+def _print_tables(trials: Sequence[Trial], folder: Path) -> None:
+    """The tables of these trials alone, whatever else lies in the folder."""
+    from anomirror.benchmark.cells import entries_of
+    from anomirror.benchmark.render import as_markdown
+    from anomirror.benchmark.tables import all_tables
 
-    files = dict.fromkeys(file for training in trainings for file in training.cells(folder).values() if file.is_file())
-    if files:
-        print("\n".join(as_markdown(table) for table in all_tables([read_cell(file) for file in files])), end="")
+    entries = []
+    for trial in trials:
+        if record := trial.record(folder):
+            places = set(trial.places())
+            entries += [e for e in entries_of(trial.file(folder), record) if e.cell.place in places]
+    if entries:
+        print("\n".join(as_markdown(table) for table in all_tables(entries)), end="")
 
 
-def _draw(target: Target, trainings: Sequence[Training], folder: Path, root: Path) -> None:
+def _draw(target: Target, trials: Sequence[Trial], folder: Path, root: Path) -> None:
     from anomirror.benchmark.figures import FIGURES
 
-    files = FIGURES[target.value](trainings, folder, root)
+    files = FIGURES[target.value](trials, folder, root)
     if not files:
         raise InputError(f"{target.value}: none of these methods has what it shows; ama has")
     for file in files:

@@ -12,6 +12,7 @@ from anomirror.detectors.ama import AMA
 from anomirror.detectors.anogan import AnoGAN
 from anomirror.detectors.complexity import Complexity
 from anomirror.detectors.deep_svdd import DeepSVDD
+from anomirror.detectors.fanogan import FAnoGAN
 from anomirror.detectors.fence_gan import FenceGAN
 from anomirror.detectors.knn import KNN
 from anomirror.detectors.likelihood_ratio import LikelihoodRatio
@@ -34,6 +35,7 @@ __all__ = [
     "Complexity",
     "DeepSVDD",
     "Detector",
+    "FAnoGAN",
     "FenceGAN",
     "LikelihoodRatio",
     "NegativeSampling",
@@ -55,6 +57,7 @@ DETECTORS: dict[str, type[Detector]] = {
         FenceGAN,
         ALAD,
         AnoGAN,
+        FAnoGAN,
         SkipGANomaly,
         NegativeSampling,
         PCA,

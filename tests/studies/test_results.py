@@ -1,0 +1,60 @@
+"""What is stored in results/: every AUROC follows from its scores, and it stays small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from anomirror.benchmark.cells import PACK, arrays_file, read_arrays, read_entries
+from anomirror.benchmark.measure import measure
+from studies import pack, verify
+from tests.benchmark.test_trials import PCA
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def test_results_stay_small() -> None:
+    files = [file for file in RESULTS.rglob("*") if file.is_file()]
+    assert len(files) <= 900
+    assert sum(file.stat().st_size for file in files) <= 40_000_000
+
+
+def test_every_stored_auroc_follows_from_stored_scores_with_scikit_learn(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of two small folders; ``python -m studies.verify results`` takes all of them."""
+    verify.main([RESULTS / "protocol", RESULTS / "known"])
+    assert capsys.readouterr().out.startswith("42 of 42 agree")
+
+
+def test_an_auroc_that_does_not_follow_is_named(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(PCA, tmp_path, data_dir)
+    file = PCA.file(tmp_path)
+    stored = read_entries(tmp_path)[0].cell.value("auroc")
+    file.write_text(file.read_text().replace(f'"auroc": {stored}', '"auroc": 0.5', 1))
+    with pytest.raises(typer.Exit):
+        verify.main([tmp_path])
+    out = capsys.readouterr().out
+    assert f"{file}:  mnist one-sided: stored 0.5, computed {stored:.5f}" in out
+    assert "3 of 4 agree" in out
+    with pytest.raises(typer.Exit):
+        verify.main([tmp_path / "nothing"])
+
+
+def test_arrays_are_packed_and_packed_again(data_dir: Path, tmp_path: Path) -> None:
+    measure(PCA, tmp_path, data_dir)
+    file = PCA.file(tmp_path)
+    before = read_arrays(file, "own/train", "tested/mnist")
+    assert pack.pack(file.parent) == 1
+    assert pack.pack(file.parent) == 0
+    assert not arrays_file(file).exists()
+    assert (file.parent / PACK).is_file()
+    for array, stored in zip(before, read_arrays(file, "own/train", "tested/mnist"), strict=True):
+        assert np.array_equal(array, stored)
+    file.unlink()
+    measure(PCA, tmp_path, data_dir)
+    assert pack.pack(file.parent) == 1
+    assert np.array_equal(read_arrays(file, "own/train")[0], before[0])
