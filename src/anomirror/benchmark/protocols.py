@@ -21,15 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.data import (
-    FOLDER_SIZE,
-    GENERATED,
-    Split,
-    canonical,
-    images_of,
-    is_folder,
-    natural_form,
-)
+from anomirror.data import FOLDER_SIZE, GENERATED, Images, Split, canonical, images_of, is_folder, natural_form
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -136,31 +128,11 @@ def compare(
     SettingError : an unknown set, protocol or class; a set beside itself.
     InputError : a set's files are missing or damaged, or hold too few images.
     """
-    if protocol not in PROTOCOLS:
-        raise SettingError(f"protocol={protocol!r}: choose {' or '.join(PROTOCOLS)}")
-    name, label = parse_normal(normal)
-    name, anomalies = canonical(name), [canonical(column) for column in anomalies]
-    if len(set(anomalies)) < len(anomalies):
-        raise SettingError(f"an anomaly set is named twice: {', '.join(anomalies)}")
+    name, label, columns = _checked(normal, anomalies, protocol)
     form = natural_form(name, folder_size=folder_size)
-    if label is None and (doubled := [other for other in anomalies if other == name]):
-        raise SettingError(f"{doubled[0]} is the normal set, and cannot be an anomaly set as well")
-    if label is not None and list(anomalies) != [REST]:
-        raise SettingError(f"{normal}: a class is compared with the rest of its set; the only column is {REST!r}")
-
     pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
-    preparation = {name: test.preparation}
-    train_at, normal_at = (of_class(images.labels, label, normal) for images in (pool, test))
-    some = np.arange(len(test.images))
-    if tested is not None:
-        among = normal_at if label is None else some
-        some = np.sort(among[_shuffled(23, 0, name, len(among))[:tested]])
-        normal_at = np.intersect1d(normal_at, some)
-    set_aside = np.array([], int)
-    if protocol == "paper":
-        count = min(VALIDATION_MOST, max(1, round(VALIDATION_SHARE * len(train_at))))
-        drawn = _shuffled(22, seed, name, len(train_at))
-        set_aside, train_at = np.sort(train_at[drawn[:count]]), np.sort(train_at[drawn[count:]])
+    train_at, set_aside = _train_places(pool, name, label, normal, seed, protocol)
+    some, normal_at = _normal_places(test, name, label, normal, tested)
     known_images, known_part = _known(known, seed, form, data_dir)
     seen = _Seen((*pool.images[train_at], *known_images))
     set_aside = seen.without_copies("validation normal", pool.images, set_aside)
@@ -170,54 +142,129 @@ def compare(
     if known_part is not None:
         parts["known"] = known_part
     parts["validation normal"] = Part(name, "train", set_aside)
-
-    whole: dict[str, np.ndarray] = {}
-    validation: dict[str, np.ndarray] = {}
-    sampled: dict[str, np.ndarray] = {}
-    for column in anomalies:
-        source, images, candidates = (
-            name,
-            test,
-            np.setdiff1d(some, of_class(test.labels, label, normal)),
-        )
+    preparation = {name: test.preparation}
+    rest = _Candidates(name, test, np.setdiff1d(some, of_class(test.labels, label, normal)), None)
+    drawing = _Drawing(seen, seed, protocol, tested)
+    drawn: dict[str, _Anomalies] = {}
+    for column in columns:
+        candidates = rest
         if label is None:
-            # a folder of anomalies is for nothing but the test
-            source, images = (
-                column,
-                images_of(column, None if is_folder(column) else "test", form, data_dir),
-            )
-            preparation[column] = images.preparation
-            candidates = np.arange(len(images.images))
-        candidates = seen.without_copies(column, images.images, candidates)
-        order = candidates[_shuffled(20, seed if tested is None else 0, source, len(candidates))]
-        held = VALIDATION_ANOMALIES if protocol == "paper" else 0
-        if len(order) <= held:
-            raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
-        validated, rest = order[:held], order[held:]
-        if held:
-            rest = seen.without_copies(column, images.images, rest, also=images.images[validated])
-        whole_set = label is not None or is_folder(column)
-        sample = rest[:tested] if whole_set else rest[: round(ANOMALY_SHARE * len(normal_at))]
-        left = np.sort(rest if tested is None else sample)
-        parts |= {
-            column: Part(source, "test", left),
-            f"validation {column}": Part(source, "test", np.sort(validated)),
-        }
-        whole[column], validation[column] = images.images[left], images.images[np.sort(validated)]
-        sampled[column] = np.flatnonzero(np.isin(left, sample))
-
+            candidates = _other_set(column, form, data_dir, round(ANOMALY_SHARE * len(normal_at)))
+            preparation[column] = candidates.images.preparation
+        drawn[column] = found = drawing.anomalies(column, candidates)
+        parts |= {column: found.part, f"validation {column}": found.validation_part}
     return Comparison(
         train=pool.images[train_at],
         normal=test.images[normal_at],
-        anomalies=whole,
-        sampled=sampled,
+        anomalies={column: each.images for column, each in drawn.items()},
+        sampled={column: each.sampled for column, each in drawn.items()},
         validation_normal=pool.images[set_aside],
-        validation=validation,
+        validation={column: each.validation for column, each in drawn.items()},
         known=known_images,
         parts=parts,
         copies=dict(seen.copies),
         preparation=preparation,
     )
+
+
+def _checked(normal: str, anomalies: Sequence[str], protocol: str) -> tuple[str, int | None, list[str]]:
+    """The normal set, its class if one is normal, and the anomaly sets, under one spelling each."""
+    if protocol not in PROTOCOLS:
+        raise SettingError(f"protocol={protocol!r}: choose {' or '.join(PROTOCOLS)}")
+    name, label = parse_normal(normal)
+    name, columns = canonical(name), [canonical(column) for column in anomalies]
+    if len(set(columns)) < len(columns):
+        raise SettingError(f"an anomaly set is named twice: {', '.join(columns)}")
+    if label is None and name in columns:
+        raise SettingError(f"{name} is the normal set, and cannot be an anomaly set as well")
+    if label is not None and columns != [REST]:
+        raise SettingError(f"{normal}: a class is compared with the rest of its set; the only column is {REST!r}")
+    return name, label, columns
+
+
+def _train_places(
+    pool: Images, name: str, label: int | None, normal: str, seed: int, protocol: Protocol
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal images to train on, and those that protocol ``paper`` sets aside."""
+    places = of_class(pool.labels, label, normal)
+    if protocol == "blind":
+        return places, np.array([], int)
+    count = min(VALIDATION_MOST, max(1, round(VALIDATION_SHARE * len(places))))
+    order = _shuffled(22, seed, name, len(places))
+    return np.sort(places[order[count:]]), np.sort(places[order[:count]])
+
+
+def _normal_places(test: Images, name: str, label: int | None, normal: str, tested: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the test split that may be tested, and the normal ones among them."""
+    some, places = np.arange(len(test.images)), of_class(test.labels, label, normal)
+    if tested is None:
+        return some, places
+    among = places if label is None else some
+    some = np.sort(among[_shuffled(23, 0, name, len(among))[:tested]])
+    return some, np.intersect1d(places, some)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Images that may be an anomaly set."""
+
+    source: str
+    images: Images
+    places: np.ndarray
+    count: int | None
+    """How many of them are tested; None: all."""
+
+
+def _other_set(column: str, form: tuple[int, int], data_dir: Path | None, count: int) -> _Candidates:
+    """A sample of another set's test split; a folder of anomalies is for nothing but the test, whole."""
+    whole = is_folder(column)
+    images = images_of(column, None if whole else "test", form, data_dir)
+    return _Candidates(column, images, np.arange(len(images.images)), None if whole else count)
+
+
+@dataclass(frozen=True)
+class _Anomalies:
+    """What is drawn of one anomaly set."""
+
+    images: np.ndarray
+    sampled: np.ndarray
+    """Places in ``images`` of those that are tested."""
+    part: Part
+    validation: np.ndarray
+    validation_part: Part
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How anomalies are drawn from their sets."""
+
+    seen: _Seen
+    seed: int
+    protocol: Protocol
+    tested: int | None
+
+    def anomalies(self, column: str, candidates: _Candidates) -> _Anomalies:
+        """Validation first, then the test, from what is left."""
+        source, images = candidates.source, candidates.images
+        places = self.seen.without_copies(column, images.images, candidates.places)
+        seed = self.seed if self.tested is None else 0
+        order = places[_shuffled(20, seed, source, len(places))]
+        held = VALIDATION_ANOMALIES if self.protocol == "paper" else 0
+        if len(order) <= held:
+            raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
+        validated, rest = np.sort(order[:held]), order[held:]
+        if held:
+            validation = images.images[validated]
+            rest = self.seen.without_copies(column, images.images, rest, also=validation)
+        sample = rest[: self.tested if candidates.count is None else candidates.count]
+        left = np.sort(rest if self.tested is None else sample)
+        return _Anomalies(
+            images=images.images[left],
+            sampled=np.flatnonzero(np.isin(left, sample)),
+            part=Part(source, "test", left),
+            validation=images.images[validated],
+            validation_part=Part(source, "test", validated),
+        )
 
 
 def never_trained_on(comparison: Comparison) -> Iterator[tuple[str, Part]]:
