@@ -40,17 +40,3 @@ def test_the_lazy_error_is_one_class_and_can_be_pickled() -> None:
     assert isinstance(error, NotFittedError)
     with pytest.raises(errors.NotFittedError):
         AMA().score_samples([[[0.0]]])
-
-
-def test_a_model_of_before_has_known_anomalies_weigh_as_much_as_negatives() -> None:
-    assert AMA.brought_up_to_date({"negatives_weight": 5.0})["anomalies_weight"] == 5.0
-    assert AMA.brought_up_to_date({"negatives_weight": 5.0, "anomalies_weight": 1.0})["anomalies_weight"] == 1.0
-
-
-def test_a_score_that_was_relative_or_not_stays_what_it_was() -> None:
-    for before, power in ((True, 1.0), (False, 0.0)):
-        upgraded = AMA.brought_up_to_date({"relative": before})
-        assert (upgraded["structure_power"], upgraded["reference_image"]) == (power, "median")
-    for power in (0.5, "fitted"):
-        today = {"structure_power": power, "reference_image": "mean"}
-        assert today.items() <= AMA.brought_up_to_date(today).items()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,6 +19,44 @@ def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
 def latent_norm(z: Tensor) -> Tensor:
     """E ||z||, not squared: the regulariser of Eq. (2)."""
     return cast(Tensor, z.norm(dim=1)).mean()
+
+
+@dataclass(frozen=True)
+class Term:
+    """A weighted gap D(source, source) - D(x, x_hat) of an objective."""
+
+    name: str
+    weight: float
+    x: Tensor
+    x_hat: Tensor
+    own_source: Tensor | None = None
+
+    @property
+    def source(self) -> Tensor:
+        """The images of D(x, x): ``x``, unless the same ones are there in another order."""
+        return self.x if self.own_source is None else self.own_source
+
+
+def gaps(
+    critic: Callable[[Tensor], Tensor],
+    pair: Callable[[Tensor, Tensor], Tensor],
+    terms: Sequence[Term],
+) -> list[Tensor]:
+    """D(x, x) - D(x, x_hat) of every term as a mean, for the critic alone; each D(x, x) once.
+
+    Parameters
+    ----------
+    pair : what the critic sees of x and x_hat.
+    """
+    sources: list[Tensor] = []
+    for term in terms:
+        if not any(term.source is seen for seen in sources):
+            sources.append(term.source)
+    pairs = [pair(s, s) for s in sources] + [pair(t.x, t.x_hat.detach()) for t in terms]
+    values = torch.split(critic(torch.cat(pairs)), [len(each) for each in pairs])
+    same = {id(source): value for source, value in zip(sources, values, strict=False)}
+    others = values[len(sources) :]
+    return [wasserstein_gap(same[id(t.source)], d) for t, d in zip(terms, others, strict=True)]
 
 
 def gradient_penalty(
@@ -56,6 +95,12 @@ def dispersion(x: Tensor) -> Tensor:
     """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0 of one image."""
     rows = x.flatten(1)
     return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()
+
+
+def euclidean_norm(x: Tensor) -> Tensor:
+    """Of each image of a batch, ``(b,)`` float32."""
+    norm: Tensor = torch.linalg.vector_norm(x.float().flatten(1), dim=1)
+    return norm
 
 
 def feature_distance(f_same: Tensor, f_other: Tensor) -> Tensor:

@@ -58,9 +58,9 @@ class ModelCard(BaseModel):
     trained_on: int = Field(ge=1)
     data_fingerprint: str
     fitted: dict[str, FiniteFloat] = {}
-    calibrated_on: int = Field(default=0, ge=0)
-    """Images that the threshold comes from; 0 in models of before it was kept."""
-    calibrated_by: Literal["train", "heldout", "folds"] = "train"
+    calibrated_on: int = Field(ge=0)
+    """Images that the threshold comes from."""
+    calibrated_by: Literal["train", "heldout", "folds"]
     """Whether these were fitted as well, held out, or each scored by a fit without it."""
     sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None
     """Of the training images: shortest and longest longest side, narrowest and widest width over height."""

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from anomirror import AMA, latent, preset
+from anomirror import AMA, latent, losses, preset
 from anomirror.benchmark.provenance import command, versions
 from anomirror.detector.variants import with_params
 from anomirror.devices import Precision, choose_device, use_bf16
@@ -117,7 +117,7 @@ def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
 
 def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
     """The operations of one minibatch: what is reconstructed, all updates of the critic, the update of the autoencoder."""
-    gaps, update = ama._gaps, run.update
+    gaps, update = losses.gaps, run.update
     critic_from = autoencoder_from = 0
     with counting() as counted, run.autocast():
 
@@ -132,7 +132,7 @@ def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
             if name == "critic":
                 autoencoder_from = len(counted.operations)
 
-        with patch.object(ama, "_gaps", before_critic), patch.object(run, "update", after_update):
+        with patch.object(losses, "gaps", before_critic), patch.object(run, "update", after_update):
             ama._step(batch, run)
     return {
         "reconstructions": counted.since(0, critic_from),

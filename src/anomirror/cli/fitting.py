@@ -173,7 +173,7 @@ def _target(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> 
 
         scorer = scorer_name(make_scorer(detector.scorer))
         wanted = {"method": detector.method, "scorer": scorer, **detector.stored_parameters()}
-        found = {"method": card.method, "scorer": card.scorer, **detector.brought_up_to_date(card.parameters)}
+        found = {"method": card.method, "scorer": card.scorer, **card.parameters}
         if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
             name = odd[0]
             raise InputError(

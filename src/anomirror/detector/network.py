@@ -40,7 +40,7 @@ from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.schedule import Phase, Schedule
 from anomirror.scorers import Scores
-from anomirror.storage import Value, state_tensors, without_prefix
+from anomirror.storage import state_tensors, without_prefix
 from anomirror.training import Checkpoints, Run, TrainingData, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
@@ -121,11 +121,6 @@ class NetworkDetector(Detector):
         """As in every detector, in ``scoring_precision``."""
         with super()._scoring(), autocast(self.scoring_precision, choose_device(self.device), cached=True):
             yield
-
-    @classmethod
-    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Before scoring had a precision of its own it was float32."""
-        return {"scoring_precision": "float32"} | super().brought_up_to_date(parameters)
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         """Known anomalies that each minibatch shall hold."""

@@ -22,7 +22,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -189,25 +189,6 @@ def check(instance: Any) -> None:
     cls: type = type(instance)
     for name, parameter in parameters_of(cls).items():
         parameter.check(getattr(instance, name))
-
-
-RENAMED = {
-    "average": "ema_decay",
-    "blank": "reference_image",
-    "epoch_steps": "steps_per_epoch",
-    "lr_drops": "lr_milestones",
-    "negatives_share": "negatives_fraction",
-    "plain": "likelihood_only",
-    "pretrain_lr_drops": "pretrain_lr_milestones",
-    "relative": "structure_power",
-}
-"""Names in models and results from before 0.1.0."""
-
-
-def renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored parameters under today's names, with those that few methods had and all that train have."""
-    rates = {"lr_decay": 1.0, "lr_warmup": 0} if "epochs" in stored else {}
-    return rates | {RENAMED.get(name, name): value for name, value in stored.items()}
 
 
 def _inherited(cls: type) -> dict[str, Parameter]:

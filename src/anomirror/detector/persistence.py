@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from anomirror.detector.calibration import CalibratedBy
-from anomirror.detector.parameters import UNSTORED, marked, renamed
+from anomirror.detector.parameters import UNSTORED, marked
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, make_scorer, scorer_name
@@ -93,11 +93,6 @@ class Persistent(ABC):
         tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
-    @classmethod
-    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """The parameters of a model that an older release wrote, with what it did by arguments that it did not have."""
-        return renamed(parameters)
-
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
         unstored = marked(type(self), UNSTORED)
@@ -111,9 +106,8 @@ class Persistent(ABC):
             self.offset_, self.n_train_ = card.offset, card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
-            known = {HASHES: torch.empty(0, dtype=torch.int64), **tensors}
-            self.training_hashes_ = known.pop(HASHES).numpy()
-            tensors = known
+            tensors = dict(tensors)
+            self.training_hashes_ = tensors.pop(HASHES).numpy()
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}")

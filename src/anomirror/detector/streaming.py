@@ -45,6 +45,15 @@ def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
     return Subset(images, spaced(len(images), count).tolist())
 
 
+def shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
+    """In an order that mixes what a folder sorts, without an incomplete batch.
+
+    So each batch counts alike in statistics over batches.
+    """
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()
+    return Subset(images, order[: max(1, len(order) // batch_size) * batch_size])
+
+
 def flat(x: Tensor) -> Tensor:
     """Images as rows of pixels, ``(b, c * size * size)``."""
     return x.flatten(1)

@@ -90,8 +90,7 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
         kind = DETECTORS.get(card.method, Detector)
         if extra := sorted(marked(kind, UNSTORED) & card.parameters.keys()):
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
-        parameters = kind.brought_up_to_date(card.parameters)
-        detector = make_detector(card.method, **parameters, scorer=card.scorer, device=device)
+        detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return detector._restore_from(card, tensors, history)

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from anomirror import latent, losses, structure
-from anomirror.detector.network import ReconstructingDetector
-from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Rate, Weight, declared, fitted, within
-from anomirror.detector.streaming import evenly_spaced
+from anomirror import latent, losses
+from anomirror.detector.parameters import Betas, Count, Fraction, Rate, Weight, declared, within
+from anomirror.detector.streaming import evenly_spaced, shuffled_whole_batches
+from anomirror.detectors.structure_corrected import StructureCorrected
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet, ImageShape, Subset
+from anomirror.images import ImageSet, ImageShape
 from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
 from anomirror.networks.spectral import cached_weights, converge_sigma
 from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.storage import Value
 from anomirror.training import Batch, Run
 
 
 @declared
-class AMA(ReconstructingDetector):
+class AMA(StructureCorrected):
     """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
 
     Examples
@@ -43,12 +41,8 @@ class AMA(ReconstructingDetector):
     Notes
     -----
     Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``ema_decay=None``)
-    and recomputed batch-norm statistics (``recompute_statistics=False``). The relative R-score (``structure_power=0``):
-    R(x) / S(x)^p with S(x) = || f(x, x) - f(x, blank) ||_1, where blank is flat in the mean colour of x. As reconstructions
-    become good, the critic looks at ever finer detail, and R comes to measure how much structure x has, not how wrong its
-    reconstruction is; S is what the critic would say if nothing but the mean of x were reconstructed. The fitted p is the slope
-    of log R on log S among normal images that are not all but blank: R is compared with what is usual for as much structure
-    (docs/references.md). The A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
+    and recomputed batch-norm statistics (``recompute_statistics=False``). R corrected for structure (``structure_power=0``; see
+    :class:`StructureCorrected`). The A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
     the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
@@ -131,34 +125,10 @@ class AMA(ReconstructingDetector):
     encoder_betas: Betas = (0.5, 0.9)
     """Adam's decay rates for the encoder."""
 
-    structure_power: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
-    """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see Notes):
-    "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5) as it
-    stands."""
-
-    reference_image: Literal["mean", "median"] = "mean"
-    """The reference image: flat in the "mean" colour of x within its black border, or in the "median"
-    training pixel. The power is fitted to it: another one needs another fit."""
-
     recompute_statistics: bool = True
     """After training, compute batch-norm statistics anew on normal images."""
 
     lr_milestones = (0.3, 0.6, 0.9)
-
-    reference_image_: Tensor = fitted()
-    sensitivity_floor_: float = fitted()
-    structure_power_: float | None = fitted()
-    """Slope of log R on log S; None in models that were written before it was fitted."""
-
-    @classmethod
-    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Known anomalies weighed as much as synthetic ones before they had a weight of their own; R was relative or not."""
-        upgraded = super().brought_up_to_date(parameters)
-        if "negatives_weight" in upgraded:
-            upgraded.setdefault("anomalies_weight", upgraded["negatives_weight"])
-        if "structure_power" in upgraded and "reference_image" not in upgraded:
-            upgraded |= {"structure_power": 1.0 if upgraded["structure_power"] else 0.0, "reference_image": "median"}
-        return upgraded
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
@@ -194,7 +164,7 @@ class AMA(ReconstructingDetector):
         encoder, generator, critic = (self.networks_[name] for name in ("encoder", "generator", "critic"))
         x = batch.normal
         z = encoder(x)
-        terms = [_Term("gap", 1.0, x, generator(z))]
+        terms = [losses.Term("gap", 1.0, x, generator(z))]
         if self.interpolation is not None:
             terms += self._interpolations(x, z, run)
         if run.progress >= self.negatives_start:
@@ -202,7 +172,8 @@ class AMA(ReconstructingDetector):
 
         critic.requires_grad_(True).train()
         for _ in range(self.critic_steps):
-            gaps, penalty = self._gaps(terms, run)
+            gaps = losses.gaps(critic, self._pair, terms)
+            penalty = self._penalty(terms[0], run)
             gain = torch.stack([term.weight * gap for term, gap in zip(terms, gaps, strict=True)]).sum()
             run.update("critic", self.gradient_penalty * penalty - gain)
 
@@ -218,28 +189,14 @@ class AMA(ReconstructingDetector):
             logged[term.name] = logged.get(term.name, 0.0) + gap.detach() / sum(t.name == term.name for t in terms)
         return logged
 
-    def _gaps(self, terms: Sequence[_Term], run: Run) -> tuple[list[Tensor], Tensor]:
-        """D(x, x) - D(x, x_hat) of every term as a mean, for the critic alone, and the gradient penalty."""
-        critic = self.networks_["critic"]
-        sources: list[Tensor] = []  # images whose D(x, x) is needed, each once
-        for term in terms:
-            if not any(term.source is seen for seen in sources):
-                sources.append(term.source)
-        pairs = [self._pair(s, s) for s in sources] + [self._pair(t.x, t.x_hat.detach()) for t in terms]
-        values = critic(torch.cat(pairs)).split([len(pair) for pair in pairs])
-        same = values[: len(sources)]
-        gaps = [
-            losses.wasserstein_gap(next(d for s, d in zip(sources, same, strict=True) if s is term.source), other)
-            for term, other in zip(terms, values[len(sources) :], strict=True)
-        ]
-        penalty = torch.zeros((), device=gaps[0].device)
-        if self.gradient_penalty > 0:
-            first = terms[0]
-            real, fake = self._pair(first.x, first.x), self._pair(first.x, first.x_hat.detach())
-            penalty = losses.gradient_penalty(critic, real, fake, run.generator)
-        return gaps, penalty
+    def _penalty(self, term: losses.Term, run: Run) -> Tensor:
+        """The gradient penalty between (x, x) and (x, x_hat); 0 if it has no weight."""
+        if self.gradient_penalty == 0:
+            return torch.zeros((), device=run.device)
+        real, fake = self._pair(term.x, term.x), self._pair(term.x, term.x_hat.detach())
+        return losses.gradient_penalty(self.networks_["critic"], real, fake, run.generator)
 
-    def _interpolations(self, x: Tensor, z: Tensor, run: Run) -> list[_Term]:
+    def _interpolations(self, x: Tensor, z: Tensor, run: Run) -> list[losses.Term]:
         """D(x, x) - D(x, x_inter) for mixtures of k codes; the gradient reaches E through z, and G."""
         k = cast(int, self.interpolation)
         chosen = latent.endpoints(len(z), k, run.generator).to(z.device)
@@ -250,15 +207,15 @@ class AMA(ReconstructingDetector):
         beside = k if self.mirrored and self.interpolation_endpoints == "all" else 1
         weight = self.interpolation_weight / beside
         # every column of chosen is a permutation of the batch, so the mean of D(x, x) over it is that of the batch
-        return [_Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, own_source=x) for i in range(beside)]
+        return [losses.Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, own_source=x) for i in range(beside)]
 
-    def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[_Term]:
+    def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[losses.Term]:
         """L_neg: known anomalies, or synthetic ones as images, beside their own reconstruction."""
         encoder, generator = self.networks_["encoder"], self.networks_["generator"]
         known = batch.anomalies
         if len(known):
             with running_statistics(encoder, generator):
-                return [_Term("gap_negative", -self.anomalies_weight, known, generator(encoder(known)))]
+                return [losses.Term("gap_negative", -self.anomalies_weight, known, generator(encoder(known)))]
         if self.negatives is None:
             return []
         count = self._share_of(len(z))
@@ -270,10 +227,10 @@ class AMA(ReconstructingDetector):
         with running_statistics(encoder, generator):
             if self.negatives_literal:
                 x = batch.normal[:count]
-                return [_Term("gap_negative", -self.negatives_weight, x, generator(z_negative))]
+                return [losses.Term("gap_negative", -self.negatives_weight, x, generator(z_negative))]
             with torch.no_grad():
                 x_negative = generator(z_negative)
-            return [_Term("gap_negative", -self.negatives_weight, x_negative, generator(encoder(x_negative)))]
+            return [losses.Term("gap_negative", -self.negatives_weight, x_negative, generator(encoder(x_negative)))]
 
     def _pair(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """What the critic sees: (x, x_hat) stacked on the channels, or x_hat alone."""
@@ -281,12 +238,6 @@ class AMA(ReconstructingDetector):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
-
-    def _reference(self, x: Tensor) -> Tensor:
-        """The reference image of each image: without its structure."""
-        if self.reference_image == "median":
-            return self.reference_image_.to(x.device).expand_as(x)
-        return structure.flat_in_mean_colour(x)
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """r and s, which scores are made of; and what a person may want to know of an image.
@@ -311,25 +262,14 @@ class AMA(ReconstructingDetector):
             found["gap"] = critic.value(f_same) - critic.value(f_other)
         if wanted & {"s", "contrast"}:
             reference = self._reference(x)
-            found["contrast"] = _norm(x - reference)
+            found["contrast"] = losses.euclidean_norm(x - reference)
         if "s" in wanted:
             found["s"] = losses.feature_distance(f_same, critic.features(self._pair(x, reference)))
         if "code_cycle" in wanted:
-            found["code_cycle"] = _norm(z - encoder(x_hat))
+            found["code_cycle"] = losses.euclidean_norm(z - encoder(x_hat))
         if wanted & {"code_norm", "residual"}:
-            found |= {"code_norm": _norm(z), "residual": _norm(x - x_hat)}
+            found |= {"code_norm": losses.euclidean_norm(z), "residual": losses.euclidean_norm(x - x_hat)}
         return found
-
-    @property
-    def scoring_statistics(self) -> frozenset[str]:
-        """r, and s where R is corrected for structure."""
-        return frozenset({"r", "s"} if self.structure_power else {"r"})
-
-    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
-        """R(x), over a power of S(x)."""
-        if not self.structure_power:
-            return statistics["r"]
-        return structure.corrected(statistics["r"], statistics["s"], self.sensitivity_floor_, self._power())
 
     def _watches(self) -> frozenset[str]:
         return frozenset({"r"})
@@ -337,60 +277,33 @@ class AMA(ReconstructingDetector):
     def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
         return statistics["r"]
 
-    def _power(self) -> float:
-        if not isinstance(self.structure_power, str):
-            return self.structure_power
-        if self.structure_power_ is None:
-            raise SettingError(
-                "structure_power='fitted': this model is from before the power was fitted; fit it again, or give a number"
-            )
-        return self.structure_power_
-
     def _finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_["critic"])
         with self._scoring():
             self._measure(normal)
 
     def _measure(self, normal: ImageSet) -> None:
-        """Everything that scoring needs to know beside the weights."""
-        some = evenly_spaced(normal, 256)
-        pixels = torch.cat([x.cpu() for x in self._batches(some)]).transpose(0, 1).flatten(1)
-        self.reference_image_ = pixels.median(1).values[:, None, None]
+        """Everything that scoring needs to know next to the weights."""
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
             # large images are scored a few at a time; their statistics want as many at once as training saw
             batch_size = max(self.batch_size, self._scoring_batch())
-            recompute(autoencoder, self._batches(_shuffled_whole_batches(normal, batch_size), batch_size))
-        measured = self._measured(evenly_spaced(normal, 2048), ("r", "s"))
-        self.sensitivity_floor_ = structure.floor_of(measured["s"])
-        self.structure_power_ = structure.usual_power(measured["r"], measured["s"])
-        self.map_scale_ = self._map_scale(some)
+            recompute(autoencoder, self._batches(shuffled_whole_batches(normal, batch_size), batch_size))
+        self._fit_correction(normal)
+        self.map_scale_ = self._map_scale(evenly_spaced(normal, 256))
 
     def _map(self, x: Tensor) -> Tensor:
         """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
         return (x - self._reconstruction(x)).abs().mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        fitted = {"residual_scale": cast(float, self.map_scale_), "sensitivity_floor": self.sensitivity_floor_}
-        return fitted if self.structure_power_ is None else fitted | {"structure_power": self.structure_power_}
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return super()._tensors() | {"blank": self.reference_image_}
+        return {"residual_scale": cast(float, self.map_scale_), **super()._fitted()}
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
-        self.reference_image_ = tensors["blank"]
-        if self.reference_image_.shape != (self.image_shape_[0], 1, 1):
-            raise ValueError(f"a blank image of {tuple(self.reference_image_.shape)} for images of {self.image_shape_}")
         self.map_scale_ = fitted["residual_scale"]
-        self.sensitivity_floor_ = fitted["sensitivity_floor"]
-        self.structure_power_ = fitted.get("structure_power")
-        if not (self.map_scale_ > 0 and self.sensitivity_floor_ > 0):
-            raise ValueError(f"scales that are not positive: {dict(fitted)}")
-        if self.structure_power_ is None and self.structure_power == "fitted":
-            raise ValueError("structure_power is 'fitted', and none is there")
-        if not 0 <= (self.structure_power_ or 0.0) <= 1:
-            raise ValueError(f"a power outside [0, 1]: {dict(fitted)}")
+        if not self.map_scale_ > 0:
+            raise ValueError(f"a scale that is not positive: {dict(fitted)}")
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         return self._share_of(batch_size)
@@ -405,31 +318,3 @@ class AMA(ReconstructingDetector):
         super()._validate()
         if self.interpolation is not None and self.interpolation > self.batch_size:
             raise SettingError(f"interpolation={self.interpolation!r}: expected at most batch_size={self.batch_size}")
-
-
-def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each of the batch, ``(b,)`` float32."""
-    norm: Tensor = torch.linalg.vector_norm(x.float().flatten(1), dim=1)
-    return norm
-
-
-def _shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
-    """In an order that mixes what a folder sorts, without an incomplete batch: each batch counts alike in the statistics."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()
-    return Subset(images, order[: max(1, len(order) // batch_size) * batch_size])
-
-
-@dataclass(frozen=True)
-class _Term:
-    """A weighted gap D(source, source) - D(x, x_hat) of the objective."""
-
-    name: str
-    weight: float
-    x: Tensor
-    x_hat: Tensor
-    own_source: Tensor | None = None
-
-    @property
-    def source(self) -> Tensor:
-        """The images of D(x, x): ``x``, unless another order of the same ones is at hand."""
-        return self.x if self.own_source is None else self.own_source

@@ -15,7 +15,6 @@ from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import Count, SampleSize, declared, fitted
 from anomirror.detector.streaming import flat, most_components
 from anomirror.images import ImageSet
-from anomirror.storage import Value
 
 
 @declared
@@ -85,11 +84,6 @@ class KNN(Detector):
 
     def _fitted(self) -> dict[str, float]:
         return {} if self.map_scale_ is None else {"map_scale": self.map_scale_}
-
-    @classmethod
-    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Before there was a choice, a twentieth of the images was held out."""
-        return {"calibration": "heldout", "heldout": 0.05, **super().brought_up_to_date(parameters)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_, "neighbors": self.neighbors_}

@@ -13,7 +13,6 @@ from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import Count, OpenFraction, SampleSize, declared, fitted
 from anomirror.detector.streaming import flat, most_components
 from anomirror.images import ImageSet
-from anomirror.storage import Value
 
 
 @declared
@@ -68,11 +67,6 @@ class PCA(Detector):
 
     def _fitted(self) -> dict[str, float]:
         return {} if self.map_scale_ is None else {"map_scale": self.map_scale_}
-
-    @classmethod
-    def brought_up_to_date(cls, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Before there was a choice, it was calibrated on the images that it was fitted on."""
-        return {"calibration": "train", "heldout": 0.05, **super().brought_up_to_date(parameters)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_}
