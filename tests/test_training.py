@@ -295,7 +295,7 @@ def test_a_set_larger_than_memory_streams_from_disk_and_trains_the_same(
         Image.fromarray(image).save(tmp_path / f"{index:02d}.png")
     arguments = TINY["ama"] | {"device": "cpu", "random_state": 0}
     kept = AMA(**arguments).fit(tmp_path)
-    monkeypatch.setattr("anomirror.images.sets.MEMORY_LIMIT", 0)
+    monkeypatch.setattr("anomirror.images.protocol.MEMORY_LIMIT", 0)
     streamed = AMA(**arguments, workers=2).fit(tmp_path)
     for name, tensor in kept.networks_.state_dict().items():
         assert torch.equal(tensor, streamed.networks_.state_dict()[name]), name

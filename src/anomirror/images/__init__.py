@@ -5,24 +5,19 @@ batches of uint8 (0..255) or float32 (0..1) tensors. Arrays and tensors stay in 
 datasets are read image by image, so a set may be larger than memory.
 """
 
+from anomirror.images.batches import fingerprint, fingerprints, in_batches, iterate
 from anomirror.images.decoding import decode
+from anomirror.images.file_images import FileImages
 from anomirror.images.files import DefectLayout, Found, LeftOut, Part, defect_layout, find_files
 from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange, to_network, within_border
 from anomirror.images.opening import frame_of, open_images
+from anomirror.images.protocol import ImageInput, ImageSet, Report
 from anomirror.images.sets import (
     ArrayImages,
-    FileImages,
-    ImageInput,
-    ImageSet,
     Joined,
     MappedImages,
-    Report,
     Subset,
     check_files,
-    fingerprint,
-    fingerprints,
-    in_batches,
-    iterate,
     known_sizes,
     unreadable_error,
 )

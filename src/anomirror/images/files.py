@@ -176,24 +176,33 @@ def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
         inside = folders.pop()
         with os.scandir(inside) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    leave_out("hidden", entry.path)
-                elif _is_loop(entry):
-                    leave_out("link that leads to itself", entry.path)
-                elif entry.is_dir():
-                    if entry.name == MASKS and all((Path(inside) / part).is_dir() for part in ("train", "test")):
-                        leave_out("folder of masks", entry.path)
-                    elif entry.is_symlink():
-                        links.append(entry.path)
-                    else:
-                        seen.add(_identity(entry.path))
-                        folders.append(entry.path)
-                elif not entry.is_file():
-                    leave_out("broken link" if entry.is_symlink() else "no file", entry.path)
-                elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
+                if reason := _reason_to_leave_out(entry, inside):
+                    leave_out(reason, entry.path)
+                elif not entry.is_dir():
                     yield entry.path.removeprefix("./")
+                elif entry.is_symlink():
+                    links.append(entry.path)
                 else:
-                    leave_out(f"{suffix} file" if suffix else "file without a suffix", entry.path)
+                    seen.add(_identity(entry.path))
+                    folders.append(entry.path)
+
+
+def _reason_to_leave_out(entry: os.DirEntry[str], inside: str) -> str:
+    """Why what lies in a folder is neither an image nor a folder to read; empty if it is one."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if _is_loop(entry):
+        return "link that leads to itself"
+    if entry.is_dir():
+        parts = (Path(inside) / part for part in ("train", "test"))
+        masks = entry.name == MASKS and all(part.is_dir() for part in parts)
+        return "folder of masks" if masks else ""
+    if not entry.is_file():
+        return "broken link" if entry.is_symlink() else "no file"
+    suffix = Path(entry.name).suffix.lower()
+    if suffix in SUFFIXES:
+        return ""
+    return f"{suffix} file" if suffix else "file without a suffix"
 
 
 def _is_loop(entry: os.DirEntry[str]) -> bool:

@@ -14,20 +14,11 @@ from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError, warn
 from anomirror.images.decoding import as_array, as_batch, dataset_item, header, load_array
+from anomirror.images.file_images import FileImages
 from anomirror.images.files import Part, find_files
 from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
-from anomirror.images.sets import (
-    ArrayImages,
-    DatasetImages,
-    FileImages,
-    ImageInput,
-    ImageSet,
-    Joined,
-    MappedImages,
-    Sizes,
-    Subset,
-    known_sizes,
-)
+from anomirror.images.protocol import ImageInput, ImageSet
+from anomirror.images.sets import ArrayImages, DatasetImages, Joined, MappedImages, Sizes, Subset, known_sizes
 
 
 def open_images(
@@ -64,45 +55,62 @@ def open_images(
     InputError : an array that is no batch of images, or is not finite, or is out of its range.
     """
     if shape is not None and frame is None:
-        frame = Frame.scaled(shape[1]) if isinstance(image_size, (int, np.integer)) else Frame(shape[1], 1, shape[1])
+        fixed = isinstance(image_size, (int, np.integer))
+        frame = Frame.scaled(shape[1]) if fixed else Frame(shape[1], 1, shape[1])
     wanted = _Wanted(image_size, most, shape, frame)
     if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
         if shape is not None and X.shape != shape:
             raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
         return X
     if isinstance(X, (str, os.PathLike)):
-        path = Path(X)
-        if path.suffix.lower() in {".npy", ".npz"}:
-            return _open_array_file(path, wanted)
-        found = find_files(path, part)
-        if found.left_out:
-            warn(f"left out of {path}: {found.left_out}")
-        return _open_files(found.paths, wanted)
+        return _open_path(Path(X), part, wanted)
     if isinstance(X, Dataset):
-        if not hasattr(X, "__len__"):
-            raise InputError(f"{type(X).__name__} has no length: anomirror needs a map-style dataset")
-        if len(X) == 0:
-            raise ImageError("the dataset is empty")
-        return _open_dataset(X, wanted)
+        return _open_dataset(_counted(X), wanted)
     if isinstance(X, Image.Image):
         return _open_dataset(_Listed([X]), wanted)
-    if isinstance(X, Iterator):
-        X = list(X)
     if X is None:
         raise InputError("no image: got None")
+    return _open_many(list(X) if isinstance(X, Iterator) else X, wanted)
+
+
+def _open_path(path: Path, part: Part | None, wanted: _Wanted) -> ImageSet:
+    """A folder, an image, a list of paths or an array file."""
+    if path.suffix.lower() in {".npy", ".npz"}:
+        return _open_array_file(path, wanted)
+    found = find_files(path, part)
+    if found.left_out:
+        warn(f"left out of {path}: {found.left_out}")
+    return _open_files(found.paths, wanted)
+
+
+def _counted(dataset: Dataset[Any]) -> Dataset[Any]:
+    """Refuse one that has no length, or no image."""
+    if not hasattr(dataset, "__len__"):
+        name = type(dataset).__name__
+        raise InputError(f"{name} has no length: anomirror needs a map-style dataset")
+    if len(dataset) == 0:
+        raise ImageError("the dataset is empty")
+    return dataset
+
+
+def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
+    """Paths, a list of images, or an array of them."""
     if (paths := _paths(X)) is not None:
         return _open_files(paths, wanted)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     if isinstance(X, (list, tuple)) and (listed := _listed(X)) is not None:
         return _open_dataset(listed, wanted)
-    array = as_array(X)
+    batch = as_batch(_with_number(as_array(X)), None if wanted.shape is None else wanted.shape[0])
+    return ArrayImages(batch, wanted.frame_for(*batch.shape[1:]))
+
+
+def _with_number(array: np.ndarray) -> np.ndarray:
+    """One image as a batch of one; rows of pixels are refused."""
     if array.ndim == 2 and max(array.shape) > 32 * min(array.shape):
         raise InputError(f"an array of {array.shape} looks like rows of pixels: expected images as (n, h, w) or (n, h, w, c)")
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4) and min(array.shape[:2]) > 4):
-        array = array[None]
-    batch = as_batch(array, None if shape is None else shape[0])
-    return ArrayImages(batch, wanted.frame_for(*batch.shape[1:]))
+    one = array.ndim == 3 and array.shape[2] in (1, 3, 4) and min(array.shape[:2]) > 4
+    return array[None] if array.ndim == 2 or one else array
 
 
 def frame_of(images: ImageSet) -> Frame | None:

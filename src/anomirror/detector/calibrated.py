@@ -1,0 +1,143 @@
+"""Fits a detector so that its scorer and threshold come from images that no fit has seen."""
+
+from __future__ import annotations
+
+import copy
+import math
+import secrets
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from anomirror.decisions import threshold
+from anomirror.detector import calibration
+from anomirror.detector.calibration import CalibratedBy, Calibration
+from anomirror.detector.streaming import evenly_spaced
+from anomirror.detector.training_set import TrainingSet
+from anomirror.images import ImageSet, Subset
+from anomirror.scorers import Scorer, Scores, make_scorer
+
+MAPPED = 256
+"""Normal images from whose maps the scale of maps is taken, at most."""
+
+CALIBRATION = 10_000
+"""Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
+
+
+class Calibrated(ABC):
+    """The part of every detector that splits the normal images, and calibrates on what it held out."""
+
+    explains: ClassVar[bool]
+
+    random_state: int | None
+    contamination: float
+    scorer: str | Scorer
+    calibration: Calibration
+    heldout: float
+    scorer_: Scorer
+    offset_: float
+    map_scale_: float | None
+    calibrated_on_: int
+    calibrated_by_: CalibratedBy
+    n_train_: int
+
+    _folds: ClassVar[bool] = True
+    """Whether it is fast enough to be fitted once for each fold."""
+    _watches_heldout: ClassVar[bool] = False
+    """Whether images are held out for its history even where they do not calibrate."""
+
+    @abstractmethod
+    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None: ...
+
+    @abstractmethod
+    def _stream(self, images: ImageSet) -> Scores: ...
+
+    @abstractmethod
+    def _map_scale(self, images: ImageSet) -> float: ...
+
+    @abstractmethod
+    def _check_fitted(self) -> None: ...
+
+    def promise(self) -> str | None:
+        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it keeps ``contamination``."""
+        self._check_fitted()
+        return calibration.promise(self.calibrated_by_, self.calibrated_on_, self.contamination)
+
+    def _calibrated(self) -> int:
+        """Images that calibrate the scorer, at most."""
+        return CALIBRATION
+
+    def _seed(self) -> int:
+        """``random_state``, or a fresh one: never from the caller's generators."""
+        return secrets.randbits(32) if self.random_state is None else int(self.random_state)
+
+    def _calibrate(self, raw: Scores) -> None:
+        """Scorer and threshold, from raw scores of normal images."""
+        self.scorer_ = make_scorer(self.scorer).fit(raw)
+        unseen = self.calibrated_by_ != "train"
+        self.offset_ = threshold(self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise())
+
+    def _noise(self) -> float:
+        """What rounding alone leaves in a raw score, where that is a difference of much larger numbers."""
+        return 0.0
+
+    def _forget_calibration(self) -> None:
+        """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with new weights."""
+        for name in ("scorer_", "offset_"):
+            self.__dict__.pop(name, None)
+
+    def _learn_and_score(self, given: TrainingSet) -> Scores:
+        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless "train" is asked for)."""
+        self.calibrated_by_ = calibration.choose(self.calibration, self.heldout, given.hashes, can_fold=self._folds)
+        if self.calibrated_by_ == "folds":
+            return self._cross_fitted(given)
+        kept, heldout = self._kept_and_heldout(given)
+        self._learn(kept, heldout, given.anomalies)
+        self.n_train_ = len(kept)
+        calibrating = kept
+        if self.calibrated_by_ == "heldout" and heldout is not None:
+            calibrating = Subset(given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices)))
+        if self.explains:
+            self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
+        return self._stream(evenly_spaced(calibrating, self._calibrated()))
+
+    def _kept_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
+        """Images to fit on, and those that are held out, each in their order."""
+        if self.calibrated_by_ == "train":
+            watched = self.heldout > 0 and self._watches_heldout
+            return self._split(given.normal, self.heldout) if watched else (given.normal, None)
+        order = self._shuffled(len(given.normal)).tolist()
+        chosen = calibration.held_out_places(self.calibration, self.heldout, order, given.hashes)
+        kept = np.setdiff1d(np.arange(len(given.normal)), chosen)
+        return Subset(given.normal, kept.tolist()), Subset(given.normal, chosen.tolist())
+
+    def _cross_fitted(self, given: TrainingSet) -> Scores:
+        """Fit on all images; the raw score of each by a fit on the other folds."""
+        normal = given.normal
+        every, raw = np.arange(len(normal)), np.empty(len(normal))
+        scales = []
+        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.hashes):
+            others = copy.copy(self)
+            others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
+            unseen = Subset(normal, fold.tolist())
+            raw[fold] = others._stream(unseen)
+            if self.explains:
+                scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
+        self._learn(normal, None, None)
+        if self.explains:
+            self.map_scale_ = float(np.median(scales))
+        self.n_train_ = len(normal)
+        calibrating: Scores = raw[calibration.distinct(given.hashes, every)]  # fewer than 1,000, or asked for
+        return calibrating
+
+    def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
+        """Most of the images, and a random ``share`` of them (at least one), each in their order."""
+        order = self._shuffled(len(images)).tolist()
+        count = max(1, math.floor(len(images) * share))
+        return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
+
+    def _shuffled(self, count: int) -> np.ndarray:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self._seed()))
+        return np.asarray(order.numpy())
