@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from anomirror.checkpoints import read_checkpoint, write_checkpoint
 from anomirror.devices import Precision, autocast
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import ImageSet, iterate, to_network
@@ -28,7 +29,6 @@ from anomirror.networks.randomness import dropout_from
 from anomirror.processes import Group
 from anomirror.progress import Progress
 from anomirror.schedule import Epoch, Phase, Schedule, plan
-from anomirror.storage import read_checkpoint, write_checkpoint
 
 History = list[dict[str, float]]
 

@@ -68,9 +68,10 @@ def fit(
     Some images are kept out of the fit, and say where the threshold lies. Of a folder with train/good and test/, train/good
     is read.
     """
+    from anomirror.checkpoints import remove_checkpoint
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
-    from anomirror.storage import CARD, CHECKPOINT, refuse_overlap, remove_checkpoint
+    from anomirror.storage import CARD, CHECKPOINT, refuse_overlap
 
     parameters = preset(method, preset_name) | _config_file(config) | assigned(set_)
     refuse_owned(parameters, "checkpoint_dir", "verbose", "callback")
