@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anomirror import cli
+from anomirror.cli import app as cli
 
 WIDE = {"COLUMNS": "300"}
 

@@ -21,9 +21,8 @@ import pytest
 from PIL import Image
 
 from anomirror import AMA, load
-from anomirror.cli import scoring
 from anomirror.data.sample import Sample
-from anomirror.progress import Progress
+from anomirror.workflows import scoring
 from tests.commands import failed, run, run_apart
 from tests.tiny import TINY
 
@@ -291,7 +290,7 @@ def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(
 def test_help_comes_without_importing_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
-from anomirror import cli
+from anomirror.cli import app as cli
 sys.argv = ["anomirror", *{arguments}]
 try:
     cli.main()
@@ -308,7 +307,7 @@ print([name for name in ("torch", "sklearn", "scipy") if name in sys.modules], f
 def test_freed_memory_is_used_again_without_faulting_it_in_anew() -> None:
     code = """
 import resource, torch
-from anomirror.cli import _keep_freed_memory
+from anomirror.cli.app import _keep_freed_memory
 KEEP
 for _ in range(2):
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -335,22 +334,16 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, 
         (tmp_path / f"{index}.png").write_bytes(b"broken")
     model = cast(AMA, load(place / "model", device="cpu"))
     images = model.open_to_score(tmp_path)
-    pieces = list(scoring._pieces(images, 2))
-    assert [list(indices) for indices, _, _ in pieces] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert [sorted(bad) for _, _, bad in pieces] == [[1], [], [0, 1], []]
-    assert [len(readable) for _, readable, _ in pieces] == [1, 2, 0, 2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_pieces", lambda images, _, real=scoring._pieces: real(images, 2))
-        stream = io.StringIO()
-        with Progress("scoring", 8, "images", shown=False) as progress:
-            assert scoring._write_rows(csv.writer(stream), model, images, progress) == 3
-        (tmp_path / "maps").mkdir()
-        scoring._write_maps(model, images, tmp_path / "maps", 0, 8, overwrite=False)
-    rows = list(csv.DictReader(io.StringIO(stream.getvalue()), scoring.COLUMNS))
+        patch.setattr(scoring, "PIECE", 2)
+        patch.setattr(scoring, "MAPPED_PIECE", 2)
+        rows = list(scoring.score_rows(model, images))
+        scoring.write_maps(model, images, tmp_path / "maps")
     good = [index for index in range(8) if index not in (1, 4, 5)]
-    assert [index for index, row in enumerate(rows) if not row["error"]] == good
+    assert [index for index, row in enumerate(rows) if not row.error] == good
+    assert [row.path for row in rows] == images.names
     alone = [model.raw_scores([tmp_path / f"{index}.png"])[0] for index in good]
-    np.testing.assert_allclose([float(rows[index]["raw_score"]) for index in good], alone, rtol=1e-4)
+    np.testing.assert_allclose([rows[index].raw_score for index in good], alone, rtol=1e-4)
     maps = sorted((tmp_path / "maps").iterdir())
     assert [m.name for m in maps] == [f"{index + 1}-{index}.png" for index in good]
     assert [Image.open(m).size[0] for m in maps] == [256 + 64] * len(good)
@@ -368,8 +361,7 @@ def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place:
         listed = tmp_path / f"{count}.txt"
         listed.write_text("".join(f"{place}/good/{index % 64:02d}.png\n" for index in range(count)))
         tracemalloc.start()
-        with (tmp_path / "scores.csv").open("w") as stream, Progress("scoring", count, "images", shown=False) as progress:
-            scoring._write_rows(csv.writer(stream), model, model.open_to_score(listed), progress)
+        assert sum(not row.error for row in scoring.score_rows(model, model.open_to_score(listed))) == count
         highest.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert (min(highest[1:]) - highest[0]) / 5_000 <= 200

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomirror import AMA, preset
-from anomirror.cli.common import app
+from anomirror.cli.app import app
 from anomirror.data.sample import Sample
 from anomirror.errors import InputError
 from studies.pages import refreshed

@@ -10,7 +10,7 @@ import pytest
 
 from anomirror.benchmark import experiments
 from anomirror.benchmark.cells import read_record
-from anomirror.cli import app
+from anomirror.cli.app import app
 from anomirror.errors import AnomirrorError
 from studies.speed.tables import trainings_table
 from tests.commands import failed, run

@@ -17,7 +17,7 @@ from anomirror.benchmark.protocols import (
     compare,
     never_trained_on,
     parse_normal,
-    stored_indices,
+    places_tested,
 )
 from anomirror.errors import InputError, SettingError
 
@@ -135,13 +135,17 @@ def test_one_class_tests_the_whole_test_split(data_dir: Path) -> None:
     assert parse_normal("mnist") == ("mnist", None)
 
 
-def test_the_places_of_every_part_are_stored_unless_it_is_a_whole_split(data_dir: Path) -> None:
+def test_the_places_of_tested_images_are_known_unless_a_split_is_tested_whole(data_dir: Path) -> None:
     comparison = compare("fashion-mnist:1", ["rest"], seed=0, protocol="paper", data_dir=data_dir)
-    stored = stored_indices(comparison)
-    for name, key in (("train", "indices_train"), ("normal", "indices_normal"), ("rest", "indices_rest")):
-        assert np.array_equal(stored[key], comparison.parts[name].indices)
-    assert len(stored["indices_validation_rest"]) == 50
-    assert set(stored_indices(compare("fashion-mnist", ["constant"], seed=0, data_dir=data_dir))) == {"sampled_constant"}
+    places = places_tested(comparison)
+    assert places.keys() == {"normal", "rest"}
+    for name, flags in places.items():
+        assert np.array_equal(np.flatnonzero(flags), comparison.parts[name].indices)
+    sampled = compare("fashion-mnist", ["constant"], seed=0, data_dir=data_dir)
+    places = places_tested(sampled)
+    assert places.keys() == {"constant"}
+    tested = sampled.parts["constant"].indices[sampled.sampled["constant"]]
+    assert np.array_equal(np.flatnonzero(places["constant"]), tested)
 
 
 def test_known_anomalies_come_from_the_train_split(data_dir: Path) -> None:

@@ -159,10 +159,10 @@ def test_no_default_of_a_method_is_larger_than_what_finishes() -> None:
 
 
 def test_benchmark_and_fit_choose_the_same_size(tmp_path: Path) -> None:
-    from anomirror.benchmark.experiments import Settings, trainings
+    from anomirror.benchmark.experiments import Settings, trials
 
     folder = write(tiles(30), tmp_path / "good")
-    made = next(iter(trainings(str(folder), ["constant"], Settings(("pca",)))))
+    made = next(iter(trials(str(folder), ["constant"], Settings(("pca",)))))
     assert made.comparison().train.shape[1:3] == (32, 32)
     assert made.detector().fit(made.comparison().train).image_shape_ == PCA().fit(folder).image_shape_
 

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anomirror.cli.common import Model, app, example
+from anomirror.cli.common import Model
 from anomirror.detector.parameters import parameters_of, words
 from anomirror.errors import SettingError, unknown
 from anomirror.presets import PRESETS
 
 
-@app.command(epilog=example("anomirror demo --out demo-out"))
 def demo(
     out: Annotated[Path, typer.Option(help="folder for the results")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
@@ -28,7 +27,6 @@ def demo(
     run_demo(out, Console(), seed=seed)
 
 
-@app.command(epilog=example("anomirror info model"))
 def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
     """What a model folder holds: method, parameters, threshold, what it was trained on, what it promises."""
     from anomirror.storage import read_card
@@ -48,7 +46,6 @@ def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="onl
     Console().print(table)
 
 
-@app.command(epilog=example("anomirror methods", "anomirror methods ama"))
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="one of them, with its parameters")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: the application, options, how a line is said, and where data comes from."""
+"""What the commands share: options, how a line is said, and where data comes from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,6 @@ from anomirror.errors import InputError, SettingError, unknown
 
 if TYPE_CHECKING:
     from anomirror.images import ImageSet
-
-app = typer.Typer(
-    name="anomirror",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find anomalies in images after seeing only normal ones.",
-)
 
 ODD_NAMES = "backslashreplace"
 """How file names that are not valid text are written."""
@@ -44,11 +35,6 @@ class Loudness:
     """What -v and -q ask for: 1, 0 or -1."""
 
     level = 0
-
-
-def example(*lines: str) -> str:
-    """The end of a command's help."""
-    return "[bold]Example:[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
 def say(message: str) -> None:

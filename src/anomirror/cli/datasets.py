@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from anomirror.cli.common import DataDir, app, example, say
+from anomirror.cli.common import DataDir, say
 from anomirror.data import DATASETS, GENERATED, data_directory
 from anomirror.data.downloads import get as download
 from anomirror.data.downloads import present
@@ -19,12 +19,8 @@ from anomirror.data.downloads import verify as checked
 from anomirror.data.generated import COUNT
 from anomirror.errors import InputError
 
-data = typer.Typer(no_args_is_help=True, help="Named data sets: what there is, fetching it, checking it.")
-app.add_typer(data, name="data")
 
-
-@data.command("list", epilog=example("anomirror data list --data-dir data/"))
-def list_(data_dir: DataDir = None) -> None:
+def list_sets(data_dir: DataDir = None) -> None:
     """Every named data set: images, size, licence, source, and whether it is below the data directory."""
     try:
         root: Path | None = data_directory(data_dir)
@@ -45,7 +41,6 @@ def list_(data_dir: DataDir = None) -> None:
         say("without --data-dir or ANOMIRROR_DATA nothing can be said about what is here")
 
 
-@data.command(epilog=example("anomirror data get cifar10 --data-dir data/"))
 def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(DATASETS))],
     data_dir: DataDir = None,
@@ -69,7 +64,6 @@ def get(
         print(file)
 
 
-@data.command(epilog=example("anomirror data verify --data-dir data/", "anomirror data verify mnist cifar10"))
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="all that are there, if none is given")] = None,
     data_dir: DataDir = None,

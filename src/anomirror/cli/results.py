@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import DataDir, app, assigned, each_of, example, refuse_owned, say, side, words
+from anomirror.cli.common import DataDir, assigned, each_of, refuse_owned, say, side, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 from anomirror.presets import PRESETS
@@ -58,7 +58,6 @@ KeepModels = Annotated[
 Out = Annotated[Path, typer.Option(help="folder of results; a folder for each preset is made in it")]
 
 
-@app.command(epilog=example("anomirror reproduce table1 --methods ama --seeds 3 --jobs 2 --data-dir data/"))
 def reproduce(
     target: Annotated[Target, typer.Argument(help="a table or figure of the AMA paper")],
     preset_name: Preset = "cpu",
@@ -105,7 +104,6 @@ def reproduce(
     _tell(failures)
 
 
-@app.command(epilog=example("anomirror benchmark --normal mnist:3 --anomalies rest --methods ama,pca --seeds 3 --data-dir data/"))
 def benchmark(
     normal: Annotated[str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of pictures")],
     anomalies: Annotated[
@@ -147,7 +145,6 @@ def benchmark(
     _tell(failures)
 
 
-@app.command(epilog=example("anomirror tables results/cpu --format latex > tables.tex"))
 def tables(
     results: Annotated[list[Path], typer.Argument(help="folders that `anomirror reproduce` or `benchmark` wrote")],
     format_: Annotated[Format, typer.Option("--format")] = Format.MARKDOWN,

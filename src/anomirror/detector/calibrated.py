@@ -52,7 +52,7 @@ class Calibrated(ABC):
     def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None: ...
 
     @abstractmethod
-    def _stream(self, images: ImageSet) -> Scores: ...
+    def stream(self, images: ImageSet) -> Scores: ...
 
     @abstractmethod
     def _map_scale(self, images: ImageSet) -> float: ...
@@ -101,7 +101,7 @@ class Calibrated(ABC):
             calibrating = Subset(given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices)))
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
-        return self._stream(evenly_spaced(calibrating, self._calibrated()))
+        return self.stream(evenly_spaced(calibrating, self._calibrated()))
 
     def _kept_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -122,7 +122,7 @@ class Calibrated(ABC):
             others = copy.copy(self)
             others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
             unseen = Subset(normal, fold.tolist())
-            raw[fold] = others._stream(unseen)
+            raw[fold] = others.stream(unseen)
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
         self._learn(normal, None, None)

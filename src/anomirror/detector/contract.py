@@ -303,8 +303,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         """Images that are scored at once."""
         return scoring_batch(self.image_shape_[1])
 
-    def _stream(self, images: ImageSet) -> Scores:
-        """Raw scores, before there is a scorer."""
+    def stream(self, images: ImageSet) -> Scores:
+        """Raw scores of images that are open, ``(n,)`` float64, with no word on their sizes."""
         return np.asarray(self._raw(self._measured(images, self.scoring_statistics)), np.float64)
 
     def _measured(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:

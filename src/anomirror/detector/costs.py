@@ -56,6 +56,7 @@ def cost_of(detector: Detector, images: ImageSet) -> Cost:
 
 def sentence(detector: Detector, images: ImageSet) -> str:
     """For a person, before a fit: "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)"."""
+    detector._validate()
     cost = cost_of(detector, images)
     size = images.shape[1]
     known = known_sizes(images)
@@ -122,7 +123,7 @@ def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
     scored = min(len(noise), probe._scoring_batch())
     probe._finish(normal)
     started = time.perf_counter()
-    probe._stream(ArrayImages(noise[:scored], Frame(size, 1, size)))
+    probe.stream(ArrayImages(noise[:scored], Frame(size, 1, size)))
     per_image = (time.perf_counter() - started) / scored
     watched = 2 * min(probe._monitored, len(images)) * sum(phase.epochs for phase in phases)
     return steps + per_image * (watched + min(probe._calibrated(), len(images)))

@@ -212,7 +212,7 @@ class NetworkDetector(Detector):
         if heldout is not None:
             row[f"{self._watched_as}_heldout"] = snapshot._mean_watched(heldout)
         if self.callback is not None:
-            snapshot._calibrate(snapshot._stream(evenly_spaced(kept, self._monitored)))
+            snapshot._calibrate(snapshot.stream(evenly_spaced(kept, self._monitored)))
             row |= _numbers(self.callback(snapshot), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(

@@ -192,7 +192,7 @@ class AMA(StructureCorrected):
     def _penalty(self, term: losses.Term, run: Run) -> Tensor:
         """The gradient penalty between (x, x) and (x, x_hat); 0 if it has no weight."""
         if self.gradient_penalty == 0:
-            return torch.zeros((), device=run.device)
+            return torch.zeros((), device=term.x.device)
         real, fake = self._pair(term.x, term.x), self._pair(term.x, term.x_hat.detach())
         return losses.gradient_penalty(self.networks_["critic"], real, fake, run.generator)
 

@@ -1,0 +1,178 @@
+"""How well a model separates labelled images: by kind of anomaly, and for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anomirror import metrics
+from anomirror.detectors import Detector
+from anomirror.errors import ImageError, InputError, warn
+from anomirror.images import (
+    DefectLayout,
+    ImageInput,
+    ImageSet,
+    check_files,
+    defect_layout,
+    find_files,
+    fingerprints,
+    unreadable_error,
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images of one role, scored."""
+
+    name: str
+    raw: np.ndarray
+    hashes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Normal images and every kind of anomaly under one detector."""
+
+    detector: Detector
+    normal: Group
+    kinds: tuple[Group, ...]
+
+    @property
+    def total(self) -> Group:
+        """All anomalies."""
+        parts = zip(*((kind.raw, kind.hashes) for kind in self.kinds), strict=True)
+        raw, hashes = map(np.concatenate, parts)
+        return Group("all", raw, hashes)
+
+    def by_score(self, kind: Group) -> dict[str, metrics.Metrics]:
+        """Of ``score``, and of ``raw_score``."""
+        normality = self.detector.normality
+        return {
+            "score": metrics.evaluate(normality(self.normal.raw), normality(kind.raw)),
+            "raw_score": metrics.evaluate(-self.normal.raw, -kind.raw),
+        }
+
+    def flagged(self, group: Group) -> int:
+        """Images that are called anomalies at the model's threshold."""
+        normality = self.detector.normality(group.raw)
+        return int((~(normality >= self.detector.offset_)).sum())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+
+        def described(kind: Group) -> dict[str, Any]:
+            found = {name: each.as_dict() for name, each in self.by_score(kind).items()}
+            return {"anomalies": len(kind.raw), "found": self.flagged(kind), **found}
+
+        said = {
+            "method": self.detector.method,
+            "normal": len(self.normal.raw),
+            "false_alarms": self.flagged(self.normal),
+            **described(self.total),
+        }
+        if len(self.kinds) > 1:
+            said["kinds"] = {kind.name: described(kind) for kind in self.kinds}
+        return said
+
+    def warnings(self) -> list[str]:
+        """What makes the figures wrong: images that were fitted, or that are in both roles."""
+        normal, trained = self.normal.hashes, self.detector.training_hashes_
+        said = []
+        if seen := int(np.isin(normal, trained).sum()):
+            said.append(
+                f"{seen} of {len(normal)} normal images were given to the fit as well: they look "
+                "more normal than new ones do, and these figures are better than what you will get"
+            )
+        for kind in self.kinds:
+            of_kind = f"of {len(kind.raw)} anomalies ({kind.name})"
+            if both := int(np.isin(kind.hashes, normal).sum()):
+                said.append(f"{both} {of_kind} are the very pixels of normal images")
+            if fitted := int(np.isin(kind.hashes, trained).sum()):
+                said.append(f"{fitted} {of_kind} were fitted as normal images")
+        return said
+
+
+def evaluate_model(
+    detector: Detector,
+    normal: Sequence[ImageInput],
+    anomalies: Mapping[str, ImageInput],
+    *,
+    skip_bad: bool = False,
+) -> Evaluation:
+    """Score normal images and each kind of anomaly.
+
+    Raises
+    ------
+    ImageError : images that cannot be read, unless ``skip_bad``.
+    """
+    kinds = anomalies.items()
+    return Evaluation(
+        detector,
+        _scored(detector, "normal", normal, skip_bad),
+        tuple(_scored(detector, name, [source], skip_bad) for name, source in kinds),
+    )
+
+
+def _scored(detector: Detector, name: str, sources: Sequence[ImageInput], skip_bad: bool) -> Group:
+    raw, hashes = [], []
+    for source in sources:
+        images = _readable(detector.open_to_score(source), skip_bad)
+        raw.append(detector.raw_scores(images))
+        hashes.append(fingerprints(images)[1])
+    return Group(name, np.concatenate(raw), np.concatenate(hashes))
+
+
+def _readable(images: ImageSet, skip_bad: bool) -> ImageSet:
+    good, bad = check_files(images)
+    if bad and not (skip_bad and len(good)):
+        raise unreadable_error(images, bad, "remove them, or pass --skip-bad")
+    if bad:
+        first, reason = next(iter(bad.items()))
+        warn(f"{len(bad)} of {len(images)} files cannot be read and are left out: {images.names[first]}: {reason}")
+    return good
+
+
+# ---------------------------------------------------------------------- what is evaluated
+
+
+def roles(root: Path | None, normal: Sequence[str], anomalies: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """What is normal, and each kind of anomaly by name; of a folder laid out as MVTec AD's its parts.
+
+    Raises
+    ------
+    InputError : no images for one of the roles.
+    """
+    layouts = {source: _layout(source) for source in (*normal, *anomalies)}
+    goods = [str(layout.normal) if (layout := layouts[each]) else each for each in normal]
+    bads: dict[str, str] = {}
+    for each in anomalies:
+        bads |= _kinds(layout, f"{each}/") if (layout := layouts[each]) else {each: each}
+    if root is not None:
+        layout = _layout(str(root))
+        if layout is None or not layout.normal.is_dir() or not layout.kinds:
+            raise InputError(f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and --anomalies DATA")
+        goods, bads = [*goods, str(layout.normal)], _kinds(layout) | bads
+    if not (goods and bads):
+        raise InputError("give a folder as MVTec AD's, or --normal DATA and --anomalies DATA")
+    return goods, bads
+
+
+def _layout(source: str) -> DefectLayout | None:
+    return defect_layout(Path(source)) if Path(source).is_dir() else None
+
+
+def _kinds(layout: DefectLayout, prefix: str = "") -> dict[str, str]:
+    """Each kind that has an image."""
+    found = {}
+    for kind in layout.kinds:
+        try:
+            find_files(layout.defects(kind))
+        except ImageError as error:
+            warn(f"left out {error}")
+            continue
+        found[f"{prefix}{kind}"] = str(layout.defects(kind))
+    return found

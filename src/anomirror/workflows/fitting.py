@@ -1,0 +1,119 @@
+"""Fits a detector and writes it as a model folder, with a checkpoint meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anomirror.checkpoints import remove_checkpoint
+from anomirror.detectors import Detector
+from anomirror.errors import DivergenceError, InputError, SettingError
+from anomirror.images import ImageInput, ImageSet, Joined, frame_of, open_images
+from anomirror.processes import rank
+from anomirror.scorers import make_scorer, scorer_name
+from anomirror.storage import CARD, CHECKPOINT, ModelTarget, model_target, read_card
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a model is to be written, and where its checkpoint is meanwhile."""
+
+    target: ModelTarget
+    partial: Path
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a run was begun that is not complete."""
+        return (self.partial / CHECKPOINT).exists()
+
+
+def destination(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> Destination | None:
+    """The place of a model, which can be written; None where the wanted model is complete already.
+
+    Raises
+    ------
+    InputError : something else is there, or the checkpoint of a run that is not to be resumed.
+    """
+    resolved = out.resolve()
+    partial = resolved.with_name(f"{resolved.name}.partial") if resolved.name else resolved
+    unfinished = (partial / CHECKPOINT).exists()
+    if resume and (resolved / CARD).is_file() and not (overwrite and unfinished):
+        refuse_other_model(out, detector)
+        return None
+    target = model_target(out, overwrite=overwrite, ways_out="pass --overwrite")
+    place = Destination(target, target.path.with_name(f"{target.path.name}.partial"))
+    if place.has_checkpoint and not resume:
+        raise InputError(f"{place.partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
+    return place
+
+
+def refuse_other_model(out: Path, detector: Detector) -> None:
+    """Whether a complete model was fitted with the settings of a detector.
+
+    Raises
+    ------
+    InputError : it was not.
+    """
+    card = read_card(out)
+    scorer = scorer_name(make_scorer(detector.scorer))
+    wanted: dict[str, Any] = {"method": detector.method, "scorer": scorer}
+    found: dict[str, Any] = {"method": card.method, "scorer": card.scorer}
+    wanted, found = wanted | detector.stored_parameters(), found | card.parameters
+    names = wanted.keys() | found.keys()
+    if odd := sorted(name for name in names if wanted.get(name) != found.get(name)):
+        name = odd[0]
+        raise InputError(
+            f"{out}: is complete, but was fitted with {name}={found.get(name)!r}, not "
+            f"{wanted.get(name)!r}; choose another --out, or pass --overwrite without --resume"
+        )
+
+
+def keep_checkpoints(detector: Detector, place: Destination) -> bool:
+    """Let a detector write its checkpoints next to the model; returns whether it has any.
+
+    Raises
+    ------
+    SettingError : no seed, with which a run could be resumed.
+    InputError : something else is where they would be written.
+    """
+    if "checkpoint_dir" not in detector.get_params():
+        return False
+    if detector.random_state is None:
+        raise SettingError("random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed")
+    if place.partial.is_symlink() or (place.partial / CARD).exists():
+        raise InputError(f"{place.partial}: checkpoints would be written there, and something else is; choose another --out")
+    detector.set_params(checkpoint_dir=os.fspath(place.partial))
+    return True
+
+
+def labelled_images(detector: Detector, data: ImageInput, anomalies: Sequence[ImageInput]) -> tuple[ImageSet, np.ndarray]:
+    """Normal images and labelled anomalies as one set, and +1 and -1 for them."""
+    images = detector.open(data)
+    labels, frame = np.ones(len(images), dtype=int), frame_of(images)
+    for source in anomalies:
+        more = open_images(source, shape=images.shape, frame=frame)
+        labels = np.concatenate([labels, -np.ones(len(more), dtype=int)])
+        images = Joined(images, more)
+    return images, labels
+
+
+def fit_to_folder(detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination) -> Path | None:
+    """Fit, save, and remove the checkpoint; returns the model folder, or None of all processes but the first."""
+    try:
+        detector.fit(images, labels)
+    except DivergenceError as error:
+        kept = ""
+        if place.partial.exists():
+            kept = f"; the last good checkpoint is in {place.partial}"
+        raise DivergenceError(f"{error}{kept}", error.epoch) from error
+    if rank() > 0:
+        return None
+    folder = detector.save(place.target)
+    if "checkpoint_dir" in detector.get_params():
+        remove_checkpoint(place.partial)
+    return folder

@@ -1,0 +1,130 @@
+"""Scores of images as rows, and maps as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from anomirror.detectors import Detector
+from anomirror.errors import InputError
+from anomirror.images import FileImages, ImageSet, Subset, check_files, in_batches
+from anomirror.report.overlays import SIDES, as_ours, is_ours, overlay
+from anomirror.storage import replacing
+
+PIECE, MAPPED_PIECE = 256, 64
+"""Images that are decoded and scored at once, and mapped at once."""
+
+COLUMNS = ("path", "raw_score", "score", "decision", "is_anomaly", "error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said of one image: its scores, or why it cannot be read."""
+
+    path: str
+    raw_score: float = np.nan
+    score: float = np.nan
+    decision: float = np.nan
+    error: str = ""
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether the decision is below 0; NaN counts as an anomaly."""
+        return not self.decision >= 0
+
+    def cells(self) -> list[str | int]:
+        """Under :data:`COLUMNS`."""
+        if self.error:
+            return [self.path, "", "", "", "", self.error]
+        numbers = (f"{number:.9g}" for number in (self.raw_score, self.score, self.decision))
+        return [self.path, *numbers, int(self.is_anomaly), ""]
+
+
+def score_rows(detector: Detector, images: ImageSet) -> Iterator[Row]:
+    """One row for each image, in order; each file is decoded once, and then let go.
+
+    At the end a warning names images far from the sizes of the training images.
+    """
+    sizes = np.zeros((len(images), 2), np.int32)
+    for indices, readable, bad in _pieces(images, PIECE):
+        good = [index for within, index in enumerate(indices) if within not in bad]
+        sizes[good] = readable.native_sizes()
+        scores = iter(_scores(detector, readable))
+        for within, index in enumerate(indices):
+            name = images.names[index]
+            yield Row(name, error=bad[within]) if within in bad else Row(name, *next(scores))
+    detector.warn_of_sizes(sizes, images.names)
+
+
+def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, float]]:
+    """Raw score, normality and decision of each image."""
+    if not len(images):
+        return []
+    raw = detector.stream(images)
+    normality = detector.normality(raw)
+    decision = normality - detector.offset_
+    return list(zip(raw.tolist(), normality.tolist(), decision.tolist(), strict=True))
+
+
+def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Mapping[int, str]]]:
+    """The images, ``count`` at a time: indices, the readable ones as a set, and why others are not."""
+    for indices in in_batches(len(images), count):
+        piece: ImageSet
+        piece = images.part(indices) if isinstance(images, FileImages) else Subset(images, indices)
+        yield indices, *check_files(piece)
+
+
+def write_maps(
+    detector: Detector,
+    images: ImageSet,
+    folder: Path,
+    *,
+    first: int = 0,
+    total: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """One PNG for each readable image: where it departs from normal, named by its row and its file.
+
+    Parameters
+    ----------
+    first, total : rows before these images, and of all; rows count from 1.
+
+    Raises
+    ------
+    InputError : a file of that name is there and is not a map of ours, without ``overwrite``.
+    """
+    digits = len(str(len(images) if total is None else total))
+    for indices, readable, bad in _pieces(images, MAPPED_PIECE):
+        if not len(readable):
+            continue
+        maps = detector.framed_maps(readable)
+        rows = [index for within, index in enumerate(indices) if within not in bad]
+        for within, (index, framed) in enumerate(zip(rows, maps, strict=True)):
+            image = readable.picture(within, SIDES[1])
+            own = detector.frame_.take_out(framed, *image.shape[-2:])
+            number = f"{first + index + 1:0{digits}d}"
+            file = folder / f"{number}-{_stem(images.names[index])}.png"
+            if file.exists() and not overwrite and not is_ours(str(file)):
+                raise InputError(
+                    f"--maps {folder}: {file.name} is there, and is no map; choose another folder, or pass --overwrite"
+                )
+            drawn = overlay(_eight_bits(image.numpy()), own.numpy())
+            with replacing(file) as temporary:
+                drawn.save(temporary, pnginfo=as_ours())
+
+
+def _stem(name: str) -> str:
+    """Of a file's name what any file system takes."""
+    encoded = Path(name).stem.encode("utf-8", "backslashreplace")[:100]
+    return encoded.decode("utf-8", "ignore").replace(" ", "-")
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    """``(c, h, w)`` uint8, or float stretched over its range, to ``(h, w)`` or ``(h, w, 3)`` uint8."""
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        image = ((image - low) / max(high - low, 1e-9) * 255).round().astype(np.uint8)
+    return image[0] if len(image) != 3 else np.ascontiguousarray(image.transpose(1, 2, 0))
