@@ -6,12 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anomirror.devices import use_bf16
+from tests.methods import CASES
 from tests.tiny import METHODS, all_kept, tiny
 
 
@@ -48,35 +47,9 @@ class FlatImages(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
-_HELD_OUT = "the threshold comes from images that are not among the neighbours, so its share on all of X is not exact"
-_SOME = "each image costs a search, so the threshold comes from 256 images, and its share of all of X is not exact"
-_NOTHING_LEFT = "two components leave nothing of two features over: all scores are equal but for rounding, and none is flagged"
-_FLOAT32 = "float32 convolutions of another batch size differ in the last digit; the contract suite bounds it at 1e-4"
-_SUBSETS = {"check_methods_subset_invariance": _FLOAT32}
-_IN_BF16 = {} if use_bf16("auto", torch.device("cpu")) else _SUBSETS
-EXPECTED_FAILURES: dict[str, dict[str, str]] = {
-    "ama": _IN_BF16,
-    "waic": _IN_BF16,
-    # of these six some layer is in float32 in every precision
-    "likelihood_ratio": _SUBSETS,
-    "typicality": _SUBSETS,
-    "complexity": _SUBSETS,
-    "deep_svdd": _SUBSETS,
-    "fence_gan": _SUBSETS,
-    "negative_sampling": _SUBSETS,
-    "alad": _IN_BF16,
-    "anogan": {**_IN_BF16, "check_outliers_fit_predict": _SOME, "check_outliers_train": _SOME},
-    "fanogan": _IN_BF16,
-    "skip_ganomaly": _IN_BF16,
-    "pca": dict.fromkeys(("check_outliers_fit_predict", "check_outliers_train"), _NOTHING_LEFT),
-    "knn": {"check_outliers_fit_predict": _HELD_OUT, "check_outliers_train": _HELD_OUT},
-}
-"""Check to reason, by method."""
-
-
 @parametrize_with_checks(
     [FlatImages(method) for method in METHODS],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES[estimator.method],
+    expected_failed_checks=lambda estimator: CASES[estimator.method].expected_failures,
 )
 @pytest.mark.filterwarnings("ignore")
 def test_check_estimator(estimator: Any, check: Any) -> None:
