@@ -16,56 +16,25 @@ from anomirror import errors
 from anomirror.presets import PRESETS, preset
 
 if TYPE_CHECKING:
-    from anomirror.detectors import (
-        ALAD,
-        AMA,
-        DETECTORS,
-        KNN,
-        PCA,
-        WAIC,
-        AnoGAN,
-        Complexity,
-        DeepSVDD,
-        Detector,
-        FAnoGAN,
-        FenceGAN,
-        LikelihoodRatio,
-        NegativeSampling,
-        SkipGANomaly,
-        Typicality,
-        load,
-        make_detector,
-    )
+    from anomirror.detectors import *  # noqa: F403
+    from anomirror.detectors import DETECTORS, load, make_detector, register
     from anomirror.scorers import GaussianDensity, LogGaussianDensity, Negate
 
 __version__ = version("anomirror")
 
 __all__ = [
-    "ALAD",
-    "AMA",
     "DETECTORS",
-    "KNN",
-    "PCA",
     "PRESETS",
-    "WAIC",
-    "AnoGAN",
-    "Complexity",
-    "DeepSVDD",
-    "Detector",
-    "FAnoGAN",
-    "FenceGAN",
     "GaussianDensity",
-    "LikelihoodRatio",
     "LogGaussianDensity",
     "Negate",
-    "NegativeSampling",
-    "SkipGANomaly",
-    "Typicality",
     "errors",
     "load",
     "make_detector",
     "preset",
+    "register",
 ]
+"""And every detector, under the name of its class."""
 
 _PARTS = (
     "codecs",
@@ -79,6 +48,7 @@ _PARTS = (
     "networks",
     "scorers",
     "storage",
+    "testing",
     "training",
 )
 
@@ -87,7 +57,7 @@ def __getattr__(name: str) -> Any:
     """What needs torch, imported when first asked for (PEP 562): the command line's help does not need it."""
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
-    if name in __all__:
+    if not name.startswith("_"):
         for home in ("anomirror.detectors", "anomirror.scorers"):
             module = import_module(home)
             if hasattr(module, name):
@@ -96,4 +66,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | set(__all__))
+    detectors = import_module("anomirror.detectors")
+    classes = {kind.__name__ for kind in detectors.DETECTORS.values()}
+    return sorted(globals().keys() | set(__all__) | classes)

@@ -14,9 +14,9 @@ from anomirror.benchmark.trial import Trial, protocol_settings
 from anomirror.codecs import installed
 from anomirror.data import DATASETS, GENERATED, canonical
 from anomirror.data.downloads import present
-from anomirror.detectors import DETECTORS, make_detector
+from anomirror.detectors import detector_class, make_detector
 from anomirror.errors import SettingError
-from anomirror.presets import PRESETS, preset
+from anomirror.presets import preset, presets_of
 
 OUT_OF_DISTRIBUTION: Mapping[str, tuple[str, ...]] = {
     "fashion-mnist": ("mnist", "omniglot", "gtsrb", *GENERATED),
@@ -80,15 +80,15 @@ def chosen_preset(method: str, wanted: str, normal: str) -> str:
     >>> chosen_preset("ama", "cpu", "mnist:3")
     'cpu-one-class'
     """
-    if method not in PRESETS:
-        raise SettingError(f"no method named {method!r}: choose one of {', '.join(PRESETS)}")
+    detector_class(method)  # refuses a name that is unknown
+    presets = presets_of(method)
     name, label = parse_normal(normal)
     if wanted == "paper":
         own = _PAPER_PRESETS.get(name, "paper-svhn")
-        return next(preset for preset in (own, "paper", "default") if preset in PRESETS[method])
-    if label is not None and f"{wanted}-one-class" in PRESETS[method]:
+        return next(preset for preset in (own, "paper", "default") if preset in presets)
+    if label is not None and f"{wanted}-one-class" in presets:
         return f"{wanted}-one-class"
-    return wanted if wanted in PRESETS[method] or not rows_of(method).is_baseline else "cpu"
+    return wanted if wanted in presets or not rows_of(method).is_baseline else "cpu"
 
 
 Choice = Callable[[MethodRows], Mapping[str, Changes]]
@@ -141,7 +141,7 @@ def trials(
                     },
                     own=rows.own_scoring({**usual, **changes}),
                     tested=rows.tested,
-                    folder_size=settings.folder_size or DETECTORS[method].auto_size,
+                    folder_size=settings.folder_size or detector_class(method).auto_size,
                 )
 
 

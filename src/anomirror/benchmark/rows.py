@@ -10,7 +10,7 @@ from typing import Any
 from anomirror.benchmark.cells import Entry
 from anomirror.benchmark.published import PaperRow
 from anomirror.codecs import CODECS
-from anomirror.detectors import DETECTORS, make_detector
+from anomirror.detectors import known_methods, make_detector
 from anomirror.presets import as_published
 from anomirror.scorers import make_scorer
 
@@ -165,7 +165,7 @@ class Row:
 @cache
 def own_side(method: str) -> str:
     """How a method reads its raw score in the tables; two-sided if the method is unknown."""
-    if method not in DETECTORS:
+    if method not in known_methods():
         return "two-sided"
     scorer = make_detector(method, **as_published(method)).scorer
     return f"{make_scorer(scorer).sided}-sided"

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from anomirror.cli.common import Model
 from anomirror.detector.parameters import parameters_of, words
-from anomirror.errors import SettingError, unknown
-from anomirror.presets import PRESETS
+from anomirror.errors import SettingError
+from anomirror.presets import presets_of
 
 
 def demo(
@@ -50,23 +50,25 @@ def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="one of them, with its parameters")] = None,
 ) -> None:
     """Every method, with its presets; or one, with its parameters, their defaults and ranges."""
-    from anomirror.detectors import DETECTORS
+    from anomirror.detectors import detector_class, known_methods
 
     if name is not None:
         _one(name)
         return
     table = Table("method", "presets", "what it is")
-    for each, detector in DETECTORS.items():
-        table.add_row(each, ", ".join(PRESETS[each]), escape(_summary(detector)))
+    for each in known_methods():
+        try:
+            summary = _summary(detector_class(each))
+        except SettingError as error:  # of another package, which must not hide the others
+            summary = str(error)
+        table.add_row(each, ", ".join(presets_of(each)), escape(summary))
     Console().print(table)
 
 
 def _one(name: str) -> None:
-    from anomirror.detectors import DETECTORS
+    from anomirror.detectors import detector_class
 
-    if name not in DETECTORS:
-        raise SettingError(unknown("method named", name, DETECTORS))
-    detector = DETECTORS[name]
+    detector = detector_class(name)
     table = Table("parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}"))
     for parameter in parameters_of(detector).values():
         if parameter.name in ("callback", "checkpoint_dir"):  # not for the command line
@@ -74,7 +76,7 @@ def _one(name: str) -> None:
         text = f"{' '.join(parameter.doc.split())} ({words(parameter.hint)})"
         table.add_row(parameter.name, escape(repr(parameter.default)), escape(text))
     Console().print(table)
-    for preset_name, settings in PRESETS[name].items():
+    for preset_name, settings in presets_of(name).items():
         set_here = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
         Console().print(escape(f"--preset {preset_name}: {set_here}"))
 

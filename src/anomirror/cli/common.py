@@ -11,11 +11,16 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from anomirror import plugins
 from anomirror.data import DATASETS, Split, load_dataset
 from anomirror.errors import InputError, SettingError, unknown
+from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
     from anomirror.images import ImageSet
+
+METHODS = tuple(dict.fromkeys([*PRESETS, *plugins.names()]))
+"""Names of all methods, known without an import of torch."""
 
 ODD_NAMES = "backslashreplace"
 """How file names that are not valid text are written."""

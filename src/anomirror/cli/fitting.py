@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomirror.cli.common import (
+    METHODS,
     Data,
     DataDir,
     Device,
@@ -26,7 +27,7 @@ from anomirror.cli.common import (
 )
 from anomirror.cli.stopping import Stopped
 from anomirror.errors import InputError, SettingError
-from anomirror.presets import PRESETS, preset
+from anomirror.presets import preset
 
 if TYPE_CHECKING:
     from anomirror.detectors import Detector
@@ -40,7 +41,7 @@ def fit(
         list[str] | None,
         typer.Option(metavar="DATA", help="labelled anomalies to learn from (ama); repeatable, or separated by commas"),
     ] = None,
-    method: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "ama",
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "ama",
     preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
     size: Annotated[
         str | None, typer.Option(help="32, 64, 128 or 256 pixels that the longest side is scaled to; auto, the default, chooses")

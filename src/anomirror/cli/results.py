@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from anomirror.cli.common import DataDir, assigned, each_of, refuse_owned, say, side, words
+from anomirror.cli.common import METHODS, DataDir, assigned, each_of, refuse_owned, say, side, words
 from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
-from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
     from anomirror.benchmark.protocols import Known
@@ -45,7 +44,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
-Methods = Annotated[str, typer.Option(help=f"separated by commas: {', '.join(PRESETS)}")]
+Methods = Annotated[str, typer.Option(help=f"separated by commas: {', '.join(METHODS)}")]
 ProtocolOption = Annotated[
     Protocol, typer.Option(help="blind: no anomaly before the test; paper: 50 of each set choose the epoch, apart from the test")
 ]
@@ -165,7 +164,7 @@ def tables(
 def _methods(text: str) -> tuple[str, ...]:
     chosen = tuple(words(text))
     if not chosen:
-        raise SettingError(f"--methods names none; choose among {', '.join(PRESETS)}")
+        raise SettingError(f"--methods names none; choose among {', '.join(METHODS)}")
     return chosen
 
 

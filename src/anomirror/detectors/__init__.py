@@ -3,79 +3,92 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypeVar
 
-from anomirror.detector.contract import Detector
+from anomirror import plugins
+from anomirror.detector.contract import Detector as Detector
 from anomirror.detector.parameters import UNSTORED, marked, parameters_of
-from anomirror.detectors.alad import ALAD
-from anomirror.detectors.ama import AMA
-from anomirror.detectors.anogan import AnoGAN
-from anomirror.detectors.complexity import Complexity
-from anomirror.detectors.deep_svdd import DeepSVDD
-from anomirror.detectors.fanogan import FAnoGAN
-from anomirror.detectors.fence_gan import FenceGAN
-from anomirror.detectors.knn import KNN
-from anomirror.detectors.likelihood_ratio import LikelihoodRatio
-from anomirror.detectors.negative_sampling import NegativeSampling
-from anomirror.detectors.pca import PCA
-from anomirror.detectors.skip_ganomaly import SkipGANomaly
-from anomirror.detectors.typicality import Typicality
-from anomirror.detectors.waic import WAIC
+
+# the list of detectors: a line each
+from anomirror.detectors.alad import ALAD as ALAD
+from anomirror.detectors.ama import AMA as AMA
+from anomirror.detectors.anogan import AnoGAN as AnoGAN
+from anomirror.detectors.complexity import Complexity as Complexity
+from anomirror.detectors.deep_svdd import DeepSVDD as DeepSVDD
+from anomirror.detectors.fanogan import FAnoGAN as FAnoGAN
+from anomirror.detectors.fence_gan import FenceGAN as FenceGAN
+from anomirror.detectors.knn import KNN as KNN
+from anomirror.detectors.likelihood_ratio import LikelihoodRatio as LikelihoodRatio
+from anomirror.detectors.negative_sampling import NegativeSampling as NegativeSampling
+from anomirror.detectors.pca import PCA as PCA
+from anomirror.detectors.skip_ganomaly import SkipGANomaly as SkipGANomaly
+from anomirror.detectors.typicality import Typicality as Typicality
+from anomirror.detectors.waic import WAIC as WAIC
 from anomirror.errors import ModelFileError, SettingError, unknown
 from anomirror.storage import load_model
 
-__all__ = [
-    "ALAD",
-    "AMA",
-    "DETECTORS",
-    "KNN",
-    "PCA",
-    "WAIC",
-    "AnoGAN",
-    "Complexity",
-    "DeepSVDD",
-    "Detector",
-    "FAnoGAN",
-    "FenceGAN",
-    "LikelihoodRatio",
-    "NegativeSampling",
-    "SkipGANomaly",
-    "Typicality",
-    "load",
-    "make_detector",
-]
+_AnyDetector = TypeVar("_AnyDetector", bound=type[Detector])
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.method: detector
-    for detector in (
-        AMA,
-        WAIC,
-        LikelihoodRatio,
-        Typicality,
-        Complexity,
-        DeepSVDD,
-        FenceGAN,
-        ALAD,
-        AnoGAN,
-        FAnoGAN,
-        SkipGANomaly,
-        NegativeSampling,
-        PCA,
-        KNN,
-    )
+    for detector in list(globals().values())
+    if isinstance(detector, type) and issubclass(detector, Detector) and "method" in vars(detector)
 }
 """Name to class: the only way from a name in a file or on the command line to code."""
 
 
+def register(detector: _AnyDetector) -> _AnyDetector:
+    """Make a detector known by its ``method``, as a class decorator or a call; returns it.
+
+    From then on it can be made, saved and loaded by name in this process. A package makes its
+    detectors known to every process, and to the command line, by an entry point of the group
+    ``anomirror.detectors`` whose name is the method.
+
+    Raises
+    ------
+    SettingError : another detector has that name, or it has none.
+    """
+    method = getattr(detector, "method", None)
+    if not isinstance(method, str) or not method.isidentifier():
+        raise SettingError(f"{detector.__name__}.method is {method!r}: expected a name")
+    if DETECTORS.get(method, detector) is not detector:
+        raise SettingError(f"{method}: {DETECTORS[method].__name__} has that name already")
+    DETECTORS[method] = detector
+    return detector
+
+
+def known_methods() -> list[str]:
+    """Names of all detectors: ours, registered ones, and those of other packages."""
+    return [*DETECTORS, *(name for name in plugins.names() if name not in DETECTORS)]
+
+
+def detector_class(method: str) -> type[Detector]:
+    """A detector's class by name.
+
+    Raises
+    ------
+    SettingError : there is none.
+    """
+    if method not in DETECTORS and method in plugins.names():
+        offered = plugins.load(method)
+        if not (isinstance(offered, type) and issubclass(offered, Detector)):
+            raise SettingError(f"the entry point {method!r} names no detector: {offered!r}")
+        if offered.method != method:
+            raise SettingError(f"the entry point {method!r} names the method {offered.method!r}")
+        register(offered)
+    if method not in DETECTORS:
+        raise SettingError(unknown("method named", method, known_methods()))
+    return DETECTORS[method]
+
+
 def make_detector(method: str, /, **parameters: Any) -> Detector:
     """A detector by name; unknown names and parameters are refused with the known ones."""
-    if method not in DETECTORS:
-        raise SettingError(unknown("method named", method, DETECTORS))
-    known = parameters_of(DETECTORS[method])
+    kind = detector_class(method)
+    known = parameters_of(kind)
     for name in parameters:
         if name not in known:
             raise SettingError(f"{method} has {unknown('parameter', name, known, 'choose among')}")
-    return DETECTORS[method](**parameters)
+    return kind(**parameters)
 
 
 def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector:
@@ -87,7 +100,7 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
     """
     card, tensors, history = load_model(path)
     try:
-        kind = DETECTORS.get(card.method, Detector)
+        kind = detector_class(card.method)
         if extra := sorted(marked(kind, UNSTORED) & card.parameters.keys()):
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
         detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)

@@ -60,9 +60,12 @@ def preset(method: str, name: str) -> dict[str, Any]:
     >>> preset("ama", "paper-svhn")["negatives"]
     'outward'
     """
-    if method not in PRESETS:
-        raise SettingError(unknown("method named", method, PRESETS))
-    presets = PRESETS[method]
+    presets = presets_of(method)
     if name not in presets:
         raise SettingError(f"{method} has {unknown('preset', name, presets)}")
     return dict(presets[name])
+
+
+def presets_of(method: str) -> dict[str, dict[str, Any]]:
+    """Of a method without a file, ``cpu`` alone: its defaults."""
+    return PRESETS.get(method, {"cpu": {}})
