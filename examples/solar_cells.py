@@ -1,8 +1,10 @@
-"""Defective solar cells: AMA beside PCA and kNN on electroluminescence pictures, with maps of the ten worst cells.
+"""Defective solar cells: AMA beside PCA and kNN on electroluminescence pictures, with maps of the
+ten worst cells.
 
-The pictures are the elpv-dataset's (Buerhop-Lutz et al. 2018, CC BY-NC-SA 4.0): 2,624 cells of 300x300 pixels with the
-probability of a defect as experts judged it. Normal is 0, anomalous 1; what lies between is left out. Monocrystalline and
-polycrystalline cells look different and are fitted apart. A hash of each cell's number decides which normal cells are trained on.
+The pictures are the elpv-dataset's (Buerhop-Lutz et al. 2018, CC BY-NC-SA 4.0): 2,624 cells of
+300x300 pixels with the probability of a defect as experts judged it. Normal is 0, anomalous 1; what
+lies between is left out. Monocrystalline and polycrystalline cells look different and are fitted
+apart. A hash of each cell's number decides which normal cells are trained on.
 
     pip install 'anomirror[examples]'
     python examples/solar_cells.py --out solar
@@ -58,7 +60,8 @@ def for_training(number: int) -> bool:
 
 
 def detectors(size: int, seed: int, epochs: int, steps: int) -> list[Detector]:
-    """AMA, which at 64 pixels sees as many of them as under its preset ``cpu`` at 32; and what a user would pick instead.
+    """AMA, which at 64 pixels sees as many of them as under its preset ``cpu`` at 32; and what a
+    user would pick instead.
 
     Calibrated and read as the paper's tables are: docs/first-hour.md has what the defaults give.
     """
@@ -73,7 +76,10 @@ def detectors(size: int, seed: int, epochs: int, steps: int) -> list[Detector]:
 
 def measured(detector: Detector, cells: Cells) -> dict[str, Any]:
     """Metrics of both readings of the raw score."""
-    raw_normal, raw_defective = detector.raw_scores(cells.normal), detector.raw_scores(cells.defective)
+    raw_normal, raw_defective = (
+        detector.raw_scores(cells.normal),
+        detector.raw_scores(cells.defective),
+    )
     found: dict[str, Any] = {}
     for side, scorer in both_sides(detector.scorer_).items():
         scorer.fit(detector.calibration_raw_)
@@ -88,11 +94,20 @@ def draw_worst(ama: AMA, cells: Cells, file: Path) -> None:
     order = np.argsort(ama.score_samples(tested))[:WORST]
     worst, right = tested[order], int((order >= len(cells.normal)).sum())
     maps = np.clip(ama.explain(worst), 0, 1)
-    image_rows({f"{right} of {WORST} defective": worst, "reconstruction": ama.reconstruct(worst)[..., 0], "map": maps}, file)
+    image_rows(
+        {
+            f"{right} of {WORST} defective": worst,
+            "reconstruction": ama.reconstruct(worst)[..., 0],
+            "map": maps,
+        },
+        file,
+    )
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="folder for the figures and the pictures")] = Path("solar"),
+    out: Annotated[Path, typer.Option(help="folder for the figures and the pictures")] = Path(
+        "solar"
+    ),
     size: Annotated[int, typer.Option(help="pixels that the cells are scaled to: 64 or 128")] = 64,
     seed: Annotated[int, typer.Option()] = 0,
     epochs: Annotated[int, typer.Option()] = 8,
@@ -102,16 +117,36 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
         cells = load_cells(kind)
-        counts = {"train": len(cells.train), "normal": len(cells.normal), "defective": len(cells.defective)}
+        counts = {
+            "train": len(cells.train),
+            "normal": len(cells.normal),
+            "defective": len(cells.defective),
+        }
         print(
-            f"{kind}: {counts['train']} normal cells to train on, {counts['normal']} normal and {counts['defective']} defective"
+            f"{kind}: {counts['train']} normal cells to train on, {counts['normal']} normal and "
+            f"{counts['defective']} defective"
         )
         for detector in detectors(size, seed, epochs, steps):
             detector.fit(cells.train)
-            result: dict[str, Any] = {"kind": kind, "size": size, "seed": seed, "method": detector.method, "counts": counts}
-            result |= {"parameters": detector.stored_parameters(), "metrics": measured(detector, cells)}
-            result |= {"data": detector.data_fingerprint_, "versions": versions(), "command": shlex.join(["python", *sys.argv])}
-            told = ", ".join(f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items())
+            result: dict[str, Any] = {
+                "kind": kind,
+                "size": size,
+                "seed": seed,
+                "method": detector.method,
+                "counts": counts,
+            }
+            result |= {
+                "parameters": detector.stored_parameters(),
+                "metrics": measured(detector, cells),
+            }
+            result |= {
+                "data": detector.data_fingerprint_,
+                "versions": versions(),
+                "command": shlex.join(["python", *sys.argv]),
+            }
+            told = ", ".join(
+                f"{side} {found['auroc']:.3f}" for side, found in result["metrics"].items()
+            )
             print(f"  {detector.method}: AUROC {told}")
             write_json(out / f"{kind}-{size}-{detector.method}-seed{seed}.json", result)
             if isinstance(detector, AMA):

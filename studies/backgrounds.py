@@ -1,4 +1,5 @@
-"""Which background model the likelihood ratio should have: every mutation rate and weight decay of its paper, on proxies alone.
+"""Which background model the likelihood ratio should have: every mutation rate and weight decay of
+its paper, on proxies alone.
 
     python -m studies.backgrounds fashion-mnist
     python -m studies.backgrounds cifar10
@@ -33,10 +34,16 @@ NORMAL = 500
 LENGTH: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 200}
 
 
-def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any) -> dict[str, Any]:
-    """One-sided AUROC on each proxy of one background model; the normal images were held out of the training."""
+def study(
+    normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any
+) -> dict[str, Any]:
+    """One-sided AUROC on each proxy of one background model; the normal images were held out of the
+    training.
+    """
     train = load_dataset(normal, "train", data_dir)[0]
-    ratio = LikelihoodRatio(mutation_rate=rate, weight_decay=decay, random_state=seed, **{**LENGTH, **more}).fit(train)
+    ratio = LikelihoodRatio(
+        mutation_rate=rate, weight_decay=decay, random_state=seed, **{**LENGTH, **more}
+    ).fit(train)
     rng = np.random.default_rng(0)
     _, heldout = ratio._split(open_images(train, shape=ratio.image_shape_), ratio.heldout)
     unseen = train[rng.permutation(heldout.indices)[:NORMAL]]
@@ -48,7 +55,12 @@ def study(normal: str, rate: float, decay: float, seed: int, data_dir: Path | No
         counts[proxy] = len(images)
         for scoring, raw in raw_scores_under(ratio, images, scorings).items():
             found[scoring][proxy] = auroc(-normal_raw[scoring], -raw)
-    told = {"normal": normal, "seed": seed, "parameters": ratio.stored_parameters(), "counts": counts}
+    told = {
+        "normal": normal,
+        "seed": seed,
+        "parameters": ratio.stored_parameters(),
+        "counts": counts,
+    }
     return told | {"auroc": found, "history": ratio.history_}
 
 
@@ -60,16 +72,27 @@ def refuse_other_settings(file: Path, rate: float, decay: float, seed: int) -> N
 
 def backgrounds_table(folder: Path, normal: str) -> str:
     """Every background model of one normal set, and the likelihood alone."""
-    cells = [cell for file in sorted(folder.glob("*.json")) if (cell := read_json(file))["normal"] == normal]
+    cells = [
+        cell
+        for file in sorted(folder.glob("*.json"))
+        if (cell := read_json(file))["normal"] == normal
+    ]
     if not cells:
         raise InputError(f"{folder}: holds no background of {normal}")
     rows = []
     for cell in cells:
-        row = f"rate {cell['parameters']['mutation_rate']:g}, decay {cell['parameters']['weight_decay']:g}"
+        row = (
+            f"rate {cell['parameters']['mutation_rate']:g}, decay "
+            f"{cell['parameters']['weight_decay']:g}"
+        )
         rows.append([row, *_values(cell["auroc"]["ratio"])])
     rows.append(["likelihood alone", *_values(cells[0]["auroc"]["likelihood"])])
     counts = cells[0]["counts"]
-    heading = [f"{normal} ({counts['normal']} images)", *(f"{proxy} ({counts[proxy]})" for proxy in PROXIES), "mean"]
+    heading = [
+        f"{normal} ({counts['normal']} images)",
+        *(f"{proxy} ({counts[proxy]})" for proxy in PROXIES),
+        "mean",
+    ]
     return markdown(heading, rows)
 
 
@@ -92,7 +115,9 @@ def main(
             refuse_other_settings(file, rate, decay, seed)
         else:
             cell = study(name, rate, decay, seed, data_directory(data_dir))
-            write_json(file, cell | {"versions": versions(), "command": command("studies.backgrounds")})
+            write_json(
+                file, cell | {"versions": versions(), "command": command("studies.backgrounds")}
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What brightness, contrast or sharpness alone would find: controls for the tables.
 
-A score is worth something only where it says more than one such number of the picture. For a normal set: the AUROC of each number
-on the columns of its out-of-distribution table, read as a detector's raw score is, and how the raw scores that were measured
-on the normal test images rank beside it.
+A score is worth something only where it says more than one such number of the picture. For a normal
+set: the AUROC of each number on the columns of its out-of-distribution table, read as a detector's
+raw score is, and how the raw scores that were measured on the normal test images rank beside it.
 
     python -m studies.controls cifar10 --results results/cpu --out results/controls
 """
@@ -40,7 +40,10 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 def sharpness(images: np.ndarray) -> np.ndarray:
     """Mean absolute difference of neighbouring pixels."""
-    steps = (np.abs(np.diff(images.astype(np.float32), axis=axis)).mean((1, 2, 3), dtype=np.float64) for axis in (1, 2))
+    steps = (
+        np.abs(np.diff(images.astype(np.float32), axis=axis)).mean((1, 2, 3), dtype=np.float64)
+        for axis in (1, 2)
+    )
     return np.asarray(sum(steps) / 2)
 
 
@@ -53,20 +56,27 @@ NUMBERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def found_by_numbers(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
-    """AUROC by number, reading and column: one-sided, where a *higher* number is anomalous, and two-sided."""
+    """AUROC by number, reading and column: one-sided, where a *higher* number is anomalous, and
+    two-sided.
+    """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, number in NUMBERS.items():
         train, normal = number(comparison.train), number(comparison.normal)
         for side, scorer in both_sides(GaussianDensity()).items():
             scorer.fit(train)
             found.setdefault(name, {})[side] = {
-                column: auroc(scorer.normality(normal), scorer.normality(number(images[comparison.sampled[column]])))
+                column: auroc(
+                    scorer.normality(normal),
+                    scorer.normality(number(images[comparison.sampled[column]])),
+                )
                 for column, images in comparison.anomalies.items()
             }
     return found
 
 
-def rank_correlations(comparison: Comparison, entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:
+def rank_correlations(
+    comparison: Comparison, entries: Iterable[Entry]
+) -> dict[str, dict[str, Any]]:
     """Spearman's, of the raw scores of normal test images with each number; each raw score once.
 
     Raises
@@ -117,7 +127,9 @@ def main(
     out: Annotated[Path, typer.Option()] = Path("results/controls"),
     seed: Annotated[int, typer.Option()] = 0,
     methods: Annotated[str, typer.Option(help="separated by commas")] = "ama,pca,knn",
-    anomalies: Annotated[str, typer.Option(help="columns, separated by commas; else those of the table")] = "",
+    anomalies: Annotated[
+        str, typer.Option(help="columns, separated by commas; else those of the table")
+    ] = "",
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
 ) -> None:
     """Measure one normal set."""
@@ -128,13 +140,25 @@ def main(
     named = [canonical(name) for name in anomalies.split(",") if name]
     columns = named or [name for name in OUT_OF_DISTRIBUTION[normal] if on_disk(root)(name)]
     comparison = compare(normal, columns, seed=seed, data_dir=root)
-    chosen = [entry for entry in read_entries(results / normal) if (entry.record.seed, entry.cell.side) == (seed, "one-sided")]
-    entries = [entry for method in methods.split(",") for entry in chosen if entry.record.method == method]
+    chosen = [
+        entry
+        for entry in read_entries(results / normal)
+        if (entry.record.seed, entry.cell.side) == (seed, "one-sided")
+    ]
+    entries = [
+        entry for method in methods.split(",") for entry in chosen if entry.record.method == method
+    ]
     if not entries:
-        raise InputError(f"{results / normal}: no cell of {methods}, seed {seed}; `anomirror reproduce table1` makes them")
+        raise InputError(
+            f"{results / normal}: no cell of {methods}, seed {seed}; `anomirror reproduce table1` "
+            "makes them"
+        )
     correlations = rank_correlations(comparison, entries)
     cell: dict[str, Any] = {"normal": normal, "seed": seed, "auroc": found_by_numbers(comparison)}
-    cell |= {"rank_correlation": correlations, "splits": {column: comparison.hash_of(column) for column in columns}}
+    cell |= {
+        "rank_correlation": correlations,
+        "splits": {column: comparison.hash_of(column) for column in columns},
+    }
     cell |= {"versions": versions(), "command": command("studies.controls")}
     write_json(out / f"{normal}.json", cell)
 

@@ -1,11 +1,13 @@
-"""What a user gets in the first hour: false alarms on unseen good images, seconds and memory, AUROC by size.
+"""What a user gets in the first hour: false alarms on unseen good images, seconds and memory, AUROC
+by size.
 
     python -m studies.first_hour false-alarms --label after --data-dir data/
     python -m studies.first_hour sizes
     python -m studies.first_hour cost
     python -m studies.first_hour scorers --data-dir data/
 
-Each finished row is written at once to ``results/first-hour/``; what is there is not measured again.
+Each finished row is written at once to ``results/first-hour/``; what is there is not measured
+again.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Rows:
 
     def __init__(self, name: str) -> None:
         self._file = OUT / f"{name}.json"
-        self.rows: list[dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else []
+        self.rows: list[dict[str, Any]] = (
+            json.loads(self._file.read_text()) if self._file.exists() else []
+        )
 
     def __contains__(self, key: dict[str, Any]) -> bool:
         return any(key.items() <= row.items() for row in self.rows)
@@ -63,10 +67,14 @@ def cells(kind: str = "mono") -> tuple[np.ndarray, np.ndarray]:
     from elpv_dataset.utils import load_dataset
 
     images, probability, kinds = load_dataset()
-    return images[(kinds == kind) & (probability == 0)], images[(kinds == kind) & (probability == 1)]
+    return images[(kinds == kind) & (probability == 0)], images[
+        (kinds == kind) & (probability == 1)
+    ]
 
 
-def drawn(name: str, count: int, draw: int, data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def drawn(
+    name: str, count: int, draw: int, data_dir: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images to fit on, unseen good ones, anomalies."""
     rng = np.random.default_rng([draw, count])
     if name == "cells":
@@ -85,10 +93,15 @@ def false_alarms(
     label: Annotated[str, typer.Option(help="what the rows are called: before, after")],
     data_dir: Annotated[Path, typer.Option(envvar="ANOMIRROR_DATA")],
     methods: Annotated[str, typer.Option()] = ",".join((*QUICK, *TRAINED)),
-    size: Annotated[int | None, typer.Option(help="of the images, for methods that train; the default if not given")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="of the images, for methods that train; the default if not given"),
+    ] = None,
     draws: Annotated[int, typer.Option(help="of methods that train")] = DRAWS,
 ) -> None:
-    """Share of unseen good images that are flagged when 5 % are asked for, and of anomalies that are found."""
+    """Share of unseen good images that are flagged when 5 % are asked for, and of anomalies that
+    are found.
+    """
     kept = Rows(f"false-alarms-{label}")
     for method in methods.split(","):
         trains = method in TRAINED
@@ -99,8 +112,12 @@ def false_alarms(
                     if key in kept:
                         continue
                     good, unseen, bad = drawn(name, count, draw, data_dir)
-                    detector = make_detector(method, **({"image_size": size} if trains and size else {})).fit(good)
-                    flagged, found = (float(np.mean(detector.predict(images) == -1)) for images in (unseen, bad))
+                    detector = make_detector(
+                        method, **({"image_size": size} if trains and size else {})
+                    ).fit(good)
+                    flagged, found = (
+                        float(np.mean(detector.predict(images) == -1)) for images in (unseen, bad)
+                    )
                     kept.add({**key, "asked": ASKED, "false_alarms": flagged, "found": found})
 
 
@@ -111,7 +128,9 @@ def sizes(
     name: Annotated[str, typer.Option(help="of the file")] = "sizes",
     only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
 ) -> None:
-    """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the proxies)."""
+    """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the
+    proxies).
+    """
     from anomirror.detector.contract import Detector
 
     kept = Rows(name)
@@ -121,27 +140,51 @@ def sizes(
                 continue
             for size in (32, 64, 128, 256) if method in QUICK else (32, 64):
                 for seed in range(seeds):
-                    keys = {test: {"method": method, "set": test, "size": size, "seed": seed} for test in tests}
+                    keys = {
+                        test: {"method": method, "set": test, "size": size, "seed": seed}
+                        for test in tests
+                    }
                     if all(key in kept for key in keys.values()):
                         continue
                     started = time.perf_counter()
-                    detector: Detector = make_detector(method, image_size=size, random_state=seed).fit(train)
+                    detector: Detector = make_detector(
+                        method, image_size=size, random_state=seed
+                    ).fit(train)
                     seconds = time.perf_counter() - started
                     for test, (good, bad) in tests.items():
                         raw_good, raw_bad = detector.raw_scores(good), detector.raw_scores(bad)
-                        values = {"auroc": auroc(detector.normality(raw_good), detector.normality(raw_bad))}
-                        kept.add({**keys[test], **values, "auroc_raw": auroc(-raw_good, -raw_bad), "fit_seconds": seconds})
+                        values = {
+                            "auroc": auroc(
+                                detector.normality(raw_good), detector.normality(raw_bad)
+                            )
+                        }
+                        kept.add(
+                            {
+                                **keys[test],
+                                **values,
+                                "auroc_raw": auroc(-raw_good, -raw_bad),
+                                "fit_seconds": seconds,
+                            }
+                        )
 
 
 def photographs() -> Iterator[tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]]:
-    """Images to fit on; by name, unseen good ones and anomalies. "planted" are proxies, without a real defect."""
+    """Images to fit on; by name, unseen good ones and anomalies. "planted" are proxies, without a
+    real defect.
+    """
     from anomirror.data.proxies import defects
 
     for kind in ("mono", "poly"):
         good, bad = cells(kind)
         order = np.random.default_rng(0).permutation(len(good))
         train, unseen = good[order[: 2 * len(good) // 3]], good[order[2 * len(good) // 3 :]]
-        yield train, {f"cells-{kind}": (unseen, bad), f"planted-cells-{kind}": (unseen, defects(unseen, seed=1))}
+        yield (
+            train,
+            {
+                f"cells-{kind}": (unseen, bad),
+                f"planted-cells-{kind}": (unseen, defects(unseen, seed=1)),
+            },
+        )
     for texture in ("brick", "grass", "gravel"):
         tiles = _tiles(texture)
         train, unseen = tiles[: 2 * len(tiles) // 3], tiles[2 * len(tiles) // 3 :]
@@ -155,9 +198,12 @@ def _tiles(texture: str) -> np.ndarray:
     whole = getattr(textures, texture)()
     places = range(0, whole.shape[0] - 128 + 1, 24)
     tiles = np.stack([whole[y : y + 128, x : x + 128] for y in places for x in places])
-    half = len(tiles) // 3 * 2  # unseen tiles come from the lower third: they do not overlap much with the others
+    # unseen tiles come from the lower third: they do not overlap much with the others
+    half = len(tiles) // 3 * 2
     rng = np.random.default_rng(0)
-    mixed: np.ndarray = tiles[np.concatenate([rng.permutation(half), half + rng.permutation(len(tiles) - half)])]
+    mixed: np.ndarray = tiles[
+        np.concatenate([rng.permutation(half), half + rng.permutation(len(tiles) - half)])
+    ]
     return mixed
 
 
@@ -167,7 +213,9 @@ def scorers(
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     name: Annotated[str, typer.Option(help="of the file")] = "scorers",
 ) -> None:
-    """AUROC of AMA on proxies under each scorer; the real defects of solar cells beside them, which choose nothing."""
+    """AUROC of AMA on proxies under each scorer; the real defects of solar cells beside them, which
+    choose nothing.
+    """
     from anomirror.scorers import SCORERS
 
     kept = Rows(name)
@@ -180,24 +228,42 @@ def scorers(
             for kind, images in anomalies.items():
                 raw = detector.raw_scores(images)
                 fitted = {each: made().fit(calibrating) for each, made in SCORERS.items()}
-                found = {each: auroc(scorer.normality(raw_good), scorer.normality(raw)) for each, scorer in fitted.items()}
+                found = {
+                    each: auroc(scorer.normality(raw_good), scorer.normality(raw))
+                    for each, scorer in fitted.items()
+                }
                 kept.add({"set": normal, "seed": seed, "anomalies": kind, **found})
 
 
 def proxies(data_dir: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
-    """Normal set, images to fit on, unseen good ones, kinds of anomalies; none but "real" is a real defect."""
+    """Normal set, images to fit on, unseen good ones, kinds of anomalies; none but "real" is a real
+    defect.
+    """
     from anomirror.data import load_dataset
     from anomirror.data.proxies import defects, noises, shapes
 
-    whole = {name: (train, good, bad) for train, tests in photographs() for name, (good, bad) in tests.items()}
+    whole = {
+        name: (train, good, bad)
+        for train, tests in photographs()
+        for name, (good, bad) in tests.items()
+    }
     for kind in ("mono", "poly"):
         train, good, bad = whole[f"cells-{kind}"]
-        yield f"cells-{kind}", train, good, {"planted": whole[f"planted-cells-{kind}"][2], "real": bad}
+        yield (
+            f"cells-{kind}",
+            train,
+            good,
+            {"planted": whole[f"planted-cells-{kind}"][2], "real": bad},
+        )
     train, good, bad = whole["planted-grass"]
     yield "grass", train, good, {"planted": bad}
     clothes, test = (load_dataset("fashion-mnist", split, data_dir)[0] for split in _SPLITS)
     good = test[:1000]
-    made = {"shapes": shapes(500)[..., 0], "noises": noises(500)[..., 0], "planted": defects(good, seed=1)}
+    made = {
+        "shapes": shapes(500)[..., 0],
+        "noises": noises(500)[..., 0],
+        "planted": defects(good, seed=1),
+    }
     yield "clothes", clothes, good, made
 
 
@@ -208,7 +274,9 @@ def cost(
     count: Annotated[int, typer.Option()] = 1000,
     widths: Annotated[str, typer.Option(help="of the photographs")] = "300,4000",
 ) -> None:
-    """Seconds and memory of ``anomirror fit`` with defaults on photographs of two sizes, as a process of its own."""
+    """Seconds and memory of ``anomirror fit`` with defaults on photographs of two sizes, as a
+    process of its own.
+    """
     kept = Rows("cost")
     for width, height in ((300, 300), (4000, 3000)):
         if str(width) not in widths.split(","):
@@ -221,13 +289,30 @@ def cost(
                 continue
             with tempfile.TemporaryDirectory() as place:
                 model = Path(place) / "model"
-                command = [sys.executable, "-c", _MEASURED, "fit", str(photos), "--out", str(model), "--method", method]
+                command = [
+                    sys.executable,
+                    "-c",
+                    _MEASURED,
+                    "fit",
+                    str(photos),
+                    "--out",
+                    str(model),
+                    "--method",
+                    method,
+                ]
                 started = time.perf_counter()
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 seconds = time.perf_counter() - started
             peak = int(done.stdout.rpartition("peak ")[2])
             said = next(line for line in done.stderr.splitlines() if ": about " in line)
-            kept.add({**key, "seconds": round(seconds, 1), "gigabytes": round(peak / 1e6, 2), "said": said})
+            kept.add(
+                {
+                    **key,
+                    "seconds": round(seconds, 1),
+                    "gigabytes": round(peak / 1e6, 2),
+                    "said": said,
+                }
+            )
 
 
 _MEASURED = """
@@ -247,9 +332,13 @@ def _write_photographs(folder: Path, width: int, height: int, count: int) -> Non
     rng = np.random.default_rng(0)
     base = np.full((height, width, 3), 128, np.float32)
     for scale in (4, 16, 64, 256):
-        small = rng.normal(size=(max(1, height // scale), max(1, width // scale), 3)).astype(np.float32)
+        small = rng.normal(size=(max(1, height // scale), max(1, width // scale), 3)).astype(
+            np.float32
+        )
         for channel in range(3):
-            layer = Image.fromarray(small[..., channel]).resize((width, height), Image.Resampling.BICUBIC)
+            layer = Image.fromarray(small[..., channel]).resize(
+                (width, height), Image.Resampling.BICUBIC
+            )
             base[..., channel] += np.asarray(layer) * 15
     pixels = base.clip(0, 255).astype(np.uint8)
     for index in range(count):

@@ -14,7 +14,9 @@ Row = dict[str, Any]
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
-    """Of every file of this name, and of those that go on after a hyphen: processes side by side write one each."""
+    """Of every file of this name, and of those that go on after a hyphen: processes side by side
+    write one each.
+    """
     files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
     return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
 
@@ -28,11 +30,17 @@ def _spread(values: list[float]) -> str:
     if not values:
         return "-"
     low, high = min(values), max(values)
-    return f"{np.mean(values):.2f}" if len(values) == 1 else f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
+    return (
+        f"{np.mean(values):.2f}"
+        if len(values) == 1
+        else f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
+    )
 
 
 def alarms_table(folder: Path) -> str:
-    """Share of unseen good images that are flagged, and of anomalies that are found, before and after."""
+    """Share of unseen good images that are flagged, and of anomalies that are found, before and
+    after.
+    """
     before, after = (_rows(folder, f"false-alarms-{label}") for label in ("before", "after"))
     keys = dict.fromkeys((row["set"], row["method"], row["count"]) for row in before)
     rows = []
@@ -40,9 +48,22 @@ def alarms_table(folder: Path) -> str:
         key = {"set": dataset, "method": method, "count": count}
         counts = [len(_values(of, "false_alarms", **key)) for of in (before, after)]
         draws = ", ".join(map(str, dict.fromkeys(counts)))
-        cells = [_spread(_values(of, name, **key)) for name in ("false_alarms", "found") for of in (before, after)]
+        cells = [
+            _spread(_values(of, name, **key))
+            for name in ("false_alarms", "found")
+            for of in (before, after)
+        ]
         rows.append([dataset, method, f"{count:,}", *cells, draws])
-    heading = ["images", "method", "fitted on", "false alarms before", "after", "anomalies found before", "after", "draws"]
+    heading = [
+        "images",
+        "method",
+        "fitted on",
+        "false alarms before",
+        "after",
+        "anomalies found before",
+        "after",
+        "draws",
+    ]
     return markdown(heading, rows)
 
 
@@ -51,25 +72,47 @@ def sizes_table(folder: Path) -> str:
     found = sorted(_rows(folder, "sizes"), key=lambda row: row["method"] not in ("pca", "knn"))
     sizes = sorted({row["size"] for row in found})
     rows = [
-        [name, method, *(_spread(_values(found, "auroc", set=name, method=method, size=size)) for size in sizes)]
+        [
+            name,
+            method,
+            *(
+                _spread(_values(found, "auroc", set=name, method=method, size=size))
+                for size in sizes
+            ),
+        ]
         for name, method in dict.fromkeys((row["set"], row["method"]) for row in found)
     ]
     means = []
     for method in dict.fromkeys(row["method"] for row in found):
         proxies = [row for row in found if row["set"].startswith("planted")]
         averages = [_values(proxies, "auroc", method=method, size=size) for size in sizes]
-        means.append(["mean of the planted", method, *(f"{np.mean(v):.3f}" if v else "-" for v in averages)])
+        means.append(
+            ["mean of the planted", method, *(f"{np.mean(v):.3f}" if v else "-" for v in averages)]
+        )
     return markdown(["images", "method", *(f"{size} pixels" for size in sizes)], [*rows, *means])
 
 
 def cells_table(folder: Path) -> str:
-    """AUROC of real defects of solar cells at the default size: one fit of each method, five trainings of AMA."""
+    """AUROC of real defects of solar cells at the default size: one fit of each method, five
+    trainings of AMA.
+    """
     names = ("cells-mono", "cells-poly")
     fits = [row for row in _rows(folder, "sizes") if row["size"] == 32 and row["method"] != "ama"]
-    by_method = {row["method"]: [_values(fits, "auroc", set=name, method=row["method"]) for name in names] for row in fits}
-    by_method["ama"] = [_values(_rows(folder, "scorers"), "negate", set=name, anomalies="real") for name in names]
-    order = sorted(by_method, key=lambda method: -float(np.mean([np.mean(values or 0) for values in by_method[method]])))
-    rows = [[method, *map(_spread, by_method[method]), str(len(by_method[method][0]))] for method in order]
+    by_method = {
+        row["method"]: [_values(fits, "auroc", set=name, method=row["method"]) for name in names]
+        for row in fits
+    }
+    by_method["ama"] = [
+        _values(_rows(folder, "scorers"), "negate", set=name, anomalies="real") for name in names
+    ]
+    order = sorted(
+        by_method,
+        key=lambda method: -float(np.mean([np.mean(values or 0) for values in by_method[method]])),
+    )
+    rows = [
+        [method, *map(_spread, by_method[method]), str(len(by_method[method][0]))]
+        for method in order
+    ]
     return markdown(["method", "monocrystalline", "polycrystalline", "fits"], rows)
 
 
@@ -83,7 +126,10 @@ def scorers_table(folder: Path) -> str:
         rows.append([dataset, kind, *map(_spread, values), str(len(values[0]))])
     proxies = [row for row in found if row["anomalies"] != "real"]
     each = dict.fromkeys((row["set"], row["anomalies"]) for row in proxies)
-    means = [np.mean([np.mean(_values(proxies, name, set=s, anomalies=kind)) for s, kind in each]) for name in names]
+    means = [
+        np.mean([np.mean(_values(proxies, name, set=s, anomalies=kind)) for s, kind in each])
+        for name in names
+    ]
     rows.append(["mean of the proxies", "", *(f"{mean:.3f}" for mean in means), ""])
     return markdown(["normal images", "anomalies", *names, "seeds"], rows)
 
@@ -91,7 +137,13 @@ def scorers_table(folder: Path) -> str:
 def cost_table(folder: Path) -> str:
     """Seconds and memory of a fit with defaults, and what was announced before it."""
     rows = [
-        [row["method"], f"{row['width']}x{row['height']}", f"{row['seconds']:.0f} s", f"{row['gigabytes']:.1f} GB", row["said"]]
+        [
+            row["method"],
+            f"{row['width']}x{row['height']}",
+            f"{row['seconds']:.0f} s",
+            f"{row['gigabytes']:.1f} GB",
+            row["said"],
+        ]
         for row in _rows(folder, "cost")
     ]
     return markdown(["method", "1,000 photos of", "took", "memory", "announced"], rows)

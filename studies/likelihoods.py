@@ -1,6 +1,7 @@
 """What stored likelihoods say beside AUROC: bits per dimension, and typicality of groups of images.
 
-Everything comes from what `anomirror reproduce` and `anomirror benchmark` stored; nothing is trained here.
+Everything comes from what `anomirror reproduce` and `anomirror benchmark` stored; nothing is
+trained here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ GROUPS = (1, 2, 10)
 """Images in a group."""
 
 LEVEL = 0.01
-"""Share of normal training groups that a rejection rate rejects, too; to our knowledge that of the paper's own tests."""
+"""Share of normal training groups that a rejection rate rejects, too; to our knowledge that of the
+paper's own tests.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def _of_likelihood(entries: Iterable[Entry], **wanted: str) -> list[Entry]:
 
 
 def groups_table(folder: Path, normal: str) -> str:
-    """Typicality of single images and of groups, by column: AUROC, and the share that is rejected."""
+    """Typicality of single images and of groups, by column: AUROC, and the share that is
+    rejected.
+    """
     entries = _of_likelihood(read_entries(folder), method="typicality", normal=normal)
     if not entries:
         raise InputError(f"{folder}: no typicality of {normal} is measured there")
@@ -103,7 +108,8 @@ def groups_table(folder: Path, normal: str) -> str:
 
 
 def group_metrics(entry: Entry, size: int) -> tuple[float, float, float]:
-    """Of groups in a random order: AUROC, and the shares of anomalous and of normal groups that are rejected.
+    """Of groups in a random order: AUROC, and the shares of anomalous and of normal groups that are
+    rejected.
 
     A group is rejected if it deviates more than all but a level of the training's groups.
     """
@@ -153,7 +159,9 @@ def _parameters(method: str, settings: Mapping[str, Any], channels: int) -> int:
 
 
 def lengths_table(normal: str, *folders: Path) -> str:
-    """Bits per dimension of held-out images after every epoch of ``complexity``, by filters; seed 0."""
+    """Bits per dimension of held-out images after every epoch of ``complexity``, by filters; seed
+    0.
+    """
     runs: dict[int, Record] = {}
     for entry in read_entries(*folders):
         record = entry.record

@@ -18,8 +18,12 @@ from anomirror.storage import replacing
 
 
 def pack(folder: Path) -> int:
-    """Pack the arrays of the records in one folder; returns how many records had arrays of their own."""
-    files = dict.fromkeys(entry.file for entry in read_entries(folder) if entry.file.parent == folder)
+    """Pack the arrays of the records in one folder; returns how many records had arrays of their
+    own.
+    """
+    files = dict.fromkeys(
+        entry.file for entry in read_entries(folder) if entry.file.parent == folder
+    )
     loose = [file for file in files if arrays_file(file).is_file()]
     if not loose:
         return 0

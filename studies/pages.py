@@ -1,9 +1,10 @@
 """The tables of the documentation, made anew from the measured cells.
 
-A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines after it that are a table, with
-its title and the quoted notes below it.
+A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines
+after it that are a table, with its title and the quoted notes below it.
 
-    python -m studies.pages README.md docs/results.md docs/references.md docs/stability.md docs/performance.md
+    python -m studies.pages README.md docs/results.md docs/references.md docs/stability.md
+    docs/performance.md
 
 The figure of the stability page is drawn anew as well.
 """
@@ -33,12 +34,16 @@ from studies.speed import tables as speed
 
 
 def table1(folder: Path, normal: str, methods: str = "") -> str:
-    """One normal set of Table 1, with its open columns; of all methods, or of some, separated by commas."""
+    """One normal set of Table 1, with its open columns; of all methods, or of some, separated by
+    commas.
+    """
     return as_markdown(comparison(_some(_of_methods(folder, methods), folder), normal)).rstrip()
 
 
 def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") -> str:
-    """The classes of a set: of all methods or of some; with "own" on their own sides and scorings alone."""
+    """The classes of a set: of all methods or of some; with "own" on their own sides and scorings
+    alone.
+    """
     entries = _of_methods(folder, methods)
     if readings == "own":
         entries = [e for e in entries if Row.of(e).is_own_side and not e.cell.scoring]
@@ -46,7 +51,9 @@ def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") ->
 
 
 def sampled_table(folder: Path, dataset: str, sampled: str, others: str) -> str:
-    """A method that was tested on a sample next to others on the same images, by raw scores of seed 0."""
+    """A method that was tested on a sample next to others on the same images, by raw scores of seed
+    0.
+    """
     names = [sampled, *others.split(",")]
     values: dict[str, list[float]] = {}
     for normal in classes_of(dataset):
@@ -59,7 +66,9 @@ def sampled_table(folder: Path, dataset: str, sampled: str, others: str) -> str:
             values[normal].append(auroc(*(-raw[part][among[part]] for part in sample)))
     rows = [[normal, *(f"{value:.3f}" for value in row)] for normal, row in values.items()]
     average = [f"{value:.3f}" for value in np.mean(list(values.values()), 0)]
-    return markdown([f"AUROC on the sample of {sampled}, seed 0", *names], [*rows, ["average", *average]])
+    return markdown(
+        [f"AUROC on the sample of {sampled}, seed 0", *names], [*rows, ["average", *average]]
+    )
 
 
 def _tested(file: Path) -> dict[str, np.ndarray]:
@@ -73,7 +82,9 @@ def known_table(normal: str, method: str, folders: list[Path]) -> str:
     """A method with and without labelled anomalies, on the columns that were measured with them."""
     wanted = (normal, method, "", "")
     entries = [
-        e for e in read_entries(*folders) if (e.record.normal, e.record.method, e.record.variant, e.cell.scoring) == wanted
+        e
+        for e in read_entries(*folders)
+        if (e.record.normal, e.record.method, e.record.variant, e.cell.scoring) == wanted
     ]
     labelled = _some([entry for entry in entries if entry.record.known_anomalies], *folders)
     columns = {entry.cell.anomalies for entry in labelled}
@@ -95,22 +106,35 @@ def _some(entries: list[Entry], *folders: Path) -> list[Entry]:
 
 
 def changes_table(dataset: str, method: str, folder: Path, changed: Path) -> str:
-    """A method and what one change at a time makes of it, on the classes on which changes were measured."""
+    """A method and what one change at a time makes of it, on the classes on which changes were
+    measured.
+    """
     changes = _some(read_entries(changed), changed)
     classes = {entry.record.normal for entry in changes}
-    entries = [e for e in (*read_entries(folder), *changes) if e.record.normal in classes and e.record.method == method]
+    entries = [
+        e
+        for e in (*read_entries(folder), *changes)
+        if e.record.normal in classes and e.record.method == method
+    ]
     return as_markdown(one_class(entries, dataset).turned()).rstrip()
 
 
 def demo_table(folder: Path) -> str:
-    """AUROC of each detector of the demo by seed: files ``seedN.json`` are the demo's own ``results.json``."""
-    runs = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("seed*.json"))}
+    """AUROC of each detector of the demo by seed: files ``seedN.json`` are the demo's own
+    ``results.json``.
+    """
+    runs = {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.glob("seed*.json"))
+    }
     rows = []
     for detector in next(iter(runs.values())):
         values = [run[detector]["auroc"] for run in runs.values()]
         summary = (float(np.mean(values)), float(np.std(values, ddof=1)))
         rows.append([detector, *(f"{value:.3f}" for value in (*values, *summary))])
-    return markdown(["detector", *(name.replace("seed", "seed ") for name in runs), "mean", "sd"], rows)
+    return markdown(
+        ["detector", *(name.replace("seed", "seed ") for name in runs), "mean", "sd"], rows
+    )
 
 
 def solar_table(folder: Path) -> str:
@@ -118,10 +142,16 @@ def solar_table(folder: Path) -> str:
     runs = [read_json(file) for file in sorted(folder.glob("*.json"))]
     kinds, metrics = sorted({run["kind"] for run in runs}), ("auroc", "fpr95")
     rows = []
-    for size, method, side in sorted({(run["size"], run["method"], side) for run in runs for side in run["metrics"]}):
+    for size, method, side in sorted(
+        {(run["size"], run["method"], side) for run in runs for side in run["metrics"]}
+    ):
         row, counts = [f"{method}, {side}", str(size)], set[int]()
         for kind in kinds:
-            found = [run["metrics"][side] for run in runs if (run["size"], run["method"], run["kind"]) == (size, method, kind)]
+            found = [
+                run["metrics"][side]
+                for run in runs
+                if (run["size"], run["method"], run["kind"]) == (size, method, kind)
+            ]
             row += [mean_and_spread([one[metric] for one in found]) for metric in metrics]
             counts.add(len(found))
         rows.append([*row, " or ".join(map(str, sorted(counts)))])
@@ -134,8 +164,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "table2": lambda root, folder, *words: table2(root / folder, *words),
     "sampled": lambda root, folder, *words: sampled_table(root / folder, *words),
     "table3": lambda root, folder: as_markdown(negatives(read_entries(root / folder))).rstrip(),
-    "known": lambda root, normal, method, *folders: known_table(normal, method, [root / folder for folder in folders]),
-    "changes": lambda root, dataset, method, folder, changed: changes_table(dataset, method, root / folder, root / changed),
+    "known": lambda root, normal, method, *folders: known_table(
+        normal, method, [root / folder for folder in folders]
+    ),
+    "changes": lambda root, dataset, method, folder, changed: changes_table(
+        dataset, method, root / folder, root / changed
+    ),
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour_tables.alarms_table(root / folder),
@@ -143,10 +177,14 @@ TABLES: dict[str, Callable[..., str]] = {
     "first-hour-sizes": lambda root, folder: first_hour_tables.sizes_table(root / folder),
     "first-hour-scorers": lambda root, folder: first_hour_tables.scorers_table(root / folder),
     "first-hour-cost": lambda root, folder: first_hour_tables.cost_table(root / folder),
-    "backgrounds": lambda root, folder, normal: backgrounds.backgrounds_table(root / folder, normal),
+    "backgrounds": lambda root, folder, normal: backgrounds.backgrounds_table(
+        root / folder, normal
+    ),
     "groups": lambda root, folder, normal: likelihoods.groups_table(root / folder, normal),
     "bits": lambda root, folder: likelihoods.bits_table(root / folder),
-    "lengths": lambda root, normal, *folders: likelihoods.lengths_table(normal, *(root / folder for folder in folders)),
+    "lengths": lambda root, normal, *folders: likelihoods.lengths_table(
+        normal, *(root / folder for folder in folders)
+    ),
     "public": lambda root, folder: speed.public_table(root / folder),
     "trainings": lambda root, folder, normal: speed.trainings_table(root / folder, normal),
     "controls": lambda root, folder, normal: controls.controls_table(root / folder, normal),
@@ -165,9 +203,13 @@ TABLES: dict[str, Callable[..., str]] = {
     "memory": lambda root, folder: speed.memory_table(root / folder),
     "scaling": lambda root, folder: speed.scaling_table(root / folder),
 }
-"""Name in a page to the function that makes the table from the repository's root and the marker's words."""
+"""Name in a page to the function that makes the table from the repository's root and the marker's
+words.
+"""
 
-_MARKED = re.compile(r"(<!-- table ([^>]+?) -->)[ \t]*(?:\n|\Z)(?:\*\*.*\*\*\n\n)?(?:[|>].*(?:\n|\Z))*")
+_MARKED = re.compile(
+    r"(<!-- table ([^>]+?) -->)[ \t]*(?:\n|\Z)(?:\*\*.*\*\*\n\n)?(?:[|>].*(?:\n|\Z))*"
+)
 
 
 def refreshed(text: str, root: Path) -> str:

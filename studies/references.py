@@ -1,4 +1,5 @@
-"""What R should be relative to: one fitted AMA scored with every blank image and power, on proxies alone.
+"""What R should be relative to: one fitted AMA scored with every blank image and power, on proxies
+alone.
 
 anomirror reproduce table1 --methods ama --keep-models
 python -m studies.references results/cpu/cifar10/ama-seed0.model --normal cifar10
@@ -55,7 +56,8 @@ _Rule = Callable[[_Statistics], Scores]
 
 
 def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
-    """AUROC by reference, reading and proxy. Normal images, and those that get a defect, were held out of the training.
+    """AUROC by reference, reading and proxy. Normal images, and those that get a defect, were held
+    out of the training.
 
     Raises
     ------
@@ -66,12 +68,18 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     if fingerprint(images) != ama.data_fingerprint_:
         raise InputError(f"the model was trained on other images than {normal}'s train split")
     if ama.random_state is None or ama.heldout == 0:
-        raise InputError("a model without random_state or with heldout=0: which images it has not seen is not known")
+        raise InputError(
+            "a model without random_state or with heldout=0: which images it has not seen is not "
+            "known"
+        )
     kept, heldout = ama._split(images, ama.heldout)
     rng = np.random.default_rng(0)
     unseen = train[rng.permutation(heldout.indices)]
     count = min(NORMAL, len(unseen) // 2)
-    sets = {"defects": defects(unseen[count : 2 * count]), **proxy_sets(ama.image_shape_[0] == 3, rng, data_dir)}
+    sets = {
+        "defects": defects(unseen[count : 2 * count]),
+        **proxy_sets(ama.image_shape_[0] == 3, rng, data_dir),
+    }
     calibration, floors = _statistics(ama, train[rng.permutation(kept.indices)[:CALIBRATE]])
     unchanged = _statistics(ama, unseen[:count])[0]
     anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
@@ -79,18 +87,32 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
     for blank in BLANKS:
         rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}
-        rules[label(blank, FITTED)] = partial(_relative, floors, blank, usual_power(calibration[PLAIN], calibration[blank]))
+        rules[label(blank, FITTED)] = partial(
+            _relative, floors, blank, usual_power(calibration[PLAIN], calibration[blank])
+        )
     rules |= {f"S({blank}) alone": partial(_floored, floors, blank) for blank in BLANKS}
     for name, rule in rules.items():
         for side, scorer in both_sides(LogGaussianDensity()).items():
             scorer.fit(rule(calibration))
             normality = scorer.normality(rule(unchanged))
             found.setdefault(name, {})[side] = {
-                proxy: auroc(normality, scorer.normality(rule(statistics))) for proxy, statistics in anomalous.items()
+                proxy: auroc(normality, scorer.normality(rule(statistics)))
+                for proxy, statistics in anomalous.items()
             }
-    counts = {"normal": count, "calibration": len(calibration[PLAIN]), **{name: len(images) for name, images in sets.items()}}
-    told = {"normal": normal, "seed": ama.random_state, "parameters": ama.stored_parameters(), "counts": counts}
-    slopes = {blank: slope(calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS}
+    counts = {
+        "normal": count,
+        "calibration": len(calibration[PLAIN]),
+        **{name: len(images) for name, images in sets.items()},
+    }
+    told = {
+        "normal": normal,
+        "seed": ama.random_state,
+        "parameters": ama.stored_parameters(),
+        "counts": counts,
+    }
+    slopes = {
+        blank: slope(calibration[PLAIN], _floored(floors, blank, calibration)) for blank in BLANKS
+    }
     return told | {"auroc": found, "slope": slopes}
 
 
@@ -118,9 +140,13 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     cells = [read_json(file) for file in sorted(folder.glob("*.json"))]
     if not cells:
         raise InputError(f"{folder}: holds no study of references")
-    trainings = {json.dumps(cell["parameters"] | {"random_state": None}, sort_keys=True) for cell in cells}
+    trainings = {
+        json.dumps(cell["parameters"] | {"random_state": None}, sort_keys=True) for cell in cells
+    }
     if len(trainings) > 1:
-        raise InputError(f"{folder}: studies of models with different parameters do not stand in one table")
+        raise InputError(
+            f"{folder}: studies of models with different parameters do not stand in one table"
+        )
     return cells
 
 
@@ -128,11 +154,23 @@ def proxies_table(folder: Path, normal: str) -> str:
     """Two-sided AUROC of every reference on each proxy."""
     cells = [cell for cell in _read(folder) if cell["normal"] == normal]
     rows = [
-        [name, *(mean_and_spread([cell["auroc"][name]["two-sided"][proxy] for cell in cells]) for proxy in SETS)]
+        [
+            name,
+            *(
+                mean_and_spread([cell["auroc"][name]["two-sided"][proxy] for cell in cells])
+                for proxy in SETS
+            ),
+        ]
         for name in cells[0]["auroc"]
     ]
     counts = cells[0]["counts"]
-    return markdown([f"{normal} ({counts['normal']} images), two-sided", *(f"{name} ({counts[name]})" for name in SETS)], rows)
+    return markdown(
+        [
+            f"{normal} ({counts['normal']} images), two-sided",
+            *(f"{name} ({counts[name]})" for name in SETS),
+        ],
+        rows,
+    )
 
 
 def means_table(folder: Path) -> str:
@@ -144,12 +182,25 @@ def means_table(folder: Path) -> str:
         row = [name]
         for side in SIDES:
             by_set = [
-                [float(np.mean(list(cell["auroc"][name][side].values()))) for cell in cells if cell["normal"] == normal]
+                [
+                    float(np.mean(list(cell["auroc"][name][side].values())))
+                    for cell in cells
+                    if cell["normal"] == normal
+                ]
                 for normal in normals
             ]
-            row += [*map(mean_and_spread, by_set), f"{np.mean([np.mean(values) for values in by_set]):.3f}"]
+            row += [
+                *map(mean_and_spread, by_set),
+                f"{np.mean([np.mean(values) for values in by_set]):.3f}",
+            ]
         rows.append(row)
-    return markdown(["mean over proxies", *(f"{normal}, {side}" for side in SIDES for normal in (*normals, "all"))], rows)
+    return markdown(
+        [
+            "mean over proxies",
+            *(f"{normal}, {side}" for side in SIDES for normal in (*normals, "all")),
+        ],
+        rows,
+    )
 
 
 def slopes_table(folder: Path) -> str:
@@ -158,12 +209,22 @@ def slopes_table(folder: Path) -> str:
     rows = []
     for normal in sorted({cell["normal"] for cell in cells}):
         found = [cell["slope"] for cell in cells if cell["normal"] == normal]
-        rows.append([normal, *(mean_and_spread([slope[blank] for slope in found]) for blank in BLANKS), str(len(found))])
-    return markdown(["normal set", *(f"slope of log R on log S({blank})" for blank in BLANKS), "seeds"], rows)
+        rows.append(
+            [
+                normal,
+                *(mean_and_spread([slope[blank] for slope in found]) for blank in BLANKS),
+                str(len(found)),
+            ]
+        )
+    return markdown(
+        ["normal set", *(f"slope of log R on log S({blank})" for blank in BLANKS), "seeds"], rows
+    )
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="an AMA that `anomirror reproduce --keep-models` kept")],
+    model: Annotated[
+        Path, typer.Argument(help="an AMA that `anomirror reproduce --keep-models` kept")
+    ],
     normal: Annotated[str, typer.Option(help="the set that it was trained on")],
     out: Annotated[Path, typer.Option()] = Path("results/references"),
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,

@@ -1,15 +1,16 @@
-"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
+"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every
+scoring rule at once.
 
-    python -m studies.stability --seed 0
-    python -m studies.stability --seed 0 --interpolation-weight 2 --last-only
-    python -m studies.stability --seed 0 --negatives-weight 5 --last-only
-    python -m studies.stability --seed 0 --latent-dim 64 --last-only
-    python -m studies.stability --seed 0 --normal cifar10 --last-only
-    python -m studies.stability --seed 0 --latent-dim 64 --negatives-weight 0.5 --epoch-steps 50 --crossed
+    python -m studies.stability --seed 0 python -m studies.stability --seed 0 --interpolation-weight
+    2 --last-only python -m studies.stability --seed 0 --negatives-weight 5 --last-only python -m
+    studies.stability --seed 0 --latent-dim 64 --last-only python -m studies.stability --seed 0
+    --normal cifar10 --last-only python -m studies.stability --seed 0 --latent-dim 64
+    --negatives-weight 0.5 --epoch-steps 50 --crossed
 
-Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it becomes a score, does not touch the
-training: one training is scored in every way. Only the weights of the loss terms, the size of the codes and the length need
-trainings of their own. Choices are made on the proxies; docs/stability.md says which figures of the tested sets had been seen.
+Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it
+becomes a score, does not touch the training: one training is scored in every way. Only the weights
+of the loss terms, the size of the codes and the length need trainings of their own. Choices are
+made on the proxies; docs/stability.md says which figures of the tested sets had been seen.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from anomirror.training import Run
 
 TRAIN, CALIBRATE, NORMAL, EACH = 6000, 300, 500, 300
 FIRST: dict[str, Any] = {"latent_dim": 64, "negatives_weight": 0.5, "steps_per_epoch": 50}
-"""What the trainings named "before" differ in from the defaults: the settings that the study began with."""
+"""What the trainings named "before" differ in from the defaults: the settings that the study began
+with.
+"""
 EARLY = 3
 """The epoch whose networks are exchanged with the last one's."""
 PROXIES, TESTED = ("omniglot-background", "bold", "shapes", "noises"), ("mnist", "omniglot")
@@ -52,7 +55,9 @@ LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
 
 @dataclass(frozen=True)
 class Rule:
-    """How a training's networks become scores; each field is one of our departures from the paper."""
+    """How a training's networks become scores; each field is one of our departures from the
+    paper.
+    """
 
     averaged: bool
     recomputed: bool
@@ -62,14 +67,19 @@ class Rule:
     def __str__(self) -> str:
         weights = "averaged" if self.averaged else "last"
         statistics = "recomputed" if self.recomputed else "running"
-        return f"{LABELS[self.scorer]} {weights} {statistics} {'relative' if self.relative else 'plain'}"
+        return (
+            f"{LABELS[self.scorer]} {weights} {statistics} "
+            f"{'relative' if self.relative else 'plain'}"
+        )
 
 
 PAPER = Rule(averaged=False, recomputed=False, relative=False, scorer="gaussian")
 
 
 CHOSEN = Rule(averaged=True, recomputed=True, relative=True, scorer="log-gaussian")
-"""The rule that the study chose. What R is relative to has changed since (docs/references.md): here it is the median pixel."""
+"""The rule that the study chose. What R is relative to has changed since (docs/references.md): here
+it is the median pixel.
+"""
 STUDIED: dict[str, Any] = {"structure_power": 1.0, "reference_image": "median"}
 """AMA's arguments for a relative R of the study."""
 
@@ -78,7 +88,9 @@ R_SCORE = replace(CHOSEN, scorer="negate")
 
 
 class _Studied(AMA):
-    """AMA that scores named sets under every rule after some epochs, and keeps the networks of some."""
+    """AMA that scores named sets under every rule after some epochs, and keeps the networks of
+    some.
+    """
 
     calibrate: np.ndarray
     normal: np.ndarray
@@ -86,7 +98,9 @@ class _Studied(AMA):
     scored: Container[int]
     """Epochs after which the sets are scored."""
     kept: dict[int, nn.ModuleDict]
-    """Filled with the averaged networks of the epochs that are its keys, their statistics recomputed."""
+    """Filled with the averaged networks of the epochs that are its keys, their statistics
+    recomputed.
+    """
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         row = super()._observe(run, kept, heldout)
@@ -106,7 +120,10 @@ class _Studied(AMA):
     def _under_every_rule(self, averaged: bool, recomputed: bool) -> dict[str, float]:
         row: dict[str, float] = {}
         groups = {"": self.normal, **self.sets}
-        calibration, raw = self._both(self.calibrate), {name: self._both(images) for name, images in groups.items()}
+        calibration, raw = (
+            self._both(self.calibrate),
+            {name: self._both(images) for name, images in groups.items()},
+        )
         for relative, scorer_name in product((False, True), LABELS):
             scorer = SCORERS[scorer_name]().fit(calibration[relative])
             scores = {name: scorer.normality(both[relative]) for name, both in raw.items()}
@@ -122,21 +139,41 @@ class _Studied(AMA):
 
 
 def study(
-    normal: str, seed: int, parameters: Mapping[str, Any], *, last_only: bool, crossed: bool, data_dir: Path | None
+    normal: str,
+    seed: int,
+    parameters: Mapping[str, Any],
+    *,
+    last_only: bool,
+    crossed: bool,
+    data_dir: Path | None,
 ) -> dict[str, Any]:
-    """Train once on 6,000 images, and score after every epoch, or after the last; or exchange parts between two epochs."""
+    """Train once on 6,000 images, and score after every epoch, or after the last; or exchange parts
+    between two epochs.
+    """
     images = load_dataset(normal, "train", data_dir)[0]
     images = images[np.random.default_rng(seed).permutation(len(images))]
     train, unseen = images[:TRAIN], images[TRAIN : TRAIN + 2000]
     ama = _Studied(random_state=seed, scoring_precision="float32", **STUDIED, **parameters)
-    ama.calibrate, ama.normal, ama.sets = train[:CALIBRATE], unseen[:NORMAL], _sets(normal, data_dir)
+    ama.calibrate, ama.normal, ama.sets = (
+        train[:CALIBRATE],
+        unseen[:NORMAL],
+        _sets(normal, data_dir),
+    )
     ama.scored = () if crossed else (ama.epochs,) if last_only else range(ama.epochs + 1)
     ama.kept = dict.fromkeys((EARLY, ama.epochs), nn.ModuleDict()) if crossed else {}
     ama.fit(train)
-    cell = {"normal": normal, "seed": seed, "parameters": ama.stored_parameters(), "history": ama.history_}
+    cell = {
+        "normal": normal,
+        "seed": seed,
+        "parameters": ama.stored_parameters(),
+        "history": ama.history_,
+    }
     if crossed:
         return cell | {"crossed": _crossed(ama)}
-    calibration, error = _calibrations(ama, train, unseen), _reconstruction_error(ama, unseen[:NORMAL])
+    calibration, error = (
+        _calibrations(ama, train, unseen),
+        _reconstruction_error(ama, unseen[:NORMAL]),
+    )
     return cell | {"calibration": calibration, "reconstruction_error": error}
 
 
@@ -145,28 +182,42 @@ def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
     colour = normal == "cifar10"
     rng = np.random.default_rng(0)
     sets = proxy_sets(colour, rng, data_dir)
-    tested: list[tuple[str, str, Split]] = [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
+    tested: list[tuple[str, str, Split]] = (
+        [] if colour else [("mnist", "mnist", "test"), ("omniglot", "omniglot", "test")]
+    )
     return sets | {name: _drawn(source, split, rng, data_dir) for name, source, split in tested}
 
 
-def proxy_sets(colour: bool, rng: np.random.Generator, data_dir: Path | None) -> dict[str, np.ndarray]:
+def proxy_sets(
+    colour: bool, rng: np.random.Generator, data_dir: Path | None
+) -> dict[str, np.ndarray]:
     """:data:`PROXIES`, 300 of each: light on dark at 28 pixels, or in colour at 32."""
     size, channels = (32, 3) if colour else (28, 1)
     background = _drawn("omniglot", "train", rng, data_dir)
     drawings = {"omniglot-background": background, "bold": bold(background)}
     if colour:
         for name, images in drawings.items():
-            drawings[name] = np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3)
-    return {**drawings, "shapes": shapes(EACH, size, channels), "noises": noises(EACH, size, channels)}
+            drawings[name] = np.repeat(
+                np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=3
+            )
+    return {
+        **drawings,
+        "shapes": shapes(EACH, size, channels),
+        "noises": noises(EACH, size, channels),
+    }
 
 
-def _drawn(source: str, split: Split, rng: np.random.Generator, data_dir: Path | None) -> np.ndarray:
+def _drawn(
+    source: str, split: Split, rng: np.random.Generator, data_dir: Path | None
+) -> np.ndarray:
     images = load_dataset(source, split, data_dir)[0]
     return images[rng.permutation(len(images))[:EACH]]
 
 
 def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, dict[str, float]]:
-    """Share of unseen normal images below the threshold that 5 % of the calibration images lie below."""
+    """Share of unseen normal images below the threshold that 5 % of the calibration images lie
+    below.
+    """
     _, heldout = ama._split(ama.open_to_score(train), ama.heldout)
     raw = {"train": ama.calibration_raw_, "heldout": ama.raw_scores(heldout)}
     tested = ama.raw_scores(unseen)
@@ -176,7 +227,9 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
         for name, label in LABELS.items():
             scorer = SCORERS[name]().fit(values)
             threshold = np.quantile(scorer.normality(values), ama.contamination)
-            found[calibration][f"false alarms {label}"] = float(np.mean(scorer.normality(tested) < threshold))
+            found[calibration][f"false alarms {label}"] = float(
+                np.mean(scorer.normality(tested) < threshold)
+            )
     return found
 
 
@@ -188,13 +241,20 @@ def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
 
 
 def _crossed(ama: _Studied) -> list[dict[str, Any]]:
-    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another: which of them forgets?"""
+    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another: which of them
+    forgets?
+    """
     rows = []
     for autoencoder, critic in product(ama.kept, repeat=2):
         parts = {"encoder": autoencoder, "generator": autoencoder, "critic": critic}
-        ama.networks_ = nn.ModuleDict({name: ama.kept[epoch][name] for name, epoch in parts.items()})
+        ama.networks_ = nn.ModuleDict(
+            {name: ama.kept[epoch][name] for name, epoch in parts.items()}
+        )
         normal, _ = ama._both(ama.normal)
-        found = {name: round(auroc(-normal, -ama._both(images)[0]), 5) for name, images in ama.sets.items()}
+        found = {
+            name: round(auroc(-normal, -ama._both(images)[0]), 5)
+            for name, images in ama.sets.items()
+        }
         rows.append({"autoencoder_epoch": autoencoder, "critic_epoch": critic, **found})
     return rows
 
@@ -203,16 +263,26 @@ def _crossed(ama: _Studied) -> list[dict[str, Any]]:
 
 
 def read(folder: Path, normal: str = "fashion-mnist", **wanted: Any) -> list[dict[str, Any]]:
-    """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's defaults, by seed."""
+    """Every stored training on ``normal`` whose parameters are ``wanted``, and otherwise AMA's
+    defaults, by seed.
+    """
     # apart, not of the training, told by their weight, and not in use: no anomaly is known here
     # (all cells are scored in float32, most before there was a choice)
-    told = {"random_state", "scorer", "scoring_precision", "negatives", "anomalies_weight", *STUDIED}
+    told = {
+        "random_state",
+        "scorer",
+        "scoring_precision",
+        "negatives",
+        "anomalies_weight",
+        *STUDIED,
+    }
     usual = AMA(**as_published("ama")).stored_parameters()
     expected = {name: value for name, value in usual.items() if name not in told} | wanted
     chosen = [
         cell
         for cell in _cells(folder)
-        if cell["normal"] == normal and all(cell["parameters"][name] == value for name, value in expected.items())
+        if cell["normal"] == normal
+        and all(cell["parameters"][name] == value for name, value in expected.items())
     ]
     return sorted(chosen, key=lambda cell: int(cell["seed"]))
 
@@ -227,11 +297,18 @@ def _by_epoch(cell: dict[str, Any], rule: Rule, name: str) -> list[float]:
 
 def _before_and_after(folder: Path) -> dict[str, tuple[Rule, list[dict[str, Any]]]]:
     """The rule of each variant, and its trainings that were scored after every epoch."""
-    variants: dict[str, tuple[Rule, dict[str, Any]]] = {"before": (PAPER, FIRST), "after": (CHOSEN, {})}
+    variants: dict[str, tuple[Rule, dict[str, Any]]] = {
+        "before": (PAPER, FIRST),
+        "after": (CHOSEN, {}),
+    }
     return {
         variant: (
             rule,
-            [cell for cell in read(folder, **wanted) if len(_by_epoch(cell, rule, PROXIES[0])) == len(cell["history"])],
+            [
+                cell
+                for cell in read(folder, **wanted)
+                if len(_by_epoch(cell, rule, PROXIES[0])) == len(cell["history"])
+            ],
         )
         for variant, (rule, wanted) in variants.items()
     }
@@ -248,14 +325,21 @@ def epochs_table(folder: Path) -> str:
     for variant, (rule, cells) in _before_and_after(folder).items():
         for name in SETS:
             for cell in cells:
-                if values := _by_epoch(cell, rule, name):  # the trainings "before" are older than one of the sets
+                # the trainings "before" are older than one of the sets
+                if values := _by_epoch(cell, rule, name):
                     epochs = len(values)
-                    rows.append([variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)])
-    return markdown(["variant", "anomalies", "seed", *(f"epoch {e}" for e in range(1, epochs + 1))], rows)
+                    rows.append(
+                        [variant, name, str(cell["seed"]), *(f"{value:.3f}" for value in values)]
+                    )
+    return markdown(
+        ["variant", "anomalies", "seed", *(f"epoch {e}" for e in range(1, epochs + 1))], rows
+    )
 
 
 def departures_table(folder: Path, normal: str) -> str:
-    """After the last epoch: what was chosen, each departure undone alone, and some of them together."""
+    """After the last epoch: what was chosen, each departure undone alone, and some of them
+    together.
+    """
     own, heavy = CHOSEN, {"interpolation_weight": 2.0}
     variants: dict[str, tuple[Rule, dict[str, Any]]] = {
         "as chosen": (own, {}),
@@ -272,7 +356,11 @@ def departures_table(folder: Path, normal: str) -> str:
     }
     names = SETS if normal == "fashion-mnist" else PROXIES
     found = {label: read(folder, normal, **wanted) for label, (_, wanted) in variants.items()}
-    rows = [[label, *_last(cells, variants[label][0], names), str(len(cells))] for label, cells in found.items() if cells]
+    rows = [
+        [label, *_last(cells, variants[label][0], names), str(len(cells))]
+        for label, cells in found.items()
+        if cells
+    ]
     return markdown(["AUROC", *names, "seeds"], rows)
 
 
@@ -285,14 +373,23 @@ def negatives_table(folder: Path) -> str:
         norms = [cell["history"][-1]["latent_norm"] for cell in found]
         errors = mean_and_spread([cell["reconstruction_error"] for cell in found])
         label = f"{weight:g}" if weight else "0 (none)"
-        rows.append([label, *_last(found, R_SCORE, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))])
-    return markdown(["negatives' weight, R-score", *SETS, "reconstruction error", "norm of codes", "seeds"], rows)
+        rows.append(
+            [label, *_last(found, R_SCORE, SETS), errors, f"{np.mean(norms):.1f}", str(len(found))]
+        )
+    return markdown(
+        ["negatives' weight, R-score", *SETS, "reconstruction error", "norm of codes", "seeds"],
+        rows,
+    )
 
 
 def calibration_table(folder: Path) -> str:
-    """False alarms among unseen normals where 5 % are meant, by what the threshold was fitted on."""
+    """False alarms among unseen normals where 5 % are meant, by what the threshold was fitted
+    on.
+    """
     rows = []
-    for calibration, (name, label) in product(("train", "heldout"), (("negate", "R"), (CHOSEN.scorer, "A"))):
+    for calibration, (name, label) in product(
+        ("train", "heldout"), (("negate", "R"), (CHOSEN.scorer, "A"))
+    ):
         found = [cell["calibration"][calibration] for cell in read(folder)]
         alarms = mean_and_spread([values[f"false alarms {LABELS[name]}"] for values in found])
         rows.append([calibration, str(found[0]["images"]), label, alarms])
@@ -302,13 +399,23 @@ def calibration_table(folder: Path) -> str:
 def crossed_table(folder: Path) -> str:
     """Plain R with parts of two epochs (averaged weights, recomputed statistics), by seed."""
     if not (cells := read(folder / "crossed", **FIRST)):
-        raise InputError(f"{folder / 'crossed'}: holds no training with exchanged parts; docs/results.md has the commands")
+        raise InputError(
+            f"{folder / 'crossed'}: holds no training with exchanged parts; docs/results.md has "
+            "the commands"
+        )
     names = [name for name in SETS if name in cells[0]["crossed"][0]]
     rows = []
     for cell in cells:
         for row in cell["crossed"]:
             values = [f"{row[name]:.3f}" for name in names]
-            rows.append([str(cell["seed"]), str(row["autoencoder_epoch"]), str(row["critic_epoch"]), *values])
+            rows.append(
+                [
+                    str(cell["seed"]),
+                    str(row["autoencoder_epoch"]),
+                    str(row["critic_epoch"]),
+                    *values,
+                ]
+            )
     return markdown(["seed", "autoencoder of epoch", "critic of epoch", *names], rows)
 
 
@@ -319,7 +426,8 @@ def figure(folder: Path, file: Path) -> None:
     variants = _before_and_after(folder).items()
     panels = {
         name: {
-            variant: [values for cell in cells if (values := _by_epoch(cell, rule, name))] for variant, (rule, cells) in variants
+            variant: [values for cell in cells if (values := _by_epoch(cell, rule, name))]
+            for variant, (rule, cells) in variants
         }
         for name in SETS
     }
@@ -330,12 +438,18 @@ def main(
     normal: Annotated[str, typer.Option(help="fashion-mnist or cifar10")] = "fashion-mnist",
     seed: Annotated[int, typer.Option()] = 0,
     interpolation_weight: Annotated[float, typer.Option()] = AMA().interpolation_weight,
-    negatives_weight: Annotated[float, typer.Option(help="0 leaves the negatives out")] = AMA().negatives_weight,
+    negatives_weight: Annotated[
+        float, typer.Option(help="0 leaves the negatives out")
+    ] = AMA().negatives_weight,
     latent_dim: Annotated[int, typer.Option()] = AMA().latent_dim,
     epochs: Annotated[int, typer.Option()] = AMA().epochs,
     steps_per_epoch: Annotated[int, typer.Option()] = cast(int, AMA().steps_per_epoch),
-    last_only: Annotated[bool, typer.Option("--last-only", help="score after the last epoch alone")] = False,
-    crossed: Annotated[bool, typer.Option("--crossed", help="exchange parts between two epochs instead")] = False,
+    last_only: Annotated[
+        bool, typer.Option("--last-only", help="score after the last epoch alone")
+    ] = False,
+    crossed: Annotated[
+        bool, typer.Option("--crossed", help="exchange parts between two epochs instead")
+    ] = False,
     out: Annotated[Path, typer.Option()] = Path("results/stability"),
     data_dir: Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA")] = None,
 ) -> None:
@@ -343,14 +457,22 @@ def main(
     folder = out / "crossed" if crossed else out
     if crossed and epochs <= EARLY:
         raise SettingError(f"epochs={epochs}: --crossed exchanges epoch {EARLY} with a later one")
-    which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}-epochs{epochs}"
+    which = f"{normal}-interpolation{interpolation_weight:g}-negatives{negatives_weight:g}"
+    which += f"-epochs{epochs}"
     which += f"-latent{latent_dim}-steps{steps_per_epoch}"
     file = folder / f"{which}{'-last' if last_only else ''}-seed{seed}.json"
     if file.is_file():
         return
-    parameters: dict[str, Any] = {"interpolation_weight": interpolation_weight, "latent_dim": latent_dim}
+    parameters: dict[str, Any] = {
+        "interpolation_weight": interpolation_weight,
+        "latent_dim": latent_dim,
+    }
     parameters |= {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-    parameters |= {"negatives_weight": negatives_weight} if negatives_weight else {"negatives": None, "negatives_weight": 0.0}
+    parameters |= (
+        {"negatives_weight": negatives_weight}
+        if negatives_weight
+        else {"negatives": None, "negatives_weight": 0.0}
+    )
     cell = study(normal, seed, parameters, last_only=last_only, crossed=crossed, data_dir=data_dir)
     cell |= {"versions": versions(), "command": command("studies.stability")}
     write_json(file, cell)

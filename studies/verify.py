@@ -23,7 +23,9 @@ TOLERANCE = 1e-3
 def recomputed(entry: Entry) -> float:
     """AUROC of a cell from its scorer's stored numbers and its stored raw scores."""
     scorer = entry.cell.restored_scorer()
-    normal, anomalies = (scorer.normality(entry.raw_scores(images)) for images in ("normal", "anomalies"))
+    normal, anomalies = (
+        scorer.normality(entry.raw_scores(images)) for images in ("normal", "anomalies")
+    )
     labels = np.r_[np.ones(len(normal)), np.zeros(len(anomalies))]
     return float(roc_auc_score(labels, np.r_[normal, anomalies]))
 
@@ -38,8 +40,13 @@ def main(folders: Annotated[list[Path], typer.Argument(help="of results")]) -> N
         largest = max(largest, difference)
         if not difference <= TOLERANCE:
             wrong += 1
-            print(f"{entry.file}: {' '.join(entry.cell.place)}: stored {stored}, computed {found:.5f}")
-    print(f"{len(entries) - wrong:,} of {len(entries):,} agree; the largest difference is {largest:.1e}")
+            print(
+                f"{entry.file}: {' '.join(entry.cell.place)}: stored {stored}, computed {found:.5f}"
+            )
+    print(
+        f"{len(entries) - wrong:,} of {len(entries):,} agree; the largest difference is "
+        f"{largest:.1e}"
+    )
     if wrong or not entries:
         raise typer.Exit(1)
 

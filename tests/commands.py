@@ -16,11 +16,17 @@ from anomirror.cli import app as cli
 WIDE = {"COLUMNS": "300"}
 
 
-def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """In this process: no start of Python and no import of torch for each."""
     words = list(map(str, arguments))
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", ["anomirror", *words])
         patch.setattr(cli, "_keep_freed_memory", lambda: None)  # that would last
         for name, value in {**WIDE, **environment}.items():
@@ -35,11 +41,15 @@ def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subp
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
-def run_apart(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_apart(
+    *arguments: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own, with real streams."""
     command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **WIDE, **environment}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
 
 
 def failed(done: subprocess.CompletedProcess[str], message: str) -> None:

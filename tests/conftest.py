@@ -40,7 +40,9 @@ def write_idx(file: Path, array: np.ndarray) -> None:
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
-    """500 + 200 clothes of two classes; 60 + 140 digits, of which the last 20 of the test are copies of training clothes."""
+    """500 + 200 clothes of two classes; 60 + 140 digits, of which the last 20 of the test are
+    copies of training clothes.
+    """
     root = tmp_path_factory.mktemp("data")
     digits = sample.anomalies
     parts = {

@@ -43,7 +43,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
 
 
 def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()  # pytest's difference of long bytes fills the memory
+    # pytest's difference of long bytes fills the memory
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate", "info", "methods"])
@@ -55,7 +56,8 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 def test_fit_writes_a_model_that_python_loads_and_cleans_up(place: Path) -> None:
     model = load(place / "model", device="cpu")
-    assert (model.n_train_, model.calibrated_on_) == (44, 20)  # of few a fifth is held out, but at least 20
+    # of few a fifth is held out, but at least 20
+    assert (model.n_train_, model.calibrated_on_) == (44, 20)
     assert not (place / "model.partial").exists()
 
 
@@ -66,17 +68,31 @@ def test_score_prints_one_row_per_image_in_order(place: Path) -> None:
     assert list(rows[0]) == ["path", "raw_score", "score", "decision", "is_anomaly", "error"]
     assert [Path(row["path"]).name for row in rows] == [f"{i:02d}.png" for i in range(64)]
     model = load(place / "model", device="cpu")
-    np.testing.assert_allclose([float(r["raw_score"]) for r in rows], model.raw_scores(place / "good"), rtol=1e-4)
+    np.testing.assert_allclose(
+        [float(r["raw_score"]) for r in rows], model.raw_scores(place / "good"), rtol=1e-4
+    )
     assert all(r["is_anomaly"] == str(int(float(r["decision"]) < 0)) for r in rows)
 
 
-def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_ends_0(place: Path, tmp_path: Path) -> None:
+def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_ends_0(
+    place: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for index in range(3):
         Image.fromarray(np.full((28, 28), 50 * index, np.uint8)).save(data / f"{index}.png")
     (data / "1.png").write_bytes(b"broken")
-    done = run("score", place / "model", data, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps", "--device", "cpu")
+    done = run(
+        "score",
+        place / "model",
+        data,
+        "--out",
+        tmp_path / "s.csv",
+        "--maps",
+        tmp_path / "maps",
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     assert "1 of 3 images could not be read" in done.stderr
     with (tmp_path / "s.csv").open() as stream:
@@ -86,7 +102,8 @@ def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_end
     maps = sorted((tmp_path / "maps").iterdir())
     assert [m.name for m in maps] == ["1-0.png", "3-2.png"]  # numbered as the rows are
     with Image.open(maps[0]) as picture:
-        assert picture.size == (256 + 64, 256)  # enlarged so that a person sees something, with the scale beside it
+        # enlarged so that a person sees something, with the scale beside it
+        assert picture.size == (256 + 64, 256)
 
 
 def test_a_folder_of_only_unreadable_pictures_still_gives_rows(place: Path, tmp_path: Path) -> None:
@@ -97,7 +114,15 @@ def test_a_folder_of_only_unreadable_pictures_still_gives_rows(place: Path, tmp_
 
 
 def test_evaluate_as_json_prints_only_json(place: Path) -> None:
-    done = run("evaluate", place / "model", "--normal", place / "good", "--anomalies", place / "defects", "--json")
+    done = run(
+        "evaluate",
+        place / "model",
+        "--normal",
+        place / "good",
+        "--anomalies",
+        place / "defects",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["normal"], result["anomalies"]) == (64, 20)
@@ -106,7 +131,9 @@ def test_evaluate_as_json_prints_only_json(place: Path) -> None:
 
 
 def test_evaluate_info_and_methods_print_tables(place: Path) -> None:
-    done = run("evaluate", place / "model", "--normal", place / "good", "--anomalies", place / "defects")
+    done = run(
+        "evaluate", place / "model", "--normal", place / "good", "--anomalies", place / "defects"
+    )
     assert "AUROC" in done.stdout
     assert "trained_on" in run("info", place / "model").stdout
     assert json.loads(run("info", place / "model", "--json").stdout)["method"] == "ama"
@@ -114,13 +141,22 @@ def test_evaluate_info_and_methods_print_tables(place: Path) -> None:
     assert all(name in methods for name in ("ama", "pca", "knn", "paper-cifar10"))
 
 
-def test_arrays_lists_single_images_and_data_sets_are_data(place: Path, tmp_path: Path, sample: Sample) -> None:
+def test_arrays_lists_single_images_and_data_sets_are_data(
+    place: Path, tmp_path: Path, sample: Sample
+) -> None:
     np.save(tmp_path / "a.npy", sample.normal[:5, ..., None])
     (tmp_path / "list.txt").write_text(f"{place}/good/00.png\n{place}/good/01.png\n")
-    for data, count in ((tmp_path / "a.npy", 5), (tmp_path / "list.txt", 2), (place / "good" / "00.png", 1)):
+    for data, count in (
+        (tmp_path / "a.npy", 5),
+        (tmp_path / "list.txt", 2),
+        (place / "good" / "00.png", 1),
+    ):
         done = run("score", place / "model", data)
         assert len(done.stdout.splitlines()) == count + 1, done.stderr
-    failed(run("score", place / "model", "mnist", ANOMIRROR_DATA=str(tmp_path)), "put the data set's official file there")
+    failed(
+        run("score", place / "model", "mnist", ANOMIRROR_DATA=str(tmp_path)),
+        "put the data set's official file there",
+    )
     failed(run("score", place / "model", "mnist", ANOMIRROR_DATA=""), "need --data-dir")
 
 
@@ -133,7 +169,15 @@ def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     model = load(tmp_path / "knn")
     assert (model.get_params()["n_neighbors"], model.get_params()["n_components"]) == (3, 5)
-    done = run("fit", place / "good", "--anomalies", place / "defects", "--out", tmp_path / "ama", *SETTINGS)
+    done = run(
+        "fit",
+        place / "good",
+        "--anomalies",
+        place / "defects",
+        "--out",
+        tmp_path / "ama",
+        *SETTINGS,
+    )
     assert done.returncode == 0, done.stderr
     assert "gap_negative" in (tmp_path / "ama" / "history.csv").read_text()
 
@@ -141,8 +185,14 @@ def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: 
 def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     good = place / "good"
-    failed(run_apart("fit", tmp_path / "nothing", "--out", out), "no such file or folder, nor a data set")
-    failed(run("fit", good, "--out", out, "--method", "svm"), "no method named 'svm': choose one of alad, ama, anogan")
+    failed(
+        run_apart("fit", tmp_path / "nothing", "--out", out),
+        "no such file or folder, nor a data set",
+    )
+    failed(
+        run("fit", good, "--out", out, "--method", "svm"),
+        "no method named 'svm': choose one of alad, ama, anogan",
+    )
     failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
     failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
     failed(run("fit", good, "--out", out, "--set", "epochs=many"), "epochs='many'")
@@ -151,15 +201,25 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
     failed(run("fit", good, "--out", out, "--device", "abacus"), "use cpu")
     failed(run("fit", good, "--out", out, "--device", "meta"), "device='meta' cannot be used here")
     failed(run("fit", good, "--out", out, "--set", "random_state=none"), "choose one with --seed")
-    failed(run("fit", good, "--out", out, "--set", "checkpoint_dir=x"), "checkpoint_dir is set by the command line itself")
+    failed(
+        run("fit", good, "--out", out, "--set", "checkpoint_dir=x"),
+        "checkpoint_dir is set by the command line itself",
+    )
     failed(run("fit", good, "--out", good / "00.png"), "lies in the images that are read")
     failed(run("fit", good, "--out", ".", cwd=good), "lies in the images that are read")
     failed(run("fit", good, "--out", "..", cwd=good), "holds the images that are read")
     failed(run("fit", good, "--out", "/"), "holds the images that are read")
     failed(run("fit", good, "--out", place / "defects"), "is not a model of anomirror")
-    failed(run("fit", good, "--out", place / "defects" / "00.png"), "is a file; choose another place")
-    failed(run("score", place / "model", good, "--maps", good / "00.png"), "lies in the images that are read")
-    failed(run("score", place / "model", good, "--maps", place / "defects" / "00.png"), "File exists")
+    failed(
+        run("fit", good, "--out", place / "defects" / "00.png"), "is a file; choose another place"
+    )
+    failed(
+        run("score", place / "model", good, "--maps", good / "00.png"),
+        "lies in the images that are read",
+    )
+    failed(
+        run("score", place / "model", good, "--maps", place / "defects" / "00.png"), "File exists"
+    )
     failed(run("fit", good, "--out", place / "model"), "exists already")
     failed(run("score", tmp_path, good), "model.json: missing")
     failed(run("score", place / "model", tmp_path), "no image in this folder")
@@ -174,7 +234,9 @@ def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_
     data = tmp_path / "data"
     data.mkdir()
     for index in range(20):
-        Image.fromarray(np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)).save(data / f"{index}.png")
+        Image.fromarray(
+            np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)
+        ).save(data / f"{index}.png")
     (data / "7.png").write_bytes(b"broken")
     done = run("fit", data, "--out", tmp_path / "m", "--method", "pca")
     failed(done, "1 of 20 files cannot be read")
@@ -185,11 +247,21 @@ def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_
     assert "fitted on 19 of 20 images" in done.stderr
 
 
-def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(place: Path, tmp_path: Path) -> None:
+def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(
+    place: Path, tmp_path: Path
+) -> None:
     (tmp_path / "defects").mkdir()
     (tmp_path / "defects" / "a.png").write_bytes(b"broken")
     (tmp_path / "defects" / "b.png").write_bytes((place / "defects" / "00.png").read_bytes())
-    fit = ("fit", place / "good", "--anomalies", tmp_path / "defects", *SETTINGS, "--out", tmp_path / "m")
+    fit = (
+        "fit",
+        place / "good",
+        "--anomalies",
+        tmp_path / "defects",
+        *SETTINGS,
+        "--out",
+        tmp_path / "m",
+    )
     failed(run(*fit), "1 of 66 files cannot be read")
     assert "1 unreadable ones left out" in run(*fit, "--skip-bad").stderr
     (tmp_path / "defects" / "b.png").write_bytes(b"broken")
@@ -209,16 +281,33 @@ def test_maps_of_a_method_without_them_are_refused(place: Path, tmp_path: Path) 
         for key, value in TINY["deep_svdd"].items()
         for word in ("--set", f"{key}={list(value) if isinstance(value, tuple) else value}")
     ]
-    assert run("fit", place / "good", "--out", tmp_path / "m", "--method", "deep_svdd", *settings).returncode == 0
-    failed(run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"), "deep_svdd cannot say where")
+    assert (
+        run(
+            "fit", place / "good", "--out", tmp_path / "m", "--method", "deep_svdd", *settings
+        ).returncode
+        == 0
+    )
+    failed(
+        run("score", tmp_path / "m", place / "good", "--maps", tmp_path / "maps"),
+        "deep_svdd cannot say where",
+    )
     assert not (tmp_path / "maps").exists()
 
 
 def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -> None:
     arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--set", "epochs=40"]
     assert run_apart(*arguments, "--out", tmp_path / "whole").returncode == 0
-    command = [sys.executable, "-m", "anomirror.cli", *map(str, arguments), "--out", str(tmp_path / "killed")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "anomirror.cli",
+        *map(str, arguments),
+        "--out",
+        str(tmp_path / "killed"),
+    ]
+    with subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as process:
         checkpoint = tmp_path / "killed.partial" / "checkpoint.safetensors"
         for _ in range(600):
             if checkpoint.exists():
@@ -228,7 +317,10 @@ def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -
     assert checkpoint.exists()
     assert not (tmp_path / "killed").exists()
     failed(run(*arguments, "--out", tmp_path / "killed"), "pass --resume")
-    failed(run(*arguments, "--seed", "5", "--resume", "--out", tmp_path / "killed"), "random_state was 0, is 5")
+    failed(
+        run(*arguments, "--seed", "5", "--resume", "--out", tmp_path / "killed"),
+        "random_state was 0, is 5",
+    )
     resumed = run_apart(*arguments, "--resume", "--out", tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     weights = [digest(tmp_path / name / "weights.safetensors") for name in ("whole", "killed")]
@@ -236,50 +328,80 @@ def test_resume_after_kill_9_gives_the_same_model(place: Path, tmp_path: Path) -
     assert not checkpoint.parent.exists()
 
 
-def test_resume_without_a_checkpoint_starts_afresh_and_on_a_finished_model_changes_nothing(place: Path, tmp_path: Path) -> None:
-    arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--resume", "--out", tmp_path / "m"]
+def test_resume_without_a_checkpoint_starts_afresh_and_on_a_finished_model_changes_nothing(
+    place: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        "fit",
+        place / "good",
+        "--device",
+        "cpu",
+        *SETTINGS,
+        "--resume",
+        "--out",
+        tmp_path / "m",
+    ]
     assert run(*arguments).returncode == 0
-    before = {file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()}
+    before = {
+        file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()
+    }
     again = run(*arguments)
     assert again.returncode == 0
     assert "complete already" in again.stderr
-    assert before == {file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()}
+    assert before == {
+        file.name: (digest(file), file.stat().st_mtime_ns) for file in (tmp_path / "m").iterdir()
+    }
 
 
-def test_settings_of_a_config_file_are_not_overwritten_by_options_that_were_not_given(place: Path, tmp_path: Path) -> None:
+def test_settings_of_a_config_file_are_not_overwritten_by_options_that_were_not_given(
+    place: Path, tmp_path: Path
+) -> None:
     (tmp_path / "c.toml").write_text("random_state = 7\n")
     fit = ("fit", place / "good", "--method", "pca", "--config", tmp_path / "c.toml", "--out")
     assert run(*fit, tmp_path / "a").returncode == 0
     assert run(*fit, tmp_path / "b", "--seed", "3").returncode == 0
-    assert run(*fit, tmp_path / "d", "--set", "random_state=none").returncode == 0  # without checkpoints, without a seed
+    # without checkpoints, without a seed
+    assert run(*fit, tmp_path / "d", "--set", "random_state=none").returncode == 0
     assert [load(tmp_path / name).get_params()["random_state"] for name in "ab"] == [7, 3]
     failed(run(*fit, tmp_path / "c", "--set", "method=knn"), "pca has no parameter 'method'")
 
 
 def test_overwrite_replaces_only_models_and_can_be_resumed(place: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    failed(run("fit", place / "good", "--overwrite", "--out", tmp_path / "photos"), "is not a model of anomirror")
+    failed(
+        run("fit", place / "good", "--overwrite", "--out", tmp_path / "photos"),
+        "is not a model of anomirror",
+    )
     arguments = ["fit", place / "good", "--device", "cpu", *SETTINGS, "--out", tmp_path / "m"]
     assert run(*arguments).returncode == 0
     (tmp_path / "m.partial").mkdir()
-    (tmp_path / "m.partial" / "checkpoint.safetensors").write_bytes(b"an interrupted fit --overwrite")
+    (tmp_path / "m.partial" / "checkpoint.safetensors").write_bytes(
+        b"an interrupted fit --overwrite"
+    )
     failed(run(*arguments, "--overwrite", "--resume"), "damaged")  # it is read, not passed over
     assert "complete already" in run(*arguments, "--resume").stderr
 
 
-def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(place: Path, tmp_path: Path) -> None:
+def test_names_with_brackets_and_names_that_are_no_text_are_written_as_they_are(
+    place: Path, tmp_path: Path
+) -> None:
     odd = tmp_path / "m[/b][v2]"
     done = run("fit", place / "good", "--method", "pca", "--out", odd)
     assert done.returncode == 0, done.stderr
     announced, told = done.stderr.splitlines()
     assert announced.startswith("64 images of 28x28 at 32x32: about ")
-    assert told == f"pca fitted on 64 of 64 images; threshold from 64 cross-fitted ones; written to {odd}"
+    assert (
+        told
+        == f"pca fitted on 64 of 64 images; threshold from 64 cross-fitted ones; written to {odd}"
+    )
     assert "m[/b][v2]" in run("info", odd).stdout
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for name in (b"\xff\xfe.png", b"n" * 250 + b".png"):
         (pictures / os.fsdecode(name)).write_bytes((place / "good" / "00.png").read_bytes())
-    done = run_apart("score", place / "model", pictures, "--maps", tmp_path / "maps", "--out", tmp_path / "s.csv")
+    done = run_apart(
+        "score", place / "model", pictures, "--maps", tmp_path / "maps", "--out", tmp_path / "s.csv"
+    )
     assert done.returncode == 0, done.stderr
     assert "\\udcff" in (tmp_path / "s.csv").read_text(encoding="utf-8")
     assert len(list((tmp_path / "maps").iterdir())) == 2
@@ -303,7 +425,9 @@ print([name for name in ("torch", "sklearn", "scipy") if name in sys.modules], f
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed blocks back at once")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc gives freed blocks back at once"
+)
 def test_freed_memory_is_used_again_without_faulting_it_in_anew() -> None:
     code = """
 import resource, torch
@@ -315,7 +439,9 @@ for _ in range(2):
         torch.ones(48_000_000, dtype=torch.uint8)  # larger than what glibc would ever keep
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
 """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
+    }
     faults = []
     for first in ("_keep_freed_memory()", ""):
         command = [sys.executable, "-c", code.replace("KEEP", first)]
@@ -325,8 +451,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
     assert kept * 10 < given_back
 
 
-def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, tmp_path: Path, sample: Sample) -> None:
-    """Pieces of two in place of a thousand: bad files at the end of one, at the beginning of one, and all of one."""
+def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(
+    place: Path, tmp_path: Path, sample: Sample
+) -> None:
+    """Pieces of two in place of a thousand: bad files at the end of one, at the beginning of one,
+    and all of one.
+    """
     for index in range(8):
         size = 20 + index  # a map comes in the size of its own picture
         Image.fromarray(sample.normal[index]).resize((size, size)).save(tmp_path / f"{index}.png")
@@ -349,10 +479,14 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(place: Path, 
     assert [Image.open(m).size[0] for m in maps] == [256 + 64] * len(good)
 
 
-def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place: Path, tmp_path: Path) -> None:
-    """What Python and numpy allocate; studies/speed/memory.py measures the whole process on a million.
+def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(
+    place: Path, tmp_path: Path
+) -> None:
+    """What Python and numpy allocate; studies/speed/memory.py measures the whole process on a
+    million.
 
-    The larger number is scored twice: what is allocated once in a process, by whatever ran before, is no growth.
+    The larger number is scored twice: what is allocated once in a process, by whatever ran before,
+    is no growth.
     """
     model = load(place / "model", device="cpu")
     model._statistics = lambda x, names: dict.fromkeys(names, x.mean((1, 2, 3)))  # type: ignore[method-assign]
@@ -361,7 +495,10 @@ def test_scoring_a_list_of_files_takes_little_memory_for_each_further_one(place:
         listed = tmp_path / f"{count}.txt"
         listed.write_text("".join(f"{place}/good/{index % 64:02d}.png\n" for index in range(count)))
         tracemalloc.start()
-        assert sum(not row.error for row in scoring.score_rows(model, model.open_to_score(listed))) == count
+        assert (
+            sum(not row.error for row in scoring.score_rows(model, model.open_to_score(listed)))
+            == count
+        )
         highest.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert (min(highest[1:]) - highest[0]) / 5_000 <= 200

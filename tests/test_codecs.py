@@ -34,7 +34,9 @@ def test_noise_costs_8_bits_a_value_and_a_flat_picture_next_to_nothing(codec: st
 
 
 @pytest.mark.parametrize("codec", ["png", "webp"])
-def test_a_length_is_that_of_the_file_and_the_file_gives_the_picture_back(codec: str, clothes: np.ndarray) -> None:
+def test_a_length_is_that_of_the_file_and_the_file_gives_the_picture_back(
+    codec: str, clothes: np.ndarray
+) -> None:
     for picture in clothes[:5]:
         stream = io.BytesIO()
         settings = {"png": {"optimize": True}, "webp": {"lossless": True}}[codec]
@@ -45,13 +47,18 @@ def test_a_length_is_that_of_the_file_and_the_file_gives_the_picture_back(codec:
 
 def test_codecs_agree_on_what_is_complex(clothes: np.ndarray) -> None:
     by_zlib = np.array(
-        [len(zlib.compress(np.diff(picture.astype(np.int16)).astype(np.uint8).tobytes(), 9)) for picture in clothes]
+        [
+            len(zlib.compress(np.diff(picture.astype(np.int16)).astype(np.uint8).tobytes(), 9))
+            for picture in clothes
+        ]
     )
     for codec in filter(installed, CODECS):
         assert np.corrcoef(compressed_bits(clothes, codec), by_zlib)[0, 1] > 0.85, codec
 
 
-def test_what_was_compressed_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_compressed_is_not_compressed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
 
     def counting(pictures: list[np.ndarray]) -> list[int]:
@@ -72,7 +79,10 @@ def test_what_was_compressed_is_not_compressed_again(tmp_path: Path, monkeypatch
     monkeypatch.setitem(CODECS, "counting", Codec(counting, lambda: "1.1"))  # type: ignore[arg-type]
     compressed_bits([FLAT], "counting", tmp_path)
     assert seen == [2, 1, 1, 1, 1]  # another version of the program may compress otherwise
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["counting-1.0.sqlite", "counting-1.1.sqlite"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "counting-1.0.sqlite",
+        "counting-1.1.sqlite",
+    ]
 
 
 def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -91,7 +101,9 @@ def test_pictures_are_grey_coloured_or_channels_one_below_the_other() -> None:
         x = values[:, :channels].float() / 127.5 - 1
         found = pictures(x)
         assert [picture.shape for picture in found] == [shape] * 2
-    assert_array_equal(pictures(values[:, :3].float() / 127.5 - 1)[1], values[1, :3].permute(1, 2, 0).numpy())
+    assert_array_equal(
+        pictures(values[:, :3].float() / 127.5 - 1)[1], values[1, :3].permute(1, 2, 0).numpy()
+    )
     assert_array_equal(pictures(values.float() / 127.5 - 1)[0][4:8], values[0, 1].numpy())
 
 
@@ -100,7 +112,9 @@ def test_an_unknown_codec_is_refused() -> None:
         compressed_bits([FLAT], "jpeg")
 
 
-def test_a_codec_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_codec_that_is_not_there_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'anomirror\[codecs\]'"):
         CODECS["jpeg-xl"].require()
@@ -120,7 +134,9 @@ def test_a_codec_that_is_not_there_says_what_to_install(monkeypatch: pytest.Monk
         CODECS["flif"].require()
 
 
-def test_a_codec_that_fails_is_told_of_and_counts_as_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_codec_that_fails_is_told_of_and_counts_as_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if shutil.which("node") is None:
         pytest.skip("no Node.js here")
     package = tmp_path / "flif-wasm"

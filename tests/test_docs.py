@@ -52,7 +52,12 @@ def place(tmp_path: Path, sample: Sample) -> Path:
 
 def test_every_readme_command_runs(place: Path) -> None:
     """As written, except that trainings are shortened to one step."""
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("anomirror ")]
+    commands = [
+        line
+        for block in blocks("bash")
+        for line in block.splitlines()
+        if line.startswith("anomirror ")
+    ]
     assert len(commands) >= 5
     for command in commands:
         words = shlex.split(command, comments=True)
@@ -67,8 +72,15 @@ def test_every_readme_command_runs(place: Path) -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_every_command_of_the_pages_is_one_that_the_command_line_takes(page: str) -> None:
     """Names, options and their types, also of what needs data or a network."""
-    fences = re.findall(r"```\w*\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line.strip() for fence in fences for line in fence.splitlines() if line.strip().startswith("anomirror ")]
+    fences = re.findall(
+        r"```\w*\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    lines = [
+        line.strip()
+        for fence in fences
+        for line in fence.splitlines()
+        if line.strip().startswith("anomirror ")
+    ]
     assert len(lines) >= 4
     for line in lines:
         words = shlex.split(line.split("&&")[0].replace("$seed", "0"), comments=True)[1:]
@@ -92,7 +104,9 @@ def test_the_readme_python_runs(place: Path, monkeypatch: pytest.MonkeyPatch) ->
 def _short(kind: type) -> tuple[object, ...]:
     import inspect
 
-    parameters = [p for p in inspect.signature(kind).parameters.values() if p.default is not p.empty]
+    parameters = [
+        p for p in inspect.signature(kind).parameters.values() if p.default is not p.empty
+    ]
     return tuple({"epochs": 1, "steps_per_epoch": 1}.get(p.name, p.default) for p in parameters)
 
 
@@ -106,11 +120,22 @@ def test_make_has_the_two_commands_of_the_readme() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/first-hour.md", "docs/results.md", "docs/references.md", "docs/stability.md", "docs/performance.md"],
+    [
+        "README.md",
+        "docs/first-hour.md",
+        "docs/results.md",
+        "docs/references.md",
+        "docs/stability.md",
+        "docs/performance.md",
+    ],
 )
 def test_tables_are_those_of_the_measured_cells(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert len(re.findall(r"<!-- table [^>]+ -->\n(?:\*\*.*\*\*\n\n)?[|]", text)) == text.count("<!--") >= 1
+    assert (
+        len(re.findall(r"<!-- table [^>]+ -->\n(?:\*\*.*\*\*\n\n)?[|]", text))
+        == text.count("<!--")
+        >= 1
+    )
     assert refreshed(text, ROOT) == text
 
 
@@ -125,7 +150,9 @@ def test_a_marked_table_is_replaced_and_nothing_else() -> None:
 
 
 def test_the_counted_products_of_the_page_on_speed() -> None:
-    """What grows with the batch: the same image once more, written out as the paper has it and as it is computed."""
+    """What grows with the batch: the same image once more, written out as the paper has it and as
+    it is computed.
+    """
 
     def millions(network: nn.Module, shape: tuple[int, ...]) -> float:
         counts = []
@@ -140,7 +167,11 @@ def test_the_counted_products_of_the_page_on_speed() -> None:
         ama = AMA(**settings, device="cpu")
         ama.image_shape_ = (channels, 32, 32)
         networks = ama._build_seeded(0, torch.device("cpu"))[0].eval()
-        inputs = {"encoder": (channels, 32, 32), "generator": (ama.latent_dim,), "critic": (2 * channels, 32, 32)}
+        inputs = {
+            "encoder": (channels, 32, 32),
+            "generator": (ama.latent_dim,),
+            "critic": (2 * channels, 32, 32),
+        }
         for name, shape in inputs.items():
             as_written = millions(written_out(copy.deepcopy(networks[name])), shape)
             rows[name] += [f"{as_written:.1f}", f"{millions(networks[name], shape):.1f}"]
@@ -157,14 +188,23 @@ def test_the_start_that_the_page_tells_is_the_measured_one() -> None:
 
 
 def test_links_within_the_repository_exist() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), (page.name, target)
 
 
 def test_the_project_names_no_machine_and_no_host() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     for name in tracked:
-        if name.endswith((".py", ".md", ".toml", ".txt", "Makefile", "run", ".json")) and "test_docs" not in name:
+        if (
+            name.endswith((".py", ".md", ".toml", ".txt", "Makefile", "run", ".json"))
+            and "test_docs" not in name
+        ):
             text = (ROOT / name).read_text(encoding="utf-8")
             assert not re.search(r"/work/|/root/|pypi\.org|farm-", text), name

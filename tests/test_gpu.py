@@ -14,7 +14,10 @@ from anomirror import AMA, Detector, load
 from tests.tiny import METHODS, tiny
 from tests.trained_together import Interrupted, Watch
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -22,7 +25,9 @@ def fitted(request: pytest.FixtureRequest, clothes: np.ndarray) -> Detector:
     return tiny(request.param, device="cuda").fit(clothes)
 
 
-def test_scores_do_not_depend_on_neighbours_order_or_number(fitted: Detector, clothes: np.ndarray, digits: np.ndarray) -> None:
+def test_scores_do_not_depend_on_neighbours_order_or_number(
+    fitted: Detector, clothes: np.ndarray, digits: np.ndarray
+) -> None:
     together = fitted.raw_scores(np.concatenate([clothes[:150], digits]))
     order = np.random.default_rng(0).permutation(150)
     assert_allclose(fitted.raw_scores(clothes[:150][order]), together[:150][order], rtol=1e-4)
@@ -30,11 +35,15 @@ def test_scores_do_not_depend_on_neighbours_order_or_number(fitted: Detector, cl
     assert_allclose(single, together[:20], rtol=1e-4)
 
 
-def test_a_model_fitted_on_one_device_scores_on_the_other(fitted: Detector, digits: np.ndarray, tmp_path: Path) -> None:
+def test_a_model_fitted_on_one_device_scores_on_the_other(
+    fitted: Detector, digits: np.ndarray, tmp_path: Path
+) -> None:
     fitted.save(tmp_path / "model")
     on_cpu = load(tmp_path / "model", device="cpu").raw_scores(digits)
     assert spearmanr(on_cpu, fitted.raw_scores(digits)).statistic > 0.99
-    assert_array_equal(load(tmp_path / "model", device="cuda").raw_scores(digits), fitted.raw_scores(digits))
+    assert_array_equal(
+        load(tmp_path / "model", device="cuda").raw_scores(digits), fitted.raw_scores(digits)
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])

@@ -111,12 +111,18 @@ def test_small_images_are_padded_in_the_middle_and_keep_their_pixels() -> None:
     assert int(framed.sum()) == int(image.sum())
 
 
-@pytest.mark.parametrize(("height", "width"), [(30, 20), (20, 30), (100, 50), (33, 64), (300, 200), (7, 1)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(30, 20), (20, 30), (100, 50), (33, 64), (300, 200), (7, 1)]
+)
 @pytest.mark.parametrize("image_size", [None, 32, 64])
-def test_framing_keeps_the_aspect_and_can_be_taken_back(height: int, width: int, image_size: int | None) -> None:
+def test_framing_keeps_the_aspect_and_can_be_taken_back(
+    height: int, width: int, image_size: int | None
+) -> None:
     frame = Frame.choose(height, width, image_size)
     top, left, inner_height, inner_width = frame.inner(height, width)
-    assert inner_height / inner_width == pytest.approx(height / width, rel=0.5 / min(inner_height, inner_width) + 0.05)
+    assert inner_height / inner_width == pytest.approx(
+        height / width, rel=0.5 / min(inner_height, inner_width) + 0.05
+    )
     assert max(top * 2 + inner_height, left * 2 + inner_width) <= frame.size
     maps = frame.put(torch.ones(2, 1, height, width))[:, 0]
     back = frame.take_out(maps, height, width)
@@ -178,7 +184,10 @@ def test_corrupt_files_are_listed_with_their_reason(folder: Path) -> None:
     (folder / "a.jpg").write_text("not a picture")
     opened = open_images(folder)
     images, bad = check_files(opened)
-    assert [(Path(opened.names[index]).name, index) for index in bad] == [("1.png", 1), ("a.jpg", 4)]
+    assert [(Path(opened.names[index]).name, index) for index in bad] == [
+        ("1.png", 1),
+        ("a.jpg", 4),
+    ]
     assert bad[4] == "not an image that can be identified"
     assert len(images) == 4
     assert images.in_memory
@@ -210,10 +219,13 @@ def test_worker_processes_bring_the_same_batches(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("CMYK", 3), ("I;16", 1)]
+    ("mode", "channels"),
+    [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("CMYK", 3), ("I;16", 1)],
 )
 def test_every_pixel_mode_is_grey_or_rgb(tmp_path: Path, mode: str, channels: int) -> None:
-    base = Image.fromarray((picture(9, 7) / 255 * 65535).astype(np.uint16)) if mode == "I;16" else None
+    base = (
+        Image.fromarray((picture(9, 7) / 255 * 65535).astype(np.uint16)) if mode == "I;16" else None
+    )
     image = base or Image.fromarray(picture(9, 7, 3)).convert(mode)
     file = tmp_path / "a.tif"
     image.save(file)
@@ -223,7 +235,9 @@ def test_every_pixel_mode_is_grey_or_rgb(tmp_path: Path, mode: str, channels: in
 
 def test_sixteen_bit_files_are_scaled_not_cut(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert decode(str(tmp_path / "a.png")).tolist() == [[[0.0, float(np.float32(32768 / 65535)), 1.0]]]
+    assert decode(str(tmp_path / "a.png")).tolist() == [
+        [[0.0, float(np.float32(32768 / 65535)), 1.0]]
+    ]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -248,7 +262,12 @@ class Pairs(Dataset[tuple[object, int]]):
 
 def test_torch_datasets_of_arrays_tensors_and_pictures() -> None:
     image = picture(20, 24, 3)
-    forms = [image, torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image), image.astype(np.float32) / 255]
+    forms = [
+        image,
+        torch.from_numpy(image).permute(2, 0, 1),
+        Image.fromarray(image),
+        image.astype(np.float32) / 255,
+    ]
     for form in forms:
         opened = open_images(Pairs([form, form]))
         assert opened.shape == (3, 32, 32)
@@ -315,7 +334,10 @@ def test_damaged_lists_and_archives_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_exif_block_is_a_reason_like_any_other(tmp_path: Path) -> None:
     """A height given as text: Pillow raises struct.error when it turns the picture."""
-    entries = b"\x01\x01\x00\x02\x00\x00\x00\x02x\x00\x00\x00" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+    entries = (
+        b"\x01\x01\x00\x02\x00\x00\x00\x02x\x00\x00\x00"
+        + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+    )
     exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + entries + b"\x00\x00\x00\x00"
     Image.fromarray(picture(20, 20)).save(tmp_path / "a.jpg", exif=exif)
     Image.fromarray(picture(20, 20)).save(tmp_path / "b.jpg")
@@ -329,7 +351,11 @@ def test_an_invalid_exif_orientation_turns_nothing(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 9
     image.save(tmp_path / "a.jpg", exif=exif)
-    assert open_images(tmp_path).native_size(0) == tuple(decode(str(tmp_path / "a.jpg")).shape[1:]) == (20, 28)
+    assert (
+        open_images(tmp_path).native_size(0)
+        == tuple(decode(str(tmp_path / "a.jpg")).shape[1:])
+        == (20, 28)
+    )
 
 
 def test_the_fingerprint_sees_every_image() -> None:
@@ -342,7 +368,9 @@ def test_the_fingerprint_sees_every_image() -> None:
     assert len(prints) == 1 + len(range(0, 300, 7))
 
 
-def test_a_list_with_a_byte_order_mark_and_paths_from_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_with_a_byte_order_mark_and_paths_from_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "lists").mkdir()
     (folder / "lists" / "l.txt").write_text("\ufeff../0.png\n1.png\n", encoding="utf-8")
     monkeypatch.chdir(folder)
@@ -389,7 +417,9 @@ def test_narrow_grey_items_are_images() -> None:
 
 def test_what_is_unreadable_in_joined_sets_is_known_by_its_place() -> None:
     """Both parts name their images alike."""
-    joined = Joined(open_images(Pairs([picture(9, 9)] * 4)), open_images(Breaks([picture(9, 9)] * 4)))
+    joined = Joined(
+        open_images(Pairs([picture(9, 9)] * 4)), open_images(Breaks([picture(9, 9)] * 4))
+    )
     images, bad = check_files(joined)
     assert bad == {6: "cannot be read: broken file 2"}
     assert len(images) == 7
@@ -465,7 +495,9 @@ def test_part_of_a_folder_is_its_own_set(folder: Path) -> None:
     assert torch.equal(part.take([0]), files.take([1]))
 
 
-def test_an_npy_file_is_read_in_pieces_or_taken_into_memory_if_it_fits_and_refused_once_it_changes(tmp_path: Path) -> None:
+def test_an_npy_file_is_read_in_pieces_or_taken_into_memory_if_it_fits_and_refused_once_it_changes(
+    tmp_path: Path,
+) -> None:
     array = picture(40, 28, 28)
     np.save(tmp_path / "a.npy", array)
     images = open_images(tmp_path / "a.npy")
@@ -474,10 +506,12 @@ def test_an_npy_file_is_read_in_pieces_or_taken_into_memory_if_it_fits_and_refus
     assert not isinstance(in_memory, MappedImages)
     assert check_files(images, memory_limit=1000)[0] is images
     (tmp_path / "b.npy").write_bytes((tmp_path / "a.npy").read_bytes())
-    (tmp_path / "b.npy").replace(tmp_path / "a.npy")  # a new file of that name leaves the mapped one as it is
+    # a new file of that name leaves the mapped one as it is
+    (tmp_path / "b.npy").replace(tmp_path / "a.npy")
     assert torch.equal(images.take([39]), in_memory.take([39]))
     other = open_images(tmp_path / "a.npy")
-    np.save(tmp_path / "a.npy", array[:5])  # numpy writes into the same file, which is now too short
+    # numpy writes into the same file, which is now too short
+    np.save(tmp_path / "a.npy", array[:5])
     with pytest.raises(InputError, match=r"a.npy: was changed while it was read"):
         other.take([39])
     with pytest.raises(InputError, match=r"a.npy: was changed while it was read"):
@@ -491,7 +525,9 @@ def test_sixteen_bits_have_their_range_in_every_byte_order() -> None:
     assert torch.equal(open_images(values.astype(">u2")).take([0]), expected)
 
 
-def test_a_folder_that_links_into_itself_is_searched_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_links_into_itself_is_searched_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "sub" / "again").symlink_to(folder)
     (folder / "linked.png").symlink_to(folder / "0.png")
     expected = ["0.png", "1.png", "2.png", "3.png", "linked.png", "sub/deep.PNG"]

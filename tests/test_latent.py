@@ -38,13 +38,18 @@ def test_interpolation_by_hand() -> None:
     assert z.grad.tolist() == [[0.5, 0.5], [0.25, 0.25], [0.25, 0.25]]
 
 
-@pytest.mark.parametrize(("direction", "low", "high"), [("inward", 6.0, 8.0), ("outward", 8.0, 10.0)])
-def test_shell_radii_are_uniform_between_their_limits(direction: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("direction", "low", "high"), [("inward", 6.0, 8.0), ("outward", 8.0, 10.0)]
+)
+def test_shell_radii_are_uniform_between_their_limits(
+    direction: str, low: float, high: float
+) -> None:
     radii = shell(4000, 64, 2.0, direction, generator()).norm(dim=1)  # type: ignore[arg-type]
     assert radii.min() >= low - 1e-4
     assert radii.max() <= high + 1e-4
     assert float(radii.mean()) == pytest.approx((low + high) / 2, abs=0.05)
-    assert float((radii < (low + high) / 2).float().mean()) == pytest.approx(0.5, abs=0.03)  # in radius, not in volume
+    # in radius, not in volume
+    assert float((radii < (low + high) / 2).float().mean()) == pytest.approx(0.5, abs=0.03)
 
 
 def test_shell_never_reaches_below_zero() -> None:

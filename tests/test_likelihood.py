@@ -1,4 +1,6 @@
-"""Mixtures of discretised logistics, their units, and a network that learns a distribution known to us."""
+"""Mixtures of discretised logistics, their units, and a network that learns a distribution known to
+us.
+"""
 
 from __future__ import annotations
 
@@ -35,23 +37,35 @@ def random_parameters(count: int, channels: int, mixtures: int, seed: int = 0) -
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_the_256_probabilities_of_every_channel_sum_to_one_whatever_the_channels_before(channels: int) -> None:
+def test_the_256_probabilities_of_every_channel_sum_to_one_whatever_the_channels_before(
+    channels: int,
+) -> None:
     generator = torch.Generator().manual_seed(1)
     parameters = random_parameters(8, channels, 4)
     x = GREY_LEVELS[torch.randint(256, (8, channels, 1, 1), generator=generator)]
     every = x.repeat_interleave(256, 0)
     every[:, -1, 0, 0] = GREY_LEVELS.repeat(8)
-    joint = mixture_log_probability(parameters.repeat_interleave(256, 0), every).double().exp().view(8, 256).sum(1)
+    joint = (
+        mixture_log_probability(parameters.repeat_interleave(256, 0), every)
+        .double()
+        .exp()
+        .view(8, 256)
+        .sum(1)
+    )
     assert torch.allclose(joint, before_last(parameters, x), rtol=5e-4)
 
 
 def before_last(parameters: Tensor, x: Tensor) -> Tensor:
-    """p of all channels but the last, in float64 by scipy, component by component: an independent reference."""
+    """p of all channels but the last, in float64 by scipy, component by component: an independent
+    reference.
+    """
     channels = x.shape[1]
     pairs = channels * (channels - 1) // 2
     mixtures = parameters.shape[1] // (1 + 2 * channels + pairs)
     out = []
-    for own, pixel in zip(parameters[:, :, 0, 0].double().numpy(), x[:, :, 0, 0].double().numpy(), strict=True):
+    for own, pixel in zip(
+        parameters[:, :, 0, 0].double().numpy(), x[:, :, 0, 0].double().numpy(), strict=True
+    ):
         weights = np.exp(own[:mixtures]) / np.exp(own[:mixtures]).sum()
         total = 0.0
         for m in range(mixtures):
@@ -60,7 +74,9 @@ def before_last(parameters: Tensor, x: Tensor) -> Tensor:
             couplings = iter(np.tanh(rest[2 * channels :]))
             p = weights[m]
             for channel in range(channels):
-                mean = means[channel] + sum(next(couplings) * pixel[earlier] for earlier in range(channel))
+                mean = means[channel] + sum(
+                    next(couplings) * pixel[earlier] for earlier in range(channel)
+                )
                 if channel < channels - 1:
                     p *= mass(pixel[channel], mean, scales[channel])
             total += p
@@ -76,14 +92,21 @@ def mass(value: float, mean: float, scale: float) -> float:
 
 def test_a_logistic_of_any_width_has_a_finite_gradient() -> None:
     for log_scale in (-30.0, -7.0, 0.0, 7.0, 30.0, 300.0):
-        parameters = torch.tensor([0.0, 0.1, log_scale]).view(1, 3, 1, 1).expand(1, 3, 16, 16).clone().requires_grad_(True)
+        parameters = (
+            torch.tensor([0.0, 0.1, log_scale])
+            .view(1, 3, 1, 1)
+            .expand(1, 3, 16, 16)
+            .clone()
+            .requires_grad_(True)
+        )
         mixture_log_probability(parameters, GREY_LEVELS.view(1, 1, 16, 16)).sum().backward()
         assert parameters.grad is not None
         assert bool(torch.isfinite(parameters.grad).all()), log_scale
 
 
 def test_a_far_value_has_a_finite_likelihood_and_gradient() -> None:
-    parameters = torch.tensor([0.0, 0.9, -9.0]).view(1, 3, 1, 1).requires_grad_(True)  # weight, mean, log scale
+    # weight, mean, log scale
+    parameters = torch.tensor([0.0, 0.9, -9.0]).view(1, 3, 1, 1).requires_grad_(True)
     log_p = mixture_log_probability(parameters, torch.full((1, 1, 1, 1), -0.5))
     log_p.sum().backward()
     assert -math.inf < log_p.item() < -1000
@@ -93,9 +116,15 @@ def test_a_far_value_has_a_finite_likelihood_and_gradient() -> None:
 
 def test_a_model_to_which_all_images_are_alike_needs_8_bits_per_dim() -> None:
     logits, means, log_scales = torch.zeros(256), GREY_LEVELS, torch.full((256,), -7.0)
-    parameters = torch.cat([logits, torch.stack([means, log_scales], 1).flatten()]).view(1, -1, 1, 1).expand(3, -1, 4, 4)
+    parameters = (
+        torch.cat([logits, torch.stack([means, log_scales], 1).flatten()])
+        .view(1, -1, 1, 1)
+        .expand(3, -1, 4, 4)
+    )
     x = GREY_LEVELS[torch.randint(256, (3, 1, 4, 4), generator=torch.Generator().manual_seed(0))]
-    assert bits_per_dim(mixture_log_probability(parameters, x), x).tolist() == pytest.approx([8.0] * 3, abs=2e-3)
+    assert bits_per_dim(mixture_log_probability(parameters, x), x).tolist() == pytest.approx(
+        [8.0] * 3, abs=2e-3
+    )
 
 
 def test_two_pixels_are_learnt_to_their_entropy() -> None:
@@ -117,7 +146,12 @@ def test_two_pixels_are_learnt_to_their_entropy() -> None:
         return x
 
     def entropy(share: float) -> float:
-        p = np.array([share * mass(v, 0.4, 0.08) + (1 - share) * mass(v, -0.4, 0.08) for v in GREY_LEVELS.tolist()])
+        p = np.array(
+            [
+                share * mass(v, 0.4, 0.08) + (1 - share) * mass(v, -0.4, 0.08)
+                for v in GREY_LEVELS.tolist()
+            ]
+        )
         return float(-(p * np.log2(p)).sum())
 
     network = PixelCNN(1, filters=16, blocks=1, mixtures=10, levels=1, nonlinearity="relu")
@@ -139,7 +173,11 @@ def test_two_pixels_are_learnt_to_their_entropy() -> None:
 
 
 def test_the_density_of_a_gaussian_is_scipys() -> None:
-    z, mean, log_deviation = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4) * 0.3
+    z, mean, log_deviation = (
+        torch.randn(3, 2, 4, 4),
+        torch.randn(3, 2, 4, 4),
+        torch.randn(3, 2, 4, 4) * 0.3,
+    )
     expected = norm.logpdf(z.numpy(), mean.numpy(), log_deviation.exp().numpy()).sum((1, 2, 3))
     assert np.allclose(gaussian_log_density(z, mean, log_deviation).numpy(), expected, rtol=1e-4)
 

@@ -18,7 +18,10 @@ def test_latent_norm_is_not_squared() -> None:
 
 
 def test_feature_distance_is_the_l1_norm() -> None:
-    f_same, f_other = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [-1.0, 1.0]])
+    f_same, f_other = (
+        torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
+        torch.tensor([[0.0, 4.0], [-1.0, 1.0]]),
+    )
     assert feature_distance(f_same, f_other).tolist() == [3.0, 2.0]
 
 
@@ -38,8 +41,12 @@ def test_gradient_penalty_of_a_linear_critic_is_analytic_and_per_sample() -> Non
 def test_gradient_penalty_reaches_the_critic() -> None:
     weight = torch.ones(1, 2, 2, requires_grad=True)
     penalty = gradient_penalty(
-        lambda x: (x * weight).sum((1, 2, 3)), torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2), torch.Generator()
+        lambda x: (x * weight).sum((1, 2, 3)),
+        torch.zeros(3, 1, 2, 2),
+        torch.ones(3, 1, 2, 2),
+        torch.Generator(),
     )
     penalty.backward()
     assert weight.grad is not None
-    assert torch.allclose(weight.grad, torch.full((1, 2, 2), 2 * (2 - 1) * 0.5))  # d (|w| - 1)^2 / dw at |w| = 2
+    # d (|w| - 1)^2 / dw at |w| = 2
+    assert torch.allclose(weight.grad, torch.full((1, 2, 2), 2 * (2 - 1) * 0.5))

@@ -7,7 +7,15 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from anomirror.errors import InputError
-from anomirror.metrics import _bootstrap, aupr, aupr_normal, auroc, auroc_interval, evaluate, fpr_at_95
+from anomirror.metrics import (
+    _bootstrap,
+    aupr,
+    aupr_normal,
+    auroc,
+    auroc_interval,
+    evaluate,
+    fpr_at_95,
+)
 
 RNG = np.random.default_rng(0)
 NORMAL, ANOMALIES = RNG.normal(1, 1, 400), RNG.normal(-1, 1, 150)
@@ -23,7 +31,9 @@ def test_by_hand() -> None:
 def test_auroc_and_fpr_agree_with_the_roc_curve() -> None:
     truth = np.r_[np.zeros(400), np.ones(150)]
     fpr, tpr, _ = roc_curve(truth, -np.r_[NORMAL, ANOMALIES], drop_intermediate=False)
-    assert auroc(NORMAL, ANOMALIES) == pytest.approx(roc_auc_score(truth, -np.r_[NORMAL, ANOMALIES]))
+    assert auroc(NORMAL, ANOMALIES) == pytest.approx(
+        roc_auc_score(truth, -np.r_[NORMAL, ANOMALIES])
+    )
     assert fpr_at_95(NORMAL, ANOMALIES) == fpr[np.argmax(tpr >= 0.95)]
 
 
@@ -46,11 +56,16 @@ TIED = (RNG.integers(0, 6, 300).astype(float), RNG.integers(-3, 4, 120).astype(f
 
 def test_every_metric_is_exact_on_ties_and_agrees_with_scikit_learn() -> None:
     for normal, anomalies in ((NORMAL, ANOMALIES), TIED):
-        truth, scores = np.r_[np.zeros(len(normal)), np.ones(len(anomalies))], -np.r_[normal, anomalies]
+        truth, scores = (
+            np.r_[np.zeros(len(normal)), np.ones(len(anomalies))],
+            -np.r_[normal, anomalies],
+        )
         metrics = evaluate(normal, anomalies, resamples=2)
         assert metrics.auroc == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
         assert metrics.aupr == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
-        assert metrics.aupr_normal == pytest.approx(average_precision_score(1 - truth, -scores), abs=1e-12)
+        assert metrics.aupr_normal == pytest.approx(
+            average_precision_score(1 - truth, -scores), abs=1e-12
+        )
         pairs = (anomalies[:, None] < normal).mean() + 0.5 * (anomalies[:, None] == normal).mean()
         assert metrics.auroc == pytest.approx(pairs, abs=1e-12)
 
@@ -71,7 +86,9 @@ def test_delongs_interval_is_that_of_the_pairs_and_holds_the_truth_as_often_as_i
     wins = (anomalies[:, None] < normal) + 0.5 * (anomalies[:, None] == normal)
     variance = wins.mean(1).var(ddof=1) / len(anomalies) + wins.mean(0).var(ddof=1) / len(normal)
     value = wins.mean()
-    logit = np.log(value / (1 - value)) + np.array([-1, 1]) * 1.959964 * np.sqrt(variance) / (value * (1 - value))
+    logit = np.log(value / (1 - value)) + np.array([-1, 1]) * 1.959964 * np.sqrt(variance) / (
+        value * (1 - value)
+    )
     assert auroc_interval(normal, anomalies) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
 
     truth, held = 0.8413447, 0  # P(a < n) for means one deviation of their difference apart

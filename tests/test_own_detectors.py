@@ -1,4 +1,6 @@
-"""A detector of one's own: the example of CONTRIBUTING, inside a process and from another package."""
+"""A detector of one's own: the example of CONTRIBUTING, inside a process and from another
+package.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +77,18 @@ def package(tmp_path: Path) -> Path:
     info.mkdir(parents=True)
     (place / "own_detector.py").write_text(example().replace("@register\n", ""))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-detector\nVersion: 1.0\n")
-    points = ("pixel_deviation = own_detector:PixelDeviation", "broken = nowhere:Nothing", "odd = os:sep")
+    points = (
+        "pixel_deviation = own_detector:PixelDeviation",
+        "broken = nowhere:Nothing",
+        "odd = os:sep",
+    )
     (info / "entry_points.txt").write_text("\n".join(["[anomirror.detectors]", *points]) + "\n")
     return place
 
 
-def test_another_package_brings_one_to_the_command_line(package: Path, tmp_path: Path, clothes: np.ndarray) -> None:
+def test_another_package_brings_one_to_the_command_line(
+    package: Path, tmp_path: Path, clothes: np.ndarray
+) -> None:
     good = tmp_path / "good"
     good.mkdir()
     for index, image in enumerate(clothes[:30]):
@@ -101,7 +109,10 @@ def test_another_package_brings_one_to_the_command_line(package: Path, tmp_path:
     fitted = run("fit", good, "--out", tmp_path / "model", *settings)
     assert fitted.returncode == 0, fitted.stderr
     assert run("score", tmp_path / "model", good).stdout.count("\n") == 31
-    for name, message in (("broken", "cannot be imported: ModuleNotFoundError"), ("odd", "names no detector")):
+    for name, message in (
+        ("broken", "cannot be imported: ModuleNotFoundError"),
+        ("odd", "names no detector"),
+    ):
         refused = run("fit", good, "--out", tmp_path / "other", "--method", name)
         assert message in refused.stderr
         assert refused.returncode == 2

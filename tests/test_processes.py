@@ -19,9 +19,10 @@ from torch import Tensor
 from anomirror import AMA, load
 from anomirror.data.sample import load_sample
 from anomirror.errors import SettingError
+from anomirror.minibatch import Batch, TrainingData
 from anomirror.processes import Group
 from anomirror.schedule import Schedule
-from anomirror.training import Batch, Run, TrainingData, train
+from anomirror.training import Run, train
 from tests.tiny import TINY
 from tests.trained_together import IMAGES, SETTINGS, STARTED
 
@@ -29,8 +30,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    return subprocess.run(
+        [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +80,11 @@ class _Reached(Exception):
 
 
 class TwoHalves(AMA):
-    """One process that works through both halves of a minibatch before each update, and applies the mean of their gradients.
+    """One process that works through both halves of a minibatch before each update, and applies the
+    mean of their gradients.
 
-    What a process has for itself there, each half has here: batch-norm statistics, and what it draws from.
+    What a process has for itself there, each half has here: batch-norm statistics, and what it
+    draws from.
     """
 
     _begun = -1
@@ -81,12 +93,18 @@ class TwoHalves(AMA):
         if self._begun != run.epoch:
             seed = int(torch.randint(2**62, (), generator=run.generator))
             self._generators = [torch.Generator().manual_seed(seed + half) for half in (0, 1)]
-            buffers = self._buffers() if self._begun < 0 else [(a + b) / 2 for a, b in zip(*self._of_halves, strict=True)]
+            buffers = (
+                self._buffers()
+                if self._begun < 0
+                else [(a + b) / 2 for a, b in zip(*self._of_halves, strict=True)]
+            )
             self._of_halves = [[b.clone() for b in buffers] for _ in (0, 1)]
             self._begun = run.epoch
         critic = dict(self.networks_["critic"].named_parameters())
         before = {name: p.detach().clone() for name, p in critic.items()}
-        self._apply(run, "critic", [self._gradients(batch, run, half, "critic", {}) for half in (0, 1)])
+        self._apply(
+            run, "critic", [self._gradients(batch, run, half, "critic", {}) for half in (0, 1)]
+        )
         after = {name: p.detach().clone() for name, p in critic.items()}
         found = []
         for half in (0, 1):
@@ -96,8 +114,12 @@ class TwoHalves(AMA):
         self._apply(run, "autoencoder", found)
         return {}
 
-    def _gradients(self, batch: Batch, run: Run, half: int, wanted: str, critic_after: Mapping[str, Tensor]) -> list[Tensor]:
-        """Of one half up to the wanted update; the critic's own update before it is taken from ``critic_after``."""
+    def _gradients(
+        self, batch: Batch, run: Run, half: int, wanted: str, critic_after: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """Of one half up to the wanted update; the critic's own update before it is taken from
+        ``critic_after``.
+        """
         with torch.no_grad():
             for buffer, own in zip(self._buffers(), self._of_halves[half], strict=True):
                 buffer.copy_(own)
@@ -146,7 +168,8 @@ def test_two_processes_equal_one_that_accumulates_their_halves(models: Path) -> 
     for name, parameter in parameters(together).items():
         torch.testing.assert_close(parameter, accumulated[name], rtol=1e-5, atol=1e-7)
         moved += not torch.allclose(parameter, alone[name], rtol=1e-3, atol=1e-5)
-    assert moved > 10  # one process with the whole minibatch draws otherwise: the comparison can fail
+    # one process with the whole minibatch draws otherwise: the comparison can fail
+    assert moved > 10
     names = [name for name, buffer in one.networks_.named_buffers() if buffer.is_floating_point()]
     buffers, compared = dict(together.networks_.named_buffers()), 0
     for name, first, second in zip(names, *one._of_halves, strict=True):
@@ -160,7 +183,10 @@ def test_an_interrupted_run_of_two_goes_on_as_if_nothing_had_been(models: Path) 
     whole: Any = load(models / "whole-0", device="cpu")
     for rank in (0, 1):
         resumed: Any = load(models / f"resumed-{rank}", device="cpu")
-        assert all(torch.equal(value, parameters(whole)[name]) for name, value in parameters(resumed).items())
+        assert all(
+            torch.equal(value, parameters(whole)[name])
+            for name, value in parameters(resumed).items()
+        )
 
 
 def test_the_command_line_trains_in_two_processes_and_writes_once(tmp_path: Path) -> None:
@@ -168,10 +194,22 @@ def test_the_command_line_trains_in_two_processes_and_writes_once(tmp_path: Path
     for index, image in enumerate(load_sample().train[:40]):
         Image.fromarray(image).save(tmp_path / "good" / f"{index:02d}.png")
     sizes = [f"--set={name}={value}" for name, value in TINY["ama"].items()]
-    done = torchrun("-m", "anomirror.cli", "fit", tmp_path / "good", "--out", tmp_path / "model", "--device", "cpu", *sizes)
+    done = torchrun(
+        "-m",
+        "anomirror.cli",
+        "fit",
+        tmp_path / "good",
+        "--out",
+        tmp_path / "model",
+        "--device",
+        "cpu",
+        *sizes,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("fitted on") == 1
-    assert np.isfinite(load(tmp_path / "model", device="cpu").score_samples(load_sample().normal[:5])).all()
+    assert np.isfinite(
+        load(tmp_path / "model", device="cpu").score_samples(load_sample().normal[:5])
+    ).all()
     assert not (tmp_path / "model.partial").exists()
 
 
@@ -181,7 +219,9 @@ def test_processes_share_every_image_once() -> None:
     assert {len(part) for part in parts} == {4}
 
 
-def test_a_mean_over_processes_is_one_message_for_all_float_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mean_over_processes_is_one_message_for_all_float_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     messages = []
 
     def doubled(self: Group, tensor: Tensor) -> None:
@@ -197,17 +237,23 @@ def test_a_mean_over_processes_is_one_message_for_all_float_tensors(monkeypatch:
     assert Group(0, 2).average_values({"gap": 3.0}, torch.device("cpu")) == {"gap": 3.0}
 
 
-def test_a_minibatch_that_cannot_be_shared_is_refused(clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minibatch_that_cannot_be_shared_is_refused(
+    clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from anomirror.images import open_images
 
     monkeypatch.setattr(Group, "agree", lambda self, text, device: True)
 
     def attempt(batch_size: int, count: int) -> None:
-        run = Run({}, {}, torch.device("cpu"), torch.Generator(), Schedule(batch_size), group=Group(0, 2))
+        run = Run(
+            {}, {}, torch.device("cpu"), torch.Generator(), Schedule(batch_size), group=Group(0, 2)
+        )
         train([], TrainingData(open_images(clothes[:count])), run)
 
     attempt(16, 40)
-    with pytest.raises(SettingError, match="batch_size=15: 2 processes need equal shares.*choose a multiple of 2"):
+    with pytest.raises(
+        SettingError, match="batch_size=15: 2 processes need equal shares.*choose a multiple of 2"
+    ):
         attempt(15, 40)
     with pytest.raises(SettingError, match="of at least 2 of 3 images"):
         attempt(16, 3)

@@ -36,8 +36,12 @@ def test_the_last_epoch_is_cut_by_max_steps_and_later_ones_are_left_out() -> Non
     epochs = plan([phase("only", 5)], Schedule(steps_per_epoch=4, max_steps=6), minibatches=9)
     assert [e.steps for e in epochs] == [range(4), range(4, 6)]
     assert {e.total_steps for e in epochs} == {6}
-    with pytest.raises(SettingError, match=r"max_steps=4: .* its last phase, b; choose more than 4"):
-        plan([phase("a", 1), phase("b", 1)], Schedule(steps_per_epoch=4, max_steps=4), minibatches=9)
+    with pytest.raises(
+        SettingError, match=r"max_steps=4: .* its last phase, b; choose more than 4"
+    ):
+        plan(
+            [phase("a", 1), phase("b", 1)], Schedule(steps_per_epoch=4, max_steps=4), minibatches=9
+        )
 
 
 def test_too_few_images_for_a_minibatch_are_one() -> None:
@@ -47,5 +51,9 @@ def test_too_few_images_for_a_minibatch_are_one() -> None:
 def test_milestones_are_those_of_the_training_or_of_the_phase_alone() -> None:
     schedule = Schedule(steps_per_epoch=2, lr_milestones=(0.5,))
     own, shared = plan([phase("own", 1, (0.5,)), phase("shared", 1)], schedule, minibatches=9)
-    assert [schedule.learning_rate_factor(step, own) for step in own.steps] == pytest.approx([1.0, 0.1])
-    assert [schedule.learning_rate_factor(step, shared) for step in shared.steps] == pytest.approx([0.1, 0.1])
+    assert [schedule.learning_rate_factor(step, own) for step in own.steps] == pytest.approx(
+        [1.0, 0.1]
+    )
+    assert [schedule.learning_rate_factor(step, shared) for step in shared.steps] == pytest.approx(
+        [0.1, 0.1]
+    )

@@ -8,7 +8,15 @@ from numpy.testing import assert_allclose
 from scipy.stats import norm
 
 from anomirror.errors import SettingError
-from anomirror.scorers import SCORERS, GaussianDensity, LogGaussianDensity, Negate, both_sides, make_scorer, scorer_name
+from anomirror.scorers import (
+    SCORERS,
+    GaussianDensity,
+    LogGaussianDensity,
+    Negate,
+    both_sides,
+    make_scorer,
+    scorer_name,
+)
 
 
 def test_a_score_is_the_log_density_of_the_fitted_gaussian() -> None:
@@ -51,11 +59,14 @@ def test_the_log_density_has_its_centre_at_the_median_and_is_symmetric_in_ratios
 
 
 def test_a_long_tail_moves_the_gaussian_of_raw_scores_and_not_that_of_their_logarithms() -> None:
-    """2 % of the normal images have a raw score a hundred times the others': too low must not mean typical of most."""
+    """2 % of the normal images have a raw score a hundred times the others': too low must not mean
+    typical of most.
+    """
     raw = np.exp(np.random.default_rng(0).normal(0.0, 0.3, size=1000))
     tailed = np.r_[raw[:-20], 100 * raw[-20:]]
     mean, median = GaussianDensity().fit(tailed), LogGaussianDensity().fit(tailed)
-    assert mean.normality(np.array([1.0])) < mean.normality(np.array([3.0]))  # three times the commonest is called more normal
+    # three times the commonest is called more normal
+    assert mean.normality(np.array([1.0])) < mean.normality(np.array([3.0]))
     assert median.normality(np.array([1.0])) > median.normality(np.array([3.0]))
     without = LogGaussianDensity().fit(raw)
     assert median.median_ == pytest.approx(without.median_, abs=0.05)
@@ -70,7 +81,9 @@ def test_the_log_density_takes_zeros_ties_and_nothing_negative() -> None:
         same, other = LogGaussianDensity().fit(ties).normality(np.array([ties[0], 4.0]))
         assert np.isfinite([same, other]).all()
         assert same > other
-    far, further = LogGaussianDensity().fit(np.array([0.0, 0.0, 0.0, 2.0])).normality(np.array([1.0, 100.0]))
+    far, further = (
+        LogGaussianDensity().fit(np.array([0.0, 0.0, 0.0, 2.0])).normality(np.array([1.0, 100.0]))
+    )
     assert far > further + 1
     with pytest.raises(SettingError, match="at least 0, and the lowest is -0.5"):
         LogGaussianDensity().fit(np.array([-0.5, 1.0]))
@@ -89,7 +102,9 @@ def test_both_sides_keep_a_density_of_the_detectors_own() -> None:
 def test_a_scorer_is_restored_from_its_state(name: str) -> None:
     raw = np.r_[0.0, np.random.default_rng(0).gamma(3.0, size=50)]
     scorer = make_scorer(name).fit(raw)
-    assert_allclose(make_scorer(name).restore(scorer.state()).normality(raw), scorer.normality(raw), rtol=0)
+    assert_allclose(
+        make_scorer(name).restore(scorer.state()).normality(raw), scorer.normality(raw), rtol=0
+    )
     assert scorer_name(scorer) == name
 
 

@@ -30,14 +30,26 @@ def model(fitted: Detector, tmp_path: Path) -> Path:
 
 
 def test_a_model_is_three_files_and_nothing_else_is_left(model: Path) -> None:
-    assert sorted(p.name for p in model.iterdir()) == ["history.csv", "model.json", "weights.safetensors"]
+    assert sorted(p.name for p in model.iterdir()) == [
+        "history.csv",
+        "model.json",
+        "weights.safetensors",
+    ]
     assert [p.name for p in model.parent.iterdir()] == ["model"]
 
 
 def test_the_history_is_a_table_of_every_term(model: Path) -> None:
     rows = read_history(model / "history.csv")
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"gap", "gap_interpolation", "latent_norm", "penalty", "r_train", "r_heldout", "step"} <= rows[0].keys()
+    assert {
+        "gap",
+        "gap_interpolation",
+        "latent_norm",
+        "penalty",
+        "r_train",
+        "r_heldout",
+        "step",
+    } <= rows[0].keys()
 
 
 def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
@@ -59,13 +71,28 @@ def parameter(**values: object) -> Callable[[Path], object]:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no card": (lambda m: (m / "model.json").unlink(), "model.json: missing"),
-    "truncated card": (lambda m: (m / "model.json").write_text('{"format": 1,'), "truncated or not JSON"),
+    "truncated card": (
+        lambda m: (m / "model.json").write_text('{"format": 1,'),
+        "truncated or not JSON",
+    ),
     "binary card": (lambda m: (m / "model.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
-    "newer": (edit("model.json", lambda c: c.update(format=2)), "format 2, this release reads up to 1; upgrade"),
-    "unknown key": (edit("model.json", lambda c: c.update(hook="os.system")), "hook: Extra inputs are not permitted"),
+    "newer": (
+        edit("model.json", lambda c: c.update(format=2)),
+        "format 2, this release reads up to 1; upgrade",
+    ),
+    "unknown key": (
+        edit("model.json", lambda c: c.update(hook="os.system")),
+        "hook: Extra inputs are not permitted",
+    ),
     "missing key": (edit("model.json", lambda c: c.pop("offset")), "offset: Field required"),
-    "wrong type": (edit("model.json", lambda c: c.update(offset="low")), "offset: Input should be a valid number"),
-    "unknown method": (edit("model.json", lambda c: c.update(method="os.system")), "no method named 'os.system'"),
+    "wrong type": (
+        edit("model.json", lambda c: c.update(offset="low")),
+        "offset: Input should be a valid number",
+    ),
+    "unknown method": (
+        edit("model.json", lambda c: c.update(method="os.system")),
+        "no method named 'os.system'",
+    ),
     "unknown parameter": (
         edit("model.json", lambda c: c.update(parameters={"depth": 3})),
         "ama has no parameter 'depth'",
@@ -79,7 +106,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "ama has no parameter 'method'",
     ),
     "no spread": (
-        edit("model.json", lambda c: c.update(scorer="gaussian", scorer_state={"mean": 0.0, "std": 0.0})),
+        edit(
+            "model.json",
+            lambda c: c.update(scorer="gaussian", scorer_state={"mean": 0.0, "std": 0.0}),
+        ),
         "standard deviation is 0",
     ),
     "no width": (
@@ -98,14 +128,23 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         inside("scorer_state", floor=0.0),
         "floor is 0.0",
     ),
-    "the state of another scorer": (edit("model.json", lambda c: c.update(scorer="gaussian")), "do not fit together: 'mean'"),
-    "no threshold": (edit("model.json", lambda c: c.update(offset=float("nan"))), "offset: Input should be a finite number"),
+    "the state of another scorer": (
+        edit("model.json", lambda c: c.update(scorer="gaussian")),
+        "do not fit together: 'mean'",
+    ),
+    "no threshold": (
+        edit("model.json", lambda c: c.update(offset=float("nan"))),
+        "offset: Input should be a finite number",
+    ),
     "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
     "other widths": (
         parameter(critic_width=9),
         "do not fit together",
     ),
-    "absurd size": (edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])), "image_shape: Value error"),
+    "absurd size": (
+        edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])),
+        "image_shape: Value error",
+    ),
     "other image size": (
         parameter(image_size=64),
         r"image_size is 64, image_shape \[1, 32, 32\]",
@@ -126,15 +165,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         parameter(encoder_width=30_000_000),
         "encoder.features.0.weight is",
     ),
-    "nested without end": (lambda m: (m / "model.json").write_text("[" * 100_000), "truncated or not JSON"),
+    "nested without end": (
+        lambda m: (m / "model.json").write_text("[" * 100_000),
+        "truncated or not JSON",
+    ),
     "no weights": (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors: missing"),
     "truncated weights": (
-        lambda m: (m / "weights.safetensors").write_bytes((m / "weights.safetensors").read_bytes()[:-10]),
+        lambda m: (m / "weights.safetensors").write_bytes(
+            (m / "weights.safetensors").read_bytes()[:-10]
+        ),
         "truncated or changed",
     ),
     "no history": (lambda m: (m / "history.csv").unlink(), "history.csv: missing"),
-    "too many columns": (lambda m: (m / "history.csv").write_text("epoch\n1,2\n"), "not a table of numbers"),
-    "text in history": (lambda m: (m / "history.csv").write_text("epoch\nsoon\n"), "not a table of numbers"),
+    "too many columns": (
+        lambda m: (m / "history.csv").write_text("epoch\n1,2\n"),
+        "not a table of numbers",
+    ),
+    "text in history": (
+        lambda m: (m / "history.csv").write_text("epoch\nsoon\n"),
+        "not a table of numbers",
+    ),
 }
 
 
@@ -158,7 +208,10 @@ def test_weights_that_are_no_safetensors_are_refused_even_with_a_matching_hash(m
     ("change", "message"),
     [
         (lambda t: t | {"blank": torch.full_like(t["blank"], torch.nan)}, "blank holds NaN"),
-        (lambda t: t | {"more": torch.zeros(1)}, "tensors: more is missing or does not belong there"),
+        (
+            lambda t: t | {"more": torch.zeros(1)},
+            "tensors: more is missing or does not belong there",
+        ),
         (lambda t: {name: tensor.double() for name, tensor in t.items()}, "torch.float64, not"),
     ],
 )
@@ -172,7 +225,9 @@ def test_tensors_that_no_fit_gives_are_refused_even_with_a_matching_hash(
         load(model)
 
 
-def test_a_loaded_model_does_not_depend_on_its_files_any_more(model: Path, digits: np.ndarray) -> None:
+def test_a_loaded_model_does_not_depend_on_its_files_any_more(
+    model: Path, digits: np.ndarray
+) -> None:
     loaded = load(model)
     before = loaded.raw_scores(digits)
     weights = model / "weights.safetensors"
@@ -205,7 +260,9 @@ def test_a_folder_that_is_no_model_is_never_overwritten(fitted: Detector, tmp_pa
     assert (tmp_path / "photos" / "a.txt").read_text() == "dear"
 
 
-def test_a_failing_write_leaves_the_old_model(fitted: Detector, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_write_leaves_the_old_model(
+    fitted: Detector, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = (model / "model.json").read_bytes()
 
     def full_disk(*_: object) -> None:

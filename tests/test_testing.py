@@ -24,7 +24,9 @@ class OfItsBatch(PCA):
     """A score that depends on the other images of the batch."""
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        return {name: values - values.mean() for name, values in super()._statistics(x, names).items()}
+        return {
+            name: values - values.mean() for name, values in super()._statistics(x, names).items()
+        }
 
 
 @declared
@@ -76,7 +78,9 @@ class Eager(PCA):
         (Eager, "check_before_a_fit_scoring_is_refused"),
     ],
 )
-def test_a_fault_is_found_by_the_check_that_is_named_after_it(faulty: type[PCA], check: str) -> None:
+def test_a_fault_is_found_by_the_check_that_is_named_after_it(
+    faulty: type[PCA], check: str
+) -> None:
     detector = faulty(n_components=8, device="cpu")
     (named,) = (each for each in checks_of(detector) if each.__name__ == check)
     with pytest.raises(AssertionError):

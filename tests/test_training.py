@@ -19,8 +19,9 @@ from anomirror import AMA, load
 from anomirror.devices import choose_device, use_bf16
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
 from anomirror.images import open_images
+from anomirror.minibatch import Batch, TrainingData
 from anomirror.schedule import Phase, Schedule, milestone_factor
-from anomirror.training import Batch, Checkpoints, Run, TrainingData, train
+from anomirror.training import Checkpoints, Run, train
 from tests.tiny import TINY
 
 CPU = torch.device("cpu")
@@ -50,11 +51,15 @@ def descend(batch: Batch, run: Run) -> Mapping[str, Tensor]:
 
 
 def images(count: int = 10, seed: int = 0) -> TrainingData:
-    return TrainingData(open_images(np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)))
+    return TrainingData(
+        open_images(np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8))
+    )
 
 
 def test_learning_rate_drops_by_ten_at_each_share_of_the_run() -> None:
-    assert [milestone_factor(p, (0.3, 0.6)) for p in (0.0, 0.29, 0.3, 0.6, 0.99)] == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
+    assert [milestone_factor(p, (0.3, 0.6)) for p in (0.0, 0.29, 0.3, 0.6, 0.99)] == pytest.approx(
+        [1.0, 1.0, 0.1, 0.01, 0.01]
+    )
 
 
 def test_learning_rate_rises_decays_and_drops_by_steps() -> None:
@@ -115,14 +120,25 @@ def test_drops_of_a_phase_are_shares_of_it_alone() -> None:
 
     _, run = line_run(steps_per_epoch=2, lr_milestones=(0.5,), max_steps=10)
     train(
-        [Phase("a", watch, 2, lr_milestones=(0.5,)), Phase("b", watch, 2, lr_milestones=()), Phase("c", watch, 2)], images(), run
+        [
+            Phase("a", watch, 2, lr_milestones=(0.5,)),
+            Phase("b", watch, 2, lr_milestones=()),
+            Phase("c", watch, 2),
+        ],
+        images(),
+        run,
     )
     # the last phase ends at ten steps, and has the run's drop after five of them
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, *[0.1] * 4, *[0.01] * 2])
     rates.clear()
     _, run = line_run(steps_per_epoch=2, max_steps=6)
-    train([Phase("a", watch, 2, lr_milestones=(0.5,)), Phase("b", watch, 2, lr_milestones=(0.5,))], images(), run)
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.1, 0.01])  # of a phase that is cut short, too
+    train(
+        [Phase("a", watch, 2, lr_milestones=(0.5,)), Phase("b", watch, 2, lr_milestones=(0.5,))],
+        images(),
+        run,
+    )
+    # of a phase that is cut short, too
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.1, 0.01])
 
 
 def test_the_weights_of_the_best_epoch_of_the_last_phase_are_kept(tmp_path: Path) -> None:
@@ -137,7 +153,8 @@ def test_the_weights_of_the_best_epoch_of_the_last_phase_are_kept(tmp_path: Path
     phases = [Phase("a", descend, 1), Phase("b", descend, 4)]
     train(phases, images(), run, on_epoch=observe, best_by="error")
     assert len(set(weights)) == 5
-    assert float(model.weight.detach()) == weights[2]  # the first of the two best ones, and none of another phase
+    # the first of the two best ones, and none of another phase
+    assert float(model.weight.detach()) == weights[2]
     told = iter([0.1, 3.0, 1.0, 2.0, 1.0])
     model, run = line_run(ema_decay=0.5)
     train(phases, images(), run, on_epoch=observe, best_by="nothing of the kind")
@@ -160,7 +177,9 @@ def test_modules_that_rest_have_their_averaged_weights_from_then_on() -> None:
 
 def test_known_anomalies_come_with_every_batch_and_are_marked() -> None:
     data = images()
-    data = TrainingData(data.normal, open_images(np.full((3, 8, 8), 255, np.uint8)), anomalies_per_batch=2)
+    data = TrainingData(
+        data.normal, open_images(np.full((3, 8, 8), 255, np.uint8)), anomalies_per_batch=2
+    )
     batches: list[Batch] = []
 
     def keep(batch: Batch, run: Run) -> Mapping[str, Tensor]:
@@ -199,19 +218,37 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, {"a": 1})
     _, run = line_run(ema_decay=0.9)
     with pytest.raises(Stop):
-        train([Phase("a", descend, 2), Phase("b", descend, 2)], images(), run, checkpoints=checkpoints, on_epoch=stop)
+        train(
+            [Phase("a", descend, 2), Phase("b", descend, 2)],
+            images(),
+            run,
+            checkpoints=checkpoints,
+            on_epoch=stop,
+        )
     resumed, run = line_run(ema_decay=0.9)
-    history = train([Phase("a", descend, 2), Phase("b", descend, 2)], images(), run, checkpoints=checkpoints)
+    history = train(
+        [Phase("a", descend, 2), Phase("b", descend, 2)], images(), run, checkpoints=checkpoints
+    )
     assert torch.equal(resumed.weight, whole.weight)
     assert [row["loss"] for row in history] == [row["loss"] for row in expected]
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_name_of_what_differs(tmp_path: Path) -> None:
     _, run = line_run()
-    train([Phase("a", descend, 1)], images(), run, checkpoints=Checkpoints(tmp_path, {"seed": 1, "data": "x"}))
+    train(
+        [Phase("a", descend, 1)],
+        images(),
+        run,
+        checkpoints=Checkpoints(tmp_path, {"seed": 1, "data": "x"}),
+    )
     _, run = line_run()
     with pytest.raises(CheckpointError, match="seed was 1, is 2"):
-        train([Phase("a", descend, 1)], images(), run, checkpoints=Checkpoints(tmp_path, {"seed": 2, "data": "x"}))
+        train(
+            [Phase("a", descend, 1)],
+            images(),
+            run,
+            checkpoints=Checkpoints(tmp_path, {"seed": 2, "data": "x"}),
+        )
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -247,7 +284,9 @@ def test_precision_and_device_are_checked() -> None:
         choose_device("no-such-device")
 
 
-def test_after_kill_9_the_resumed_weights_are_bit_for_bit_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
+def test_after_kill_9_the_resumed_weights_are_bit_for_bit_those_of_an_uninterrupted_run(
+    tmp_path: Path,
+) -> None:
     arguments = TINY["ama"] | {"epochs": 5, "device": "cpu", "random_state": 3}
     script = (
         "import os, signal, sys, torch\n"
@@ -260,7 +299,8 @@ def test_after_kill_9_the_resumed_weights_are_bit_for_bit_those_of_an_uninterrup
         "    if len(epochs) == 3:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return {}\n"
-        f"AMA(**{arguments!r}, checkpoint_dir=sys.argv[1], callback=kill).fit(load_sample().train[:128])\n"
+        f"AMA(**{arguments!r}, checkpoint_dir=sys.argv[1], "
+        "callback=kill).fit(load_sample().train[:128])\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "partial")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -304,7 +344,9 @@ def test_a_set_larger_than_memory_streams_from_disk_and_trains_the_same(
 
 def test_a_term_that_starts_late_is_averaged_over_its_own_steps() -> None:
     def late(batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        return {"always": torch.tensor(2.0)} | ({"late": torch.tensor(3.0)} if run.step >= 3 else {})
+        return {"always": torch.tensor(2.0)} | (
+            {"late": torch.tensor(3.0)} if run.step >= 3 else {}
+        )
 
     _, run = line_run(steps_per_epoch=4)
     (row,) = train([Phase("a", late, 1)], images(), run)

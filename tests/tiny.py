@@ -10,7 +10,16 @@ from anomirror.detector.parameters import parameters_of
 from tests.methods import CASES
 from tests.methods.planting import shuffled, turned
 
-__all__ = ["METHODS", "TINY", "all_kept", "calibrates_on_train", "frozen", "shuffled", "tiny", "turned"]
+__all__ = [
+    "METHODS",
+    "TINY",
+    "all_kept",
+    "calibrates_on_train",
+    "frozen",
+    "shuffled",
+    "tiny",
+    "turned",
+]
 
 METHODS = list(DETECTORS)
 TINY: dict[str, Mapping[str, Any]] = {name: case.arguments for name, case in CASES.items()}
@@ -20,7 +29,9 @@ TINY: dict[str, Mapping[str, Any]] = {name: case.arguments for name, case in CAS
 def tiny(name: str, **more: Any) -> Detector:
     """One of them, on the CPU, with a seed."""
     case = CASES[name]
-    return make_detector(case.method, **{**case.arguments, "device": "cpu", "random_state": 0, **more})
+    return make_detector(
+        case.method, **{**case.arguments, "device": "cpu", "random_state": 0, **more}
+    )
 
 
 def all_kept(name: str) -> dict[str, Any]:

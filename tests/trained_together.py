@@ -1,4 +1,6 @@
-"""What each of two processes does in tests/test_processes.py: torchrun starts it with the folder for its models."""
+"""What each of two processes does in tests/test_processes.py: torchrun starts it with the folder
+for its models.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Interrupted(RuntimeError):
 
 
 class Watch:
-    """A monitor that counts epochs, and stops the run in one of them: the checkpoint is then that of the epoch before."""
+    """A monitor that counts epochs, and stops the run in one of them: the checkpoint is then that
+    of the epoch before.
+    """
 
     def __init__(self, stop_in: int = 0) -> None:
         self.epochs = 0
@@ -73,11 +77,14 @@ def note_threads(file: Path) -> None:
 
 def main(out: Path) -> None:
     torch.set_num_threads(1)
-    atexit.register(note_threads, out / f"threads-{rank()}")  # runs last: after the group is dissolved
+    # runs last: after the group is dissolved
+    atexit.register(note_threads, out / f"threads-{rank()}")
     images = load_sample().train[:IMAGES]
     AMA(**SETTINGS).fit(images).save(out / f"whole-{rank()}")
     for name, (method, more) in STARTED.items():
-        make_detector(method, **TINY[method] | more, device="cpu").fit(images).save(out / f"{name}-{rank()}")
+        make_detector(method, **TINY[method] | more, device="cpu").fit(images).save(
+            out / f"{name}-{rank()}"
+        )
     checkpointed = SETTINGS | {"checkpoint_dir": out / "checkpoint"}
     try:
         AMA(**checkpointed, callback=Watch(stop_in=2)).fit(images)
@@ -85,11 +92,26 @@ def main(out: Path) -> None:
         watch = Watch()
         AMA(**checkpointed, callback=watch).fit(images).save(out / f"resumed-{rank()}")
         assert watch.epochs == SETTINGS["epochs"] - 1, watch.epochs
-    refused(SettingError, "differ in parameters or images", images, **SETTINGS | {"random_state": rank()})
+    refused(
+        SettingError,
+        "differ in parameters or images",
+        images,
+        **SETTINGS | {"random_state": rank()},
+    )
     refused(SettingError, "differ in parameters or images", images[rank() :], **SETTINGS)
-    refused(SettingError, "several processes need a random_state", images, **SETTINGS | {"random_state": None})
+    refused(
+        SettingError,
+        "several processes need a random_state",
+        images,
+        **SETTINGS | {"random_state": None},
+    )
     unshared = out / "checkpoint" if rank() == 0 else out / "elsewhere"
-    refused(CheckpointError, "do not continue from one checkpoint", images, **SETTINGS | {"checkpoint_dir": unshared})
+    refused(
+        CheckpointError,
+        "do not continue from one checkpoint",
+        images,
+        **SETTINGS | {"checkpoint_dir": unshared},
+    )
 
 
 if __name__ == "__main__":

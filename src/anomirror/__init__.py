@@ -2,8 +2,8 @@
 
 >>> import anomirror
 >>> sorted(anomirror.DETECTORS)
-['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fanogan', 'fence_gan', 'knn', 'likelihood_ratio',
- 'negative_sampling', 'pca', 'skip_ganomaly', 'typicality', 'waic']
+['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fanogan', 'fence_gan', 'knn',
+ 'likelihood_ratio', 'negative_sampling', 'pca', 'skip_ganomaly', 'typicality', 'waic']
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ _PARTS = (
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, imported when first asked for (PEP 562): the command line's help does not need it."""
+    """What needs torch, imported when first asked for (PEP 562): the command line's help does not
+    need it.
+    """
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
     if not name.startswith("_"):

@@ -17,9 +17,14 @@ from anomirror.storage import CHECKPOINT, FORMAT, replacing
 
 
 def write_checkpoint(
-    folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any], history: Sequence[Mapping[str, float]]
+    folder: Path,
+    identity: Mapping[str, Any],
+    state: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
 ) -> None:
-    """The state of a run as one safetensors file; its JSON header carries everything that is not a tensor."""
+    """The state of a run as one safetensors file; its JSON header carries everything that is not a
+    tensor.
+    """
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(state, "", tensors)
     header = {
@@ -32,12 +37,15 @@ def write_checkpoint(
         save_file(tensors, temporary, metadata=header)
 
 
-def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, float]]] | None:
+def read_checkpoint(
+    folder: Path, identity: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, float]]] | None:
     """The last checkpoint of this very run, or None if there is none.
 
     Raises
     ------
-    CheckpointError : it is damaged, or its identity (parameters, data) differs; the message names what differs.
+    CheckpointError : it is damaged, or its identity (parameters, data) differs; the message names
+        what differs.
     """
     file = folder / CHECKPOINT
     if not file.is_file():
@@ -46,24 +54,36 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
         with safe_open(file, framework="pt") as archive:
             header = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-        theirs, skeleton, history = (json.loads(header[key]) for key in ("identity", "state", "history"))
+        theirs, skeleton, history = (
+            json.loads(header[key]) for key in ("identity", "state", "history")
+        )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{file}: damaged ({error}); remove it to start afresh") from error
     ours = json.loads(json.dumps(identity, sort_keys=True))
-    differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    differing = sorted(
+        key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+    )
     if differing:
-        details = "; ".join(f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}" for key in differing[:3])
-        raise CheckpointError(f"{file}: belongs to another run ({details}); use its settings, or remove it")
+        details = "; ".join(
+            f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}" for key in differing[:3]
+        )
+        raise CheckpointError(
+            f"{file}: belongs to another run ({details}); use its settings, or remove it"
+        )
     return _unpack(skeleton, tensors), history
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON with each tensor replaced by its name in ``tensors``; dictionary keys keep their type."""
+    """``value`` as JSON with each tensor replaced by its name in ``tensors``; dictionary keys keep
+    their type.
+    """
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().clone().contiguous()
         return {"tensor": name}
     if isinstance(value, Mapping):
-        return {"items": [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+        return {
+            "items": [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]
+        }
     if isinstance(value, (list, tuple)):
         return [_pack(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
     return value
@@ -80,7 +100,9 @@ def _unpack(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint in a folder and what was left of writing one, and the folder if nothing else is in it."""
+    """Remove the checkpoint in a folder and what was left of writing one, and the folder if nothing
+    else is in it.
+    """
     for file in folder.glob(f".{CHECKPOINT}.*"):
         file.unlink(missing_ok=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)

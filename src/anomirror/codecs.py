@@ -1,4 +1,6 @@
-"""How many bits a lossless codec needs for an image: an estimate of its complexity that knows no normal images."""
+"""How many bits a lossless codec needs for an image: an estimate of its complexity that knows no
+normal images.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ _FLIF = """
 const fs = require("fs"), path = require("path");
 const [folder, pictures, count] = process.argv.slice(1);
 const flif = require(path.join(folder, "flif.js"))({
-  locateFile: file => path.join(folder, file), print: () => {}, quit: () => {}, noInitialRun: true });
+  locateFile: file => path.join(folder, file),
+  print: () => {}, quit: () => {}, noInitialRun: true });
 flif.then(() => {
   for (let i = 0; i < Number(count); i++) {
     const from = path.join(pictures, i + ".pnm"), to = from + ".flif";
@@ -80,12 +83,16 @@ def _jpeg_xl(pictures: Sequence[Picture]) -> list[int]:
     try:
         import pillow_jxl  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError("codec='jpeg-xl' needs pillow-jxl-plugin: pip install 'anomirror[codecs]'") from error
+        raise MissingDependencyError(
+            "codec='jpeg-xl' needs pillow-jxl-plugin: pip install 'anomirror[codecs]'"
+        ) from error
     return _by_pillow("JXL", {"lossless": True}, pictures)
 
 
 def _flif_package() -> Path:
-    """flif-wasm below a folder that NODE_PATH names by its whole path; below the working folder files may be anybody's."""
+    """flif-wasm below a folder that NODE_PATH names by its whole path; below the working folder
+    files may be anybody's.
+    """
     for folder in filter(os.path.isabs, os.environ.get("NODE_PATH", "").split(os.pathsep)):
         if (package := Path(folder) / "flif-wasm" / "lib" / "flif.js").is_file():
             return package.parent.parent
@@ -99,7 +106,10 @@ def _flif(pictures: Sequence[Picture]) -> list[int]:
     """All pictures in one process of Node, by way of files."""
     node, package = shutil.which("node"), _flif_package()
     if node is None:
-        raise MissingDependencyError("codec='flif' needs Node.js, and there is no `node` on the path; or choose another codec")
+        raise MissingDependencyError(
+            "codec='flif' needs Node.js, and there is no `node` on the path; or choose another "
+            "codec"
+        )
     with tempfile.TemporaryDirectory() as folder:
         for index, picture in enumerate(pictures):
             Image.fromarray(picture).save(Path(folder) / f"{index}.pnm", "PPM")
@@ -107,21 +117,32 @@ def _flif(pictures: Sequence[Picture]) -> list[int]:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
         except subprocess.TimeoutExpired as error:
-            raise InputError(f"codec='flif': Node took more than {LONGEST} seconds for {len(pictures)} pictures") from error
+            raise InputError(
+                f"codec='flif': Node took more than {LONGEST} seconds for {len(pictures)} pictures"
+            ) from error
     lengths = [int(word) if word.isdigit() else 0 for word in done.stdout.split()]
     if done.returncode or len(lengths) != len(pictures) or min(lengths, default=1) < 1:
         said = (done.stderr or done.stdout).strip()[-500:]
-        raise InputError(f"codec='flif': Node ended with {done.returncode}: {said}; try another Node, or another codec")
+        raise InputError(
+            f"codec='flif': Node ended with {done.returncode}: {said}; try another Node, or "
+            "another codec"
+        )
     return lengths
 
 
 def _flif_version() -> str:
-    return str(json.loads((_flif_package() / "package.json").read_text(encoding="utf-8"))["version"])
+    return str(
+        json.loads((_flif_package() / "package.json").read_text(encoding="utf-8"))["version"]
+    )
 
 
 CODECS: dict[str, Codec] = {
-    "png": Codec(partial(_by_pillow, "PNG", {"optimize": True}), lambda: str(features.version("zlib"))),
-    "webp": Codec(partial(_by_pillow, "WEBP", {"lossless": True}), lambda: str(features.version("webp"))),
+    "png": Codec(
+        partial(_by_pillow, "PNG", {"optimize": True}), lambda: str(features.version("zlib"))
+    ),
+    "webp": Codec(
+        partial(_by_pillow, "WEBP", {"lossless": True}), lambda: str(features.version("webp"))
+    ),
     "jpeg-xl": Codec(_jpeg_xl, lambda: version("pillow-jxl-plugin")),
     "flif": Codec(_flif, _flif_version),
 }
@@ -150,10 +171,13 @@ def installed(name: str) -> bool:
     return True
 
 
-def compressed_bits(pictures: Sequence[Picture], codec: str, cache_dir: Path | None = None) -> npt.NDArray[np.float64]:
+def compressed_bits(
+    pictures: Sequence[Picture], codec: str, cache_dir: Path | None = None
+) -> npt.NDArray[np.float64]:
     """L(x) in bits, ``(n,)``: 8 times the compressed bytes, headers included.
 
-    What was compressed before is looked up in ``cache_dir``, by the picture's content, if one is given.
+    What was compressed before is looked up in ``cache_dir``, by the picture's content, if one is
+    given.
 
     Raises
     ------
@@ -161,7 +185,10 @@ def compressed_bits(pictures: Sequence[Picture], codec: str, cache_dir: Path | N
     InputError : the program fails, or what ``cache_dir`` holds cannot be used.
     """
     chosen = codec_of(codec)
-    names = [hashlib.sha256(repr(p.shape).encode() + np.ascontiguousarray(p).tobytes()).digest()[:16] for p in pictures]
+    names = [
+        hashlib.sha256(repr(p.shape).encode() + np.ascontiguousarray(p).tobytes()).digest()[:16]
+        for p in pictures
+    ]
     different = dict(zip(names, pictures, strict=True))
     file = None if cache_dir is None else cache_dir / f"{codec}-{chosen.version()}.sqlite"
     found = {} if file is None else _remembered(file, list(different))
@@ -179,7 +206,10 @@ def _remembered(file: Path, names: Sequence[bytes]) -> dict[bytes, int]:
     if not file.is_file():
         return {}
     with _store(file) as store:
-        rows = [store.execute("SELECT bytes FROM lengths WHERE picture = ?", (name,)).fetchone() for name in names]
+        rows = [
+            store.execute("SELECT bytes FROM lengths WHERE picture = ?", (name,)).fetchone()
+            for name in names
+        ]
     return {name: row[0] for name, row in zip(names, rows, strict=True) if row is not None}
 
 
@@ -193,14 +223,21 @@ def _store(file: Path) -> Iterator[sqlite3.Connection]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=60)) as store:
-            store.execute("CREATE TABLE IF NOT EXISTS lengths (picture BLOB PRIMARY KEY, bytes INTEGER) WITHOUT ROWID")
+            store.execute(
+                "CREATE TABLE IF NOT EXISTS lengths (picture BLOB PRIMARY KEY, bytes INTEGER) "
+                "WITHOUT ROWID"
+            )
             yield store
     except (sqlite3.Error, OSError) as error:
-        raise InputError(f"{file}: cannot remember lengths ({error}); remove it, or choose another cache_dir") from error
+        raise InputError(
+            f"{file}: cannot remember lengths ({error}); remove it, or choose another cache_dir"
+        ) from error
 
 
 def pictures(x: Tensor) -> list[Picture]:
-    """Images ``(b, c, h, w)`` in [-1, 1] as pictures: grey, RGB, or with other numbers of channels one below the other."""
+    """Images ``(b, c, h, w)`` in [-1, 1] as pictures: grey, RGB, or with other numbers of channels
+    one below the other.
+    """
     values = ((x.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
     if values.shape[1] == 3:
         return list(np.ascontiguousarray(values.transpose(0, 2, 3, 1)))

@@ -24,22 +24,32 @@ WRITTEN = ("results.json", "reconstructions.png", "scores.png", "model")
 
 
 def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics]:
-    """Train on clothes, test on clothes against handwritten digits; write ``results.json``, two pictures and the model."""
+    """Train on clothes, test on clothes against handwritten digits; write ``results.json``, two
+    pictures and the model.
+    """
     sample = load_sample()
     out = out.resolve()
     others = [name for name in WRITTEN if (out / name).exists()]
     if others and not ((out / "results.json").is_file() and (out / "model" / CARD).is_file()):
-        raise InputError(f"{out}: holds {others[0]}, and is no folder of an earlier demo; choose another --out")
+        raise InputError(
+            f"{out}: holds {others[0]}, and is no folder of an earlier demo; choose another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     console.print(
-        f"normal: {len(sample.train)} Fashion-MNIST images to train on, {len(sample.normal)} to test; "
+        f"normal: {len(sample.train)} Fashion-MNIST images to train on, {len(sample.normal)} to "
+        "test; "
         f"anomalies: {len(sample.anomalies)} handwritten digits, never seen in training"
     )
     rows: dict[str, Metrics] = {}
     seconds: dict[str, float] = {}
-    # as the tables are measured: scores of training images calibrate, and AMA decides by its A-score
+    # as the tables are measured: scores of training images calibrate, and AMA decides by its
+    # A-score
     ama = AMA(random_state=seed, verbose=True, **as_published("ama"))
-    for detector in (ama, PCA(random_state=seed, **as_published("pca")), KNN(random_state=seed, **as_published("knn"))):
+    for detector in (
+        ama,
+        PCA(random_state=seed, **as_published("pca")),
+        KNN(random_state=seed, **as_published("knn")),
+    ):
         started = time.perf_counter()
         detector.fit(sample.train)
         seconds[detector.method] = time.perf_counter() - started
@@ -51,17 +61,27 @@ def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics
         file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     _pictures(ama, sample, out)
     ama.save(out / "model", overwrite=True)
-    console.print(f"written to {out}/: results.json, reconstructions.png, scores.png, and the model in model/")
+    console.print(
+        f"written to {out}/: results.json, reconstructions.png, scores.png, and the model in model/"
+    )
     return rows
 
 
 def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
-    """Metrics of the detector's own scorer under its name, and of the other one: one fit serves both."""
-    raw = (detector.calibration_raw_, detector.raw_scores(sample.normal), detector.raw_scores(sample.anomalies))
+    """Metrics of the detector's own scorer under its name, and of the other one: one fit serves
+    both.
+    """
+    raw = (
+        detector.calibration_raw_,
+        detector.raw_scores(sample.normal),
+        detector.raw_scores(sample.anomalies),
+    )
     own = detector.scorer_
     rows = {detector.method: _metrics(copy.deepcopy(own), *raw)}
     others = {side: scorer for side, scorer in both_sides(own).items() if scorer.sided != own.sided}
-    return rows | {f"{detector.method} {side}": _metrics(scorer, *raw) for side, scorer in others.items()}
+    return rows | {
+        f"{detector.method} {side}": _metrics(scorer, *raw) for side, scorer in others.items()
+    }
 
 
 def _metrics(scorer: Scorer, train: Scores, normal: Scores, anomalies: Scores) -> Metrics:
@@ -85,4 +105,9 @@ def _pictures(ama: AMA, sample: Sample, out: Path) -> None:
         "normal test": ama.score_samples(sample.normal),
         "anomalies": ama.score_samples(sample.anomalies),
     }
-    score_densities(groups, out / "scores.png", label="A-score (log density, high = normal)", threshold=ama.offset_)
+    score_densities(
+        groups,
+        out / "scores.png",
+        label="A-score (log density, high = normal)",
+        threshold=ama.offset_,
+    )

@@ -48,7 +48,9 @@ def use_bf16(precision: Precision, device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def autocast(precision: Precision, device: torch.device, *, cached: bool) -> AbstractContextManager[object]:
+def autocast(
+    precision: Precision, device: torch.device, *, cached: bool
+) -> AbstractContextManager[object]:
     """Context that computes in ``precision``.
 
     With ``cached`` a weight is cast once for all, so it must not change inside.

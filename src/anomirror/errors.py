@@ -2,12 +2,11 @@
 
 ::
 
-    AnomirrorError
-    ├── InputError (also ValueError)          what the caller passed cannot be used
-    │   ├── MissingDataError                  a named data set's files are not where they were looked for
-    │   ├── ImageError                        images that cannot be read, or are not images of the right kind
-    │   └── SettingError                      a parameter out of its range, an unknown name
-    ├── NotFittedError (also sklearn's)       the detector has not seen any data yet
+    AnomirrorError ├── InputError (also ValueError)          what the caller passed cannot be used │
+    ├── MissingDataError                  a named data set's files are not where they were looked
+    for │   ├── ImageError                        images that cannot be read, or are not images of
+    the right kind │   └── SettingError                      a parameter out of its range, an
+    unknown name ├── NotFittedError (also sklearn's)       the detector has not seen any data yet
     ├── DivergenceError (also ArithmeticError)   training left the finite numbers; names the epoch
     ├── CheckpointError                       a checkpoint belongs to other data or other parameters
     ├── ModelFileError                        a saved model is truncated, tampered with, or too new
@@ -43,7 +42,9 @@ class AnomirrorError(Exception):
 
 
 class AnomirrorWarning(UserWarning):
-    """Something was left out, guessed, or cannot be promised; the command line prints it as a note."""
+    """Something was left out, guessed, or cannot be promised; the command line prints it as a
+    note.
+    """
 
 
 def unknown(what: str, name: str, known: Iterable[str], choose: str = "choose one of") -> str:
@@ -112,7 +113,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """``NotFittedError`` is made when first asked for (PEP 562): its base lies in a package that takes a second to import."""
+    """``NotFittedError`` is made when first asked for (PEP 562): its base lies in a package that
+    takes a second to import.
+    """
     if name != "NotFittedError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from sklearn import exceptions

@@ -16,19 +16,23 @@ LEVELS = 256
 HALF_STEP = 1.0 / (LEVELS - 1)
 
 LOG_SCALES = (-7.0, 7.0)
-"""A logistic this narrow lies within one grey level; one this wide is flat, and what lies between two levels still above 0."""
+"""A logistic this narrow lies within one grey level; one this wide is flat, and what lies between
+two levels still above 0.
+"""
 
 
 def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
     """log p(x) of every image in nats, ``(b,)`` float64.
 
-    Each pixel is a mixture of logistics, rounded to 256 values of which the outermost take the tails (Salimans et al. 2017,
-    Eq. (2)). All channels of a pixel come from one component; a channel's mean is linear in the channels before it (their
-    Eq. (3), here for any number of channels).
+    Each pixel is a mixture of logistics, rounded to 256 values of which the outermost take the
+    tails (Salimans et al. 2017, Eq. (2)). All channels of a pixel come from one component; a
+    channel's mean is linear in the channels before it (their Eq. (3), here for any number of
+    channels).
 
     Parameters
     ----------
-    parameters : ``(b, p, h, w)`` of ``mixtures * (1 + 2 c + c (c - 1) / 2)`` channels, as :class:`PixelCNN` gives them.
+    parameters : ``(b, p, h, w)`` of ``mixtures * (1 + 2 c + c (c - 1) / 2)`` channels, as
+        :class:`PixelCNN` gives them.
     x : ``(b, c, h, w)`` in [-1, 1].
     """
     log_weights, means, log_scales = _mixture(parameters.float(), x)
@@ -37,12 +41,16 @@ def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
 
 
 def _total(each: Tensor) -> Tensor:
-    """The sum over everything but the batch, in float64: a score of thousands of bits is told to a fraction of one."""
+    """The sum over everything but the batch, in float64: a score of thousands of bits is told to a
+    fraction of one.
+    """
     return each.flatten(1).sum(1, dtype=torch.float64)
 
 
 def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logarithms of weights ``(b, m, h, w)``, means and logarithms of scales ``(b, m, c, h, w)`` given the channels of x."""
+    """Logarithms of weights ``(b, m, h, w)``, means and logarithms of scales ``(b, m, c, h, w)``
+    given the channels of x.
+    """
     channels = x.shape[1]
     pairs = channels * (channels - 1) // 2
     mixtures = parameters.shape[1] // (1 + 2 * channels + pairs)
@@ -60,13 +68,22 @@ def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _logistic_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """log of the mass of a logistic between the grey levels around x; the outermost reach to infinity."""
+    """log of the mass of a logistic between the grey levels around x; the outermost reach to
+    infinity.
+    """
     inverse = torch.exp(-log_scale)
     upper, lower = (x - mean + HALF_STEP) * inverse, (x - mean - HALF_STEP) * inverse
-    # log(sigmoid(upper) - sigmoid(lower)) with upper - lower as it is, not as the difference of two rounded numbers
-    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-2 * HALF_STEP * inverse))
+    # log(sigmoid(upper) - sigmoid(lower)) with upper - lower as it is, not as the difference of two
+    # rounded numbers
+    inside = (
+        F.logsigmoid(upper)
+        + F.logsigmoid(-lower)
+        + torch.log(-torch.expm1(-2 * HALF_STEP * inverse))
+    )
     darkest, brightest = x < -1 + HALF_STEP, x > 1 - HALF_STEP
-    return torch.where(darkest, F.logsigmoid(upper), torch.where(brightest, F.logsigmoid(-lower), inside))
+    return torch.where(
+        darkest, F.logsigmoid(upper), torch.where(brightest, F.logsigmoid(-lower), inside)
+    )
 
 
 def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
@@ -76,12 +93,16 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tens
 
 
 def dequantized(x: Tensor, noise: Tensor) -> Tensor:
-    """Grey levels of ``x`` in [-1, 1], plus ``noise`` in [0, 1) of a level, in [-0.5, 0.5): what a density is fitted to."""
+    """Grey levels of ``x`` in [-1, 1], plus ``noise`` in [0, 1) of a level, in [-0.5, 0.5): what a
+    density is fitted to.
+    """
     return ((x + 1) / (2 * HALF_STEP) + noise) / LEVELS - 0.5
 
 
 def flow_log_probability(log_density: Tensor, x: Tensor) -> Tensor:
-    """log p(x) of grey levels: the log density of a dequantised image and the log volume of a cell; from below on average."""
+    """log p(x) of grey levels: the log density of a dequantised image and the log volume of a cell;
+    from below on average.
+    """
     return log_density - x[0].numel() * math.log(LEVELS)
 
 

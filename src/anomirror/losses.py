@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 
 def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
-    """Eq. (1): E[D(x, x)] - E[D(x, x_hat)], the gap that the critic widens and the autoencoder closes."""
+    """Eq. (1): E[D(x, x)] - E[D(x, x_hat)], the gap that the critic widens and the autoencoder
+    closes.
+    """
     return d_same.mean() - d_other.mean()
 
 
@@ -59,13 +61,23 @@ def gaps(
     return [wasserstein_gap(same[id(t.source)], d) for t, d in zip(terms, others, strict=True)]
 
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator, members: int = 1
-) -> Tensor:
-    """E (||grad D(y)|| - 1)^2 at random points between ``real`` and ``fake`` (Gulrajani et al. 2017).
+def weighted_sum(terms: Sequence[Term], values: Sequence[Tensor]) -> Tensor:
+    """sum_t w_t v_t."""
+    return torch.stack([t.weight * value for t, value in zip(terms, values, strict=True)]).sum()
 
-    One norm for each *sample*, over all its channels and pixels. Of an ensemble, whose ``members`` stand one after the other in
-    the channels, one for each member, and the sum over them.
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    generator: torch.Generator,
+    members: int = 1,
+) -> Tensor:
+    """E (||grad D(y)|| - 1)^2 at random points between ``real`` and ``fake`` (Gulrajani et al.
+    2017).
+
+    One norm for each *sample*, over all its channels and pixels. Of an ensemble, whose ``members``
+    stand one after the other in the channels, one for each member, and the sum over them.
     """
     share = torch.rand(len(real), members, 1, 1, generator=generator).to(real.device)
     share = share.repeat_interleave(real.shape[1] // members, dim=1)
@@ -77,12 +89,18 @@ def gradient_penalty(
 
 
 def cross_entropy(logits: Tensor, target: float) -> Tensor:
-    """Mean binary cross-entropy of ``logits`` against one ``target`` for all: 1 for real images, 0 for generated ones."""
+    """Mean binary cross-entropy of ``logits`` against one ``target`` for all: 1 for real images, 0
+    for generated ones.
+    """
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0) -> Tensor:
-    """BCE(D(real), 1) + w BCE(D(fake), 0): what a discriminator, or a classifier of two kinds, is trained by."""
+def discriminator_loss(
+    real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0
+) -> Tensor:
+    """BCE(D(real), 1) + w BCE(D(fake), 0): what a discriminator, or a classifier of two kinds, is
+    trained by.
+    """
     return cross_entropy(real_logits, 1.0) + fake_weight * cross_entropy(fake_logits, 0.0)
 
 
@@ -92,7 +110,9 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
 
 
 def dispersion(x: Tensor) -> Tensor:
-    """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0 of one image."""
+    """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0
+    of one image.
+    """
     rows = x.flatten(1)
     return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()
 

@@ -29,5 +29,6 @@ def load(name: str) -> object:
         return points[0].load()
     except Exception as error:
         raise SettingError(
-            f"the method {name!r} of {points[0].value} cannot be imported: {type(error).__name__}: {error}"
+            f"the method {name!r} of {points[0].value} cannot be imported: {type(error).__name__}: "
+            f"{error}"
         ) from error

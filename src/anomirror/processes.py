@@ -1,9 +1,11 @@
-"""Several processes that train one model, on one machine or more: started by ``torchrun``, each with its share of a minibatch.
+"""Several processes that train one model, on one machine or more: started by ``torchrun``, each
+with its share of a minibatch.
 
     torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --out model
 
-Every process calls the same ``fit`` on the same images, which each can read, and holds the whole model; gradients are means over
-the processes, so all of them take the same steps. gloo carries the gradients between CPUs, nccl between GPUs.
+Every process calls the same ``fit`` on the same images, which each can read, and holds the whole
+model; gradients are means over the processes, so all of them take the same steps. gloo carries the
+gradients between CPUs, nccl between GPUs.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class Group:
 
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Each float tensor becomes its mean over the processes, in place, all of them in one message."""
+        """Each float tensor becomes its mean over the processes, in place, all of them in one
+        message.
+        """
         if self.size == 1:
             return
         some = [tensor for tensor in tensors if tensor.is_floating_point()]
@@ -41,7 +45,9 @@ class Group:
         message = torch.cat([tensor.flatten() for tensor in some])
         self._sum(message)
         message /= self.size
-        for tensor, mean in zip(some, torch.split(message, [tensor.numel() for tensor in some]), strict=True):
+        for tensor, mean in zip(
+            some, torch.split(message, [tensor.numel() for tensor in some]), strict=True
+        ):
             tensor.copy_(mean.view_as(tensor))
 
     def average_values(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
@@ -56,7 +62,8 @@ class Group:
         """Whether every process brings the same text; all of them learn it."""
         if self.size == 1:
             return True
-        own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")  # fits into 64 bits with its sign
+        # fits into 64 bits with its sign
+        own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
         extremes = torch.tensor([own, -own], device=device)
         distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
         return int(extremes[0]) == -int(extremes[1])
@@ -71,7 +78,9 @@ def launched() -> bool:
 
 
 def rank() -> int:
-    """This process's number in the run that ``torchrun`` started, 0 if it is alone: number 0 writes and speaks for all."""
+    """This process's number in the run that ``torchrun`` started, 0 if it is alone: number 0 writes
+    and speaks for all.
+    """
     return int(os.environ["RANK"]) if launched() else 0
 
 
@@ -81,15 +90,20 @@ def local_rank() -> int:
 
 
 def together() -> Group:
-    """The group that trains: the caller's process group if there is one, the processes of ``torchrun``, or this one alone.
+    """The group that trains: the caller's process group if there is one, the processes of
+    ``torchrun``, or this one alone.
 
-    The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process ends.
+    The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process
+    ends.
     """
     if launched() and not distributed.is_initialized():
-        # Its functions have the group of all processes as a default argument, as it is when they are imported; optimisers import
-        # them. Imported now they hold none; later they would hold this one, and its threads would outlive the interpreter.
+        # Its functions have the group of all processes as a default argument, as it is when they
+        # are imported; optimisers import them. Imported now they hold none; later they would hold
+        # this one, and its threads would outlive the interpreter.
         importlib.import_module("torch.distributed.nn.functional")
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        )
         atexit.register(_dissolve)
     if distributed.is_available() and distributed.is_initialized():
         return Group(distributed.get_rank(), distributed.get_world_size())

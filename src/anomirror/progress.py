@@ -1,4 +1,6 @@
-"""Progress of long work: a bar with the time left on a terminal, a line every ten seconds elsewhere."""
+"""Progress of long work: a bar with the time left on a terminal, a line every ten seconds
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Progress:
     shown : False shows nothing.
     """
 
-    def __init__(self, what: str, total: int, unit: str, *, done: int = 0, shown: bool = True) -> None:
+    def __init__(
+        self, what: str, total: int, unit: str, *, done: int = 0, shown: bool = True
+    ) -> None:
         self.what = what
         self._total = total
         self._unit = unit
@@ -51,9 +55,14 @@ class Progress:
             self._bar.update(self._task, completed=self._done, description=self.what)
         elif self._shown and (now := time.monotonic()) - self._said >= SILENCE:
             self._said = now
-            left = (now - self._started) / max(1, self._done - self._before) * (self._total - self._done)
+            left = (
+                (now - self._started)
+                / max(1, self._done - self._before)
+                * (self._total - self._done)
+            )
             print(
-                f"{self.what}: {self._done:,} of {self._total:,} {self._unit}, about {duration(left)} left",
+                f"{self.what}: {self._done:,} of {self._total:,} {self._unit}, about "
+                f"{duration(left)} left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,4 +1,6 @@
-"""What a training does when, decided before it starts: phases, epochs, minibatches, learning rates."""
+"""What a training does when, decided before it starts: phases, epochs, minibatches, learning
+rates.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from anomirror.errors import SettingError
 class Phase:
     """A part of the training with its own step.
 
-    ``step(batch, run)`` does one minibatch of the algorithm, and returns what the history shall hold
-    (0-d tensors, detached). ``start(batches, run)`` sees the data once, before the first epoch.
-    ``lr_milestones`` are fractions of this phase after which every learning rate is divided by 10,
-    anew in each phase; None: those of the schedule, over the whole training.
+    ``step(batch, run)`` does one minibatch of the algorithm, and returns what the history shall
+    hold (0-d tensors, detached). ``start(batches, run)`` sees the data once, before the first
+    epoch. ``lr_milestones`` are fractions of this phase after which every learning rate is divided
+    by 10, anew in each phase; None: those of the schedule, over the whole training.
     """
 
     name: str

@@ -73,12 +73,13 @@ class Negate:
 
 
 class GaussianDensity:
-    """The A-score, Eq. (6): log density of the raw score under a Gaussian fitted to the normal ones; two-sided.
+    """The A-score, Eq. (6): log density of the raw score under a Gaussian fitted to the normal
+    ones; two-sided.
 
     Notes
     -----
-    The paper uses the density itself, which is exactly 0 in float64 beyond about 38 sigma, so that all far outliers
-    tie. The logarithm orders images the same way and never ties.
+    The paper uses the density itself, which is exactly 0 in float64 beyond about 38 sigma, so that
+    all far outliers tie. The logarithm orders images the same way and never ties.
 
     >>> scorer = GaussianDensity().fit(np.array([-1.0, 1.0]))
     >>> scorer.normality(np.array([0.0, 50.0])).round(2).tolist()
@@ -113,14 +114,16 @@ class GaussianDensity:
 
 
 class LogGaussianDensity:
-    """Log density of log(raw) under a Gaussian whose centre is the median and whose width is the scaled MAD; two-sided.
+    """Log density of log(raw) under a Gaussian whose centre is the median and whose width is the
+    scaled MAD; two-sided.
 
     Notes
     -----
-    For raw scores that are at least 0 and have a long tail, such as a ratio: their mean is that of a few large values, and a
-    Gaussian around it calls the commonest normal images too low. On the logarithm half as much and twice as much are equally
-    far, and the median leaves the tail alone. The width only scales the scores; their order, and so every decision, comes
-    from the logarithm and its centre. A raw score below a millionth of the median counts as that.
+    For raw scores that are at least 0 and have a long tail, such as a ratio: their mean is that of
+    a few large values, and a Gaussian around it calls the commonest normal images too low. On the
+    logarithm half as much and twice as much are equally far, and the median leaves the tail alone.
+    The width only scales the scores; their order, and so every decision, comes from the logarithm
+    and its centre. A raw score below a millionth of the median counts as that.
 
     >>> scorer = LogGaussianDensity().fit(np.array([0.5, 1.0, 2.0, 1000.0, 0.001]))
     >>> scorer.normality(np.array([0.25, 1.0, 4.0])).round(2).tolist()
@@ -137,12 +140,14 @@ class LogGaussianDensity:
     def fit(self, raw: Scores) -> LogGaussianDensity:
         if (raw < 0).any():
             raise SettingError(
-                f"scorer='log-gaussian' needs raw scores of at least 0, and the lowest is {raw.min():g}; use scorer='gaussian'"
+                "scorer='log-gaussian' needs raw scores of at least 0, and the lowest is "
+                f"{raw.min():g}; use scorer='gaussian'"
             )
         self.floor_ = 1e-6 * (float(np.median(raw)) or float(raw.max()) or 1.0)
         logs = self._log(raw)
         self.median_ = float(np.median(logs))
-        width = float(median_abs_deviation(logs, scale="normal")) or float(np.std(logs))  # 0 if half of them are equal
+        # 0 if half of them are equal
+        width = float(median_abs_deviation(logs, scale="normal")) or float(np.std(logs))
         self.scale_ = _positive(width, self.median_)
         return self
 
@@ -157,7 +162,9 @@ class LogGaussianDensity:
         return {"floor": self.floor_, "median": self.median_, "scale": self.scale_}
 
     def restore(self, state: dict[str, float]) -> LogGaussianDensity:
-        self.floor_, self.median_, self.scale_ = (float(state[name]) for name in ("floor", "median", "scale"))
+        self.floor_, self.median_, self.scale_ = (
+            float(state[name]) for name in ("floor", "median", "scale")
+        )
         if not (self.floor_ > 0 and self.scale_ > 0):
             raise ValueError(f"the scorer's floor is {self.floor_} and its scale {self.scale_}")
         return self
@@ -189,8 +196,13 @@ SIDES = ("one-sided", "two-sided")
 
 
 def both_sides(own: Scorer) -> dict[str, Scorer]:
-    """A scorer for each of :data:`SIDES`, to be fitted: two-sided is a detector's own one if that is a density."""
-    return {"one-sided": Negate(), "two-sided": copy.deepcopy(own) if own.sided == "two" else GaussianDensity()}
+    """A scorer for each of :data:`SIDES`, to be fitted: two-sided is a detector's own one if that
+    is a density.
+    """
+    return {
+        "one-sided": Negate(),
+        "two-sided": copy.deepcopy(own) if own.sided == "two" else GaussianDensity(),
+    }
 
 
 def make_scorer(scorer: str | Scorer) -> Scorer:
@@ -201,7 +213,10 @@ def make_scorer(scorer: str | Scorer) -> Scorer:
         return SCORERS[scorer]()
     if isinstance(scorer, Scorer) and not isinstance(scorer, type):
         return copy.deepcopy(scorer)
-    raise SettingError(f"scorer={scorer!r}: expected a name ({', '.join(SCORERS)}) or a scorer such as GaussianDensity()")
+    raise SettingError(
+        f"scorer={scorer!r}: expected a name ({', '.join(SCORERS)}) or a scorer such as "
+        "GaussianDensity()"
+    )
 
 
 def scorer_name(scorer: Scorer) -> str:
@@ -209,4 +224,6 @@ def scorer_name(scorer: Scorer) -> str:
     for name, kind in SCORERS.items():
         if type(scorer) is kind:
             return name
-    raise SettingError(f"{type(scorer).__name__} is not a registered scorer, so a model with it cannot be saved")
+    raise SettingError(
+        f"{type(scorer).__name__} is not a registered scorer, so a model with it cannot be saved"
+    )

@@ -2,9 +2,9 @@
 
 A model folder::
 
-    model.json            what it is: method, parameters, scorer, threshold, shapes, versions (:class:`ModelCard`)
-    weights.safetensors   every fitted tensor
-    history.csv           one row for each epoch of training
+    model.json            what it is: method, parameters, scorer, threshold, shapes, versions
+    (:class:`ModelCard`) weights.safetensors   every fitted tensor history.csv           one row for
+    each epoch of training
 
 Everything read is validated before it is used; no name in a file is ever imported.
 """
@@ -63,7 +63,9 @@ class ModelCard(BaseModel):
     calibrated_by: Literal["train", "heldout", "folds"]
     """Whether these were fitted as well, held out, or each scored by a fit without it."""
     sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None
-    """Of the training images: shortest and longest longest side, narrowest and widest width over height."""
+    """Of the training images: shortest and longest longest side, narrowest and widest width over
+    height.
+    """
     weights_sha256: str
 
     @field_validator("sizes", mode="before")
@@ -90,7 +92,9 @@ class ModelTarget:
     """Device and inode of the model that it takes the place of; None where nothing was."""
 
 
-def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_out: str = "pass overwrite=True") -> ModelTarget:
+def model_target(
+    path: str | os.PathLike[str], *, overwrite: bool = False, ways_out: str = "pass overwrite=True"
+) -> ModelTarget:
     """Look at the place of a model before any work, and find out whether it can be written.
 
     Raises
@@ -106,7 +110,8 @@ def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_
     if target.exists():
         if not (target / CARD).is_file():
             raise InputError(
-                f"{target}: is not a model of anomirror but another folder, and is left alone; choose a name that is not taken"
+                f"{target}: is not a model of anomirror but another folder, and is left alone; "
+                "choose a name that is not taken"
             )
         read_card(target)
         if not overwrite:
@@ -118,8 +123,11 @@ def model_target(path: str | os.PathLike[str], *, overwrite: bool = False, ways_
     return ModelTarget(target, _identity(target) if target.exists() else None)
 
 
-def refuse_overlap(place: str | os.PathLike[str], data: str | os.PathLike[str], option: str, *, above: bool = True) -> None:
-    """Refuse to write into the folder that is read, or around it: what is written there would be read, or lost, later.
+def refuse_overlap(
+    place: str | os.PathLike[str], data: str | os.PathLike[str], option: str, *, above: bool = True
+) -> None:
+    """Refuse to write into the folder that is read, or around it: what is written there would be
+    read, or lost, later.
 
     Raises
     ------
@@ -130,10 +138,17 @@ def refuse_overlap(place: str | os.PathLike[str], data: str | os.PathLike[str], 
         return
     there = [folder for folder in (wanted, *wanted.parents) if folder.exists()]
     inside = read.is_dir() and any(folder.samefile(read) for folder in there)
-    around = above and wanted.exists() and any(folder.samefile(wanted) for folder in (read, *read.parents))
+    around = (
+        above
+        and wanted.exists()
+        and any(folder.samefile(wanted) for folder in (read, *read.parents))
+    )
     if inside or around:
         relation = "lies in" if inside else "holds"
-        raise InputError(f"{option} {place}: {relation} the images that are read ({data}); choose a place outside")
+        raise InputError(
+            f"{option} {place}: {relation} the images that are read ({data}); choose a place "
+            "outside"
+        )
 
 
 def save_model(
@@ -144,20 +159,26 @@ def save_model(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model folder; ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns where it is.
+    """Write a model folder; ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns
+    where it is.
 
-    The folder appears complete or not at all. An existing path is refused unless ``overwrite``, and then replaced only if it
-    is a model itself; files of others in it are kept. What appeared there since a :class:`ModelTarget` was made is left alone.
+    The folder appears complete or not at all. An existing path is refused unless ``overwrite``, and
+    then replaced only if it is a model itself; files of others in it are kept. What appeared there
+    since a :class:`ModelTarget` was made is left alone.
 
     Raises
     ------
-    InputError : the place is taken; if it was taken meanwhile, the message says where the model is instead.
+    InputError : the place is taken; if it was taken meanwhile, the message says where the model is
+        instead.
     """
     target = path if isinstance(path, ModelTarget) else model_target(path, overwrite=overwrite)
     target.path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.path.name}.", dir=target.path.parent))
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            folder / WEIGHTS,
+        )
         full = ModelCard(**card, weights_sha256=_sha256(folder / WEIGHTS))
         (folder / CARD).write_text(full.model_dump_json(indent=2) + "\n", encoding="utf-8")
         write_history(folder / HISTORY, history)
@@ -175,7 +196,8 @@ def save_model(
 def _put_in_place(folder: Path, target: ModelTarget) -> None:
     """Give a complete folder its name.
 
-    A folder cannot be replaced in one step: killed between the two renames, the old one lies whole in ``.NAME.old.*`` beside.
+    A folder cannot be replaced in one step: killed between the two renames, the old one lies whole
+    in ``.NAME.old.*`` beside.
     """
     path = target.path
     now = _identity(path) if os.path.lexists(path) else None
@@ -183,7 +205,8 @@ def _put_in_place(folder: Path, target: ModelTarget) -> None:
         other = _free_name(path)
         folder.rename(other)
         raise InputError(
-            f"{path}: was taken by something else while the model was fitted, and is left alone; the model is {other}"
+            f"{path}: was taken by something else while the model was fitted, and is left alone; "
+            f"the model is {other}"
         )
     if now is None:
         folder.rename(path)
@@ -218,7 +241,8 @@ def _resolved(path: str | os.PathLike[str]) -> Path:
 
 
 def remove_ours(folder: Path) -> None:
-    """Remove the files that this module writes, below a folder, and the folders that this leaves empty; nothing else.
+    """Remove the files that this module writes, below a folder, and the folders that this leaves
+    empty; nothing else.
 
     Links are not followed.
     """
@@ -230,12 +254,15 @@ def remove_ours(folder: Path) -> None:
             Path(inside).rmdir()
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tensor], list[dict[str, float]]]:
+def load_model(
+    path: str | os.PathLike[str],
+) -> tuple[ModelCard, dict[str, Tensor], list[dict[str, float]]]:
     """Read and check a model folder.
 
     Raises
     ------
-    ModelFileError : names the file and what is wrong: missing, truncated, changed, of a newer format.
+    ModelFileError : names the file and what is wrong: missing, truncated, changed, of a newer
+        format.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -245,9 +272,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tenso
     if not weights.is_file():
         raise ModelFileError(f"{weights}: missing")
     if _sha256(weights) != card.weights_sha256:
-        raise ModelFileError(f"{weights}: truncated or changed since it was saved (its SHA-256 is not that of {CARD})")
+        raise ModelFileError(
+            f"{weights}: truncated or changed since it was saved (its SHA-256 is not that of "
+            f"{CARD})"
+        )
     try:
-        # copied: the file is mapped into memory, and what happens to it later must not change, or end, a loaded model
+        # copied: the file is mapped into memory, and what happens to it later must not change, or
+        # end, a loaded model
         tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{weights}: not a readable safetensors file ({error})") from error
@@ -277,7 +308,9 @@ def _read_card(file: Path) -> ModelCard:
         raise ModelFileError(f"{file}: truncated or not JSON ({error})") from error
     version = raw.get("format") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise ModelFileError(f"{file}: format {version}, this release reads up to {FORMAT}; upgrade anomirror")
+        raise ModelFileError(
+            f"{file}: format {version}, this release reads up to {FORMAT}; upgrade anomirror"
+        )
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
@@ -299,7 +332,10 @@ def read_history(file: Path) -> list[dict[str, float]]:
     """What :func:`write_history` wrote; whole numbers come back whole."""
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [{name: _number(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+            return [
+                {name: _number(text) for name, text in row.items() if text}
+                for row in csv.DictReader(stream)
+            ]
     except FileNotFoundError:
         raise ModelFileError(f"{file}: missing") from None
     except (OSError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
@@ -325,7 +361,9 @@ def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise InputError(f"{file}: is not a file that could be replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -343,9 +381,17 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix.``, without it."""
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name[len(prefix) + 1 :]: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
 
 
 def state_tensors(**modules: torch.nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of several modules under one set of names."""
-    return {name: t for prefix, m in modules.items() for name, t in prefixed(prefix, m.state_dict()).items()}
+    return {
+        name: t
+        for prefix, m in modules.items()
+        for name, t in prefixed(prefix, m.state_dict()).items()
+    }

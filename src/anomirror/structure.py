@@ -1,8 +1,9 @@
-"""What AMA's R-score owes to the structure of an image, and how it is taken off: ours, not the paper's.
+"""What AMA's R-score owes to the structure of an image, and how it is taken off: ours, not the
+paper's.
 
-As reconstructions become good, the critic looks at ever finer detail, and R comes to measure how much structure an image
-has. S(x), what R would be if none of it were reconstructed, says how much; R is divided by the power of S with which it
-grows among normal images (docs/references.md).
+As reconstructions become good, the critic looks at ever finer detail, and R comes to measure how
+much structure an image has. S(x), what R would be if none of it were reconstructed, says how much;
+R is divided by the power of S with which it grows among normal images (docs/references.md).
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ FEWEST = 32
 
 
 def flat_in_mean_colour(x: Tensor) -> Tensor:
-    """Each image ``(b, c, h, w)`` flat in its mean colour within its black border, which padding is."""
+    """Each image ``(b, c, h, w)`` flat in its mean colour within its black border, which padding
+    is.
+    """
     inside = within_border(x).to(x.dtype)
-    mean = ((x + 1) * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = ((x + 1) * inside).sum((2, 3), keepdim=True) / inside.sum(
+        (2, 3), keepdim=True
+    ).clamp_min(1)
     return mean * inside - 1
 
 
@@ -33,7 +38,8 @@ def corrected(r: np.ndarray, s: np.ndarray, floor: float, power: float) -> np.nd
 
 
 def slope(r: np.ndarray, s: np.ndarray) -> float:
-    """Least squares of log r on log s, both ``(n,)`` and positive: the power of s with which r grows; 0 where s is all one.
+    """Least squares of log r on log s, both ``(n,)`` and positive: the power of s with which r
+    grows; 0 where s is all one.
 
     >>> s = np.array([1.0, 2.0, 4.0])
     >>> round(slope(3 * s**0.5, s), 6), slope(s, np.ones(3))
@@ -51,8 +57,8 @@ def floor_of(s: np.ndarray) -> float:
 def usual_power(r: np.ndarray, s: np.ndarray) -> float:
     """The slope among normal images that are not all but blank, within [0, 1].
 
-    What is fitted neither rewards structure, nor divides by more than all of it. Of fewer than 32 images it is one half, in the
-    middle: their slope is luck.
+    What is fitted neither rewards structure, nor divides by more than all of it. Of fewer than 32
+    images it is one half, in the middle: their slope is luck.
 
     >>> s = np.linspace(1, 9, 32)
     >>> usual_power(s**1.5, s), usual_power(1 / s, s), usual_power(s[:31], s[:31])

@@ -1,8 +1,9 @@
 """The only training loop: it knows minibatches, phases and optimisers, and no method by name.
 
-A method gives a list of :class:`Phase`; each names the function that does one minibatch of its algorithm. The loop brings
-the data in a reproducible order, autocast, learning-rate schedule, averaged weights, a checkpoint after every epoch, resuming
-from one, the history, a progress bar, and stops when training leaves the finite numbers.
+A method gives a list of :class:`Phase`; each names the function that does one minibatch of its
+algorithm. The loop brings the data in a reproducible order, autocast, learning-rate schedule,
+averaged weights, a checkpoint after every epoch, resuming from one, the history, a progress bar,
+and stops when training leaves the finite numbers.
 """
 
 from __future__ import annotations
@@ -24,41 +25,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from anomirror.checkpoints import read_checkpoint, write_checkpoint
 from anomirror.devices import Precision, autocast
 from anomirror.errors import CheckpointError, DivergenceError, SettingError
-from anomirror.images import ImageSet, iterate, to_network
+from anomirror.images import iterate, to_network
+from anomirror.minibatch import Batch, TrainingData
 from anomirror.networks.randomness import dropout_from
 from anomirror.processes import Group
 from anomirror.progress import Progress
 from anomirror.schedule import Epoch, Phase, Schedule, plan
 
 History = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One minibatch: ``images`` (b, c, h, w) float32 in [-1, 1], and which of them are known anomalies, ``(b,)`` bool."""
-
-    images: Tensor
-    known_anomaly: Tensor
-
-    @property
-    def normal(self) -> Tensor:
-        """The images that are taken as normal."""
-        return self.images[~self.known_anomaly]
-
-    @property
-    def anomalies(self) -> Tensor:
-        """The known anomalies, perhaps none."""
-        return self.images[self.known_anomaly]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Normal images; known anomalies, of which ``anomalies_per_batch`` are drawn with replacement for every minibatch."""
-
-    normal: ImageSet
-    anomalies: ImageSet | None = None
-    anomalies_per_batch: int = 0
-    workers: int = 0
 
 
 @dataclass
@@ -72,8 +46,9 @@ class Run:
     generator : private CPU generator: all randomness of training comes from it.
     schedule : how long the training is, and how its learning rates and averages move.
     precision : "auto" is bf16 where the device computes it natively.
-    group : the processes that train together, each on an equal share of every minibatch; the schedule's ``batch_size`` counts
-        all of them. ``generator`` must begin equally in all, and within an epoch is another one in each.
+    group : the processes that train together, each on an equal share of every minibatch; the
+        schedule's ``batch_size`` counts all of them. ``generator`` must begin equally in all, and
+        within an epoch is another one in each.
     """
 
     modules: Mapping[str, nn.Module]
@@ -90,7 +65,9 @@ class Run:
     averaged: dict[str, AveragedModel] = field(default_factory=dict)
     best_value: float = math.inf
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """The modules, as they would have been kept, after the best epoch so far; empty if none is singled out."""
+    """The modules, as they would have been kept, after the best epoch so far; empty if none is
+    singled out.
+    """
 
     @property
     def progress(self) -> float:
@@ -102,17 +79,23 @@ class Run:
         chosen = self.optimizers[optimizer]
         chosen.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.group.average(p.grad for group in chosen.param_groups for p in group["params"] if p.grad is not None)
+        self.group.average(
+            p.grad for group in chosen.param_groups for p in group["params"] if p.grad is not None
+        )
         chosen.step()
 
     def scoring_modules(self) -> dict[str, nn.Module]:
-        """The modules as they would be kept if training ended now: averaged, if averages are kept."""
+        """The modules as they would be kept if training ended now: averaged, if averages are
+        kept.
+        """
         if not self.averaged:
             return dict(self.modules)
         return {name: self.averaged[name].module for name in self.modules}
 
     def rest(self, *names: str) -> None:
-        """From now on these modules shall not learn: if averages are kept, their weights become the averaged ones."""
+        """From now on these modules shall not learn: if averages are kept, their weights become the
+        averaged ones.
+        """
         for name in names:
             if name in self.averaged:
                 self.modules[name].load_state_dict(self.averaged[name].module.state_dict())
@@ -142,19 +125,22 @@ def train(
 ) -> History:
     """Run all phases; returns one row for each epoch.
 
-    With ``best_by`` the weights that are kept are those after that epoch of the last phase whose row has the lowest such value.
+    With ``best_by`` the weights that are kept are those after that epoch of the last phase whose
+    row has the lowest such value.
 
-    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of everything that the steps returned, over
-    the steps that returned it, and what ``on_epoch`` returned.
+    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of everything
+    that the steps returned, over the steps that returned it, and what ``on_epoch`` returned.
 
-    Continues from the checkpoint in ``checkpoints`` when there is one: on the CPU the final weights are then bit for bit
-    those of an uninterrupted run.
+    Continues from the checkpoint in ``checkpoints`` when there is one: on the CPU the final weights
+    are then bit for bit those of an uninterrupted run.
 
     Raises
     ------
-    DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good checkpoint is kept.
+    DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good
+        checkpoint is kept.
     CheckpointError : the checkpoint belongs to another run, or not all processes have it.
-    SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the last phase out.
+    SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the
+        last phase out.
     """
     batch_size = _shared_batch_size(run, len(data.normal))
     epochs = plan(phases, run.schedule, len(data.normal) // batch_size)
@@ -176,7 +162,9 @@ def train(
                 refuse_taken(observed, row | {"step": 0, "seconds": 0})
                 row |= observed
             if epoch.is_last_phase and best_by is not None and best_by in row:
-                _keep_if_best(run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by])
+                _keep_if_best(
+                    run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by]
+                )
             history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
             if checkpoints is not None and run.group.rank == 0:
                 write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
@@ -193,13 +181,19 @@ def _prepare(run: Run) -> None:
             group.setdefault("initial_lr", group["lr"])
     if run.schedule.ema_decay is not None:
         average = get_ema_multi_avg_fn(run.schedule.ema_decay)  # type: ignore[no-untyped-call]
-        run.averaged = {name: AveragedModel(module, multi_avg_fn=average) for name, module in run.modules.items()}
+        run.averaged = {
+            name: AveragedModel(module, multi_avg_fn=average)
+            for name, module in run.modules.items()
+        }
 
 
 def _refuse_different_processes(run: Run, checkpoints: Checkpoints | None) -> None:
     if not run.group.agree(f"{run.step} {run.generator.get_state().tolist()}", run.device):
         where = "" if checkpoints is None else f"{checkpoints.folder}: "
-        raise CheckpointError(f"{where}the processes do not continue from one checkpoint; all of them must share its folder")
+        raise CheckpointError(
+            f"{where}the processes do not continue from one checkpoint; all of them must share its "
+            "folder"
+        )
 
 
 def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
@@ -209,7 +203,8 @@ def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
         with _seeded_layers(run, 0):
             phase.start(_once(data, run, batch_size), run)
         for module in run.modules.values():
-            run.group.average(p.data for p in module.parameters())  # the same to the last digit in all processes
+            # the same to the last digit in all processes
+            run.group.average(p.data for p in module.parameters())
     for averaged in run.averaged.values():  # what begins to learn now has no past that counts
         averaged.n_averaged.zero_()
 
@@ -218,11 +213,14 @@ def _keep_if_best(run: Run, value: float) -> None:
     if value < run.best_value:
         run.best_value = value
         run.best = {
-            name: {key: t.clone() for key, t in module.state_dict().items()} for name, module in run.scoring_modules().items()
+            name: {key: t.clone() for key, t in module.state_dict().items()}
+            for name, module in run.scoring_modules().items()
         }
 
 
-def _one_epoch(epoch: Epoch, data: TrainingData, run: Run, batch_size: int, bar: Progress) -> dict[str, float]:
+def _one_epoch(
+    epoch: Epoch, data: TrainingData, run: Run, batch_size: int, bar: Progress
+) -> dict[str, float]:
     """Every minibatch of an epoch; returns the means of what its steps returned."""
     run.phase = epoch.phase.name
     sums: dict[str, Tensor] = {}
@@ -248,13 +246,18 @@ def _one_epoch(epoch: Epoch, data: TrainingData, run: Run, batch_size: int, bar:
         bar.advance()
     run.generator = shared
     for keeper in (*run.modules.values(), *run.averaged.values()):
-        run.group.average(keeper.buffers())  # batch-norm statistics: each process has seen other images
-    means = run.group.average_values({name: float(total) / counts[name] for name, total in sums.items()}, run.device)
+        # batch-norm statistics: each process has seen other images
+        run.group.average(keeper.buffers())
+    means = run.group.average_values(
+        {name: float(total) / counts[name] for name, total in sums.items()}, run.device
+    )
     lost = [name for name, value in means.items() if not math.isfinite(value)]
     if lost or not _finite(run.modules.values()):
         what = f"{', '.join(lost)} is not finite" if lost else "a weight is not finite"
         raise DivergenceError(
-            f"training diverged in epoch {epoch.number}: {what}; lower the learning rate, or try another seed", epoch.number
+            f"training diverged in epoch {epoch.number}: {what}; lower the learning rate, or try "
+            "another seed",
+            epoch.number,
         )
     return means
 
@@ -262,7 +265,10 @@ def _one_epoch(epoch: Epoch, data: TrainingData, run: Run, batch_size: int, bar:
 def refuse_taken(observed: Mapping[str, float], row: Mapping[str, float]) -> None:
     """What an observer of the training returns must not hide what is in the history already."""
     if taken := sorted(observed.keys() & row.keys()):
-        raise SettingError(f"the callback returned {taken[0]!r}, which the history has already: choose another name")
+        raise SettingError(
+            f"the callback returned {taken[0]!r}, which the history has already: choose another "
+            "name"
+        )
 
 
 def _finite(modules: Iterable[nn.Module]) -> bool:
@@ -275,14 +281,17 @@ def _shared_batch_size(run: Run, images: int) -> int:
     batch_size = min(asked, images)
     if size > 1 and (asked % size or batch_size < 2 * size):
         raise SettingError(
-            f"batch_size={asked!r}: {size} processes need equal shares of at least 2 of {images} images; "
+            f"batch_size={asked!r}: {size} processes need equal shares of at least 2 of {images} "
+            "images; "
             f"choose a multiple of {size}"
         )
     return batch_size - batch_size % size
 
 
 def _own_generator(run: Run) -> torch.Generator:
-    """What the steps of an epoch draw from: the run's generator, or, with several processes, another one for each."""
+    """What the steps of an epoch draw from: the run's generator, or, with several processes,
+    another one for each.
+    """
     if run.group.size == 1:
         return run.generator
     seed = int(torch.randint(2**62, (), generator=run.generator))
@@ -290,7 +299,9 @@ def _own_generator(run: Run) -> torch.Generator:
 
 
 def _order(data: TrainingData, run: Run, batch_size: int, steps: int) -> list[list[int]]:
-    """``steps`` minibatches of shuffled normals: a new permutation whenever one is used up, incomplete batches dropped."""
+    """``steps`` minibatches of shuffled normals: a new permutation whenever one is used up,
+    incomplete batches dropped.
+    """
     whole = len(data.normal) // batch_size
     order: list[list[int]] = []
     while len(order) < steps:
@@ -307,7 +318,9 @@ def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]])
         images = to_network(normal.to(run.device))
         known = torch.zeros(len(images), dtype=torch.bool, device=run.device)
         if data.anomalies is not None and anomalies_per_batch:
-            drawn = torch.randint(len(data.anomalies), (anomalies_per_batch,), generator=run.generator)
+            drawn = torch.randint(
+                len(data.anomalies), (anomalies_per_batch,), generator=run.generator
+            )
             extra = to_network(data.anomalies.take(drawn.tolist()).to(run.device))
             images = torch.cat([images, extra])
             known = torch.cat([known, torch.ones(len(extra), dtype=torch.bool, device=run.device)])
@@ -323,7 +336,9 @@ def _seeded_layers(run: Run, epoch: int) -> Iterator[None]:
 
 
 def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
-    """All images in a random order, which is the same in all processes: the first minibatch is one like any other."""
+    """All images in a random order, which is the same in all processes: the first minibatch is one
+    like any other.
+    """
     order = torch.randperm(len(data.normal), generator=run.generator).tolist()
     for start in range(0, len(order), batch_size):
         images = data.normal.take(order[start : start + batch_size])
@@ -345,7 +360,9 @@ def _state(run: Run) -> dict[str, Any]:
 
 
 def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
-    found = None if checkpoints is None else read_checkpoint(checkpoints.folder, checkpoints.identity)
+    found = (
+        None if checkpoints is None else read_checkpoint(checkpoints.folder, checkpoints.identity)
+    )
     if found is None:
         return []
     state, history = found
@@ -360,10 +377,15 @@ def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
             averaged.load_state_dict(state["averaged"][name])
         if "best" in state:
             run.best_value = float(state["best_value"])
-            run.best = {name: {key: t.to(run.device) for key, t in found.items()} for name, found in state["best"].items()}
+            run.best = {
+                name: {key: t.to(run.device) for key, t in found.items()}
+                for name, found in state["best"].items()
+            }
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         assert checkpoints is not None
-        raise CheckpointError(f"{checkpoints.folder}: this checkpoint does not fit the run ({error})") from error
+        raise CheckpointError(
+            f"{checkpoints.folder}: this checkpoint does not fit the run ({error})"
+        ) from error
     return history
 
 

@@ -1,8 +1,10 @@
-"""How fast work could be: its multiply-adds and bytes, operation by operation, at what the machine does at its best.
+"""How fast work could be: its multiply-adds and bytes, operation by operation, at what the machine
+does at its best.
 
-Each operation takes at least as long as its multiply-adds at the speed of a large matrix product, and as its operands, read and
-written once, at the speed of a large copy; the floor of some work is the sum of that over its operations. Operations that find
-their operands in a cache can be faster than a copy; fusing operations would lower the floor itself.
+Each operation takes at least as long as its multiply-adds at the speed of a large matrix product,
+and as its operands, read and written once, at the speed of a large copy; the floor of some work is
+the sum of that over its operations. Operations that find their operands in a cache can be faster
+than a copy; fusing operations would lower the floor itself.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ SIDE, COPIED, BEST_OF = 2048, 1 << 28, 5
 
 @dataclass(frozen=True)
 class Machine:
-    """What a device does at its best, in one precision: multiply-adds, and bytes read or written, in a second."""
+    """What a device does at its best, in one precision: multiply-adds, and bytes read or written,
+    in a second.
+    """
 
     multiply_adds_per_second: float
     bytes_per_second: float
@@ -87,7 +91,10 @@ def at_its_best(device: torch.device, dtype: torch.dtype) -> Machine:
     a, b = (torch.rand(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     source = torch.ones(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return Machine(SIDE**3 / _best(lambda: a @ b, device), 2 * COPIED / _best(lambda: target.copy_(source), device))
+    return Machine(
+        SIDE**3 / _best(lambda: a @ b, device),
+        2 * COPIED / _best(lambda: target.copy_(source), device),
+    )
 
 
 def _best(work: Callable[[], Any], device: torch.device) -> float:

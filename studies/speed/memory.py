@@ -1,11 +1,13 @@
-"""How much memory scoring takes for each further image: `anomirror score` on 10,000 and on 1,000,000 of them.
+"""How much memory scoring takes for each further image: `anomirror score` on 10,000 and on
+1,000,000 of them.
 
     python -m studies.speed.memory > results/speed/memory.json
 
-Anonymous memory (RssAnon of Linux: what the process has allocated, without what it has mapped from files) is read every 10 ms
-while it runs, and the highest value counts. Inputs: an .npy array of a million pictures; a list of a million paths, which names
-1,000 PNG files again and again; and a folder, with 100,000 files as the larger number (a million would measure the file
-system). The model has narrow networks, which say nothing about memory for each image.
+Anonymous memory (RssAnon of Linux: what the process has allocated, without what it has mapped from
+files) is read every 10 ms while it runs, and the highest value counts. Inputs: an .npy array of a
+million pictures; a list of a million paths, which names 1,000 PNG files again and again; and a
+folder, with 100,000 files as the larger number (a million would measure the file system). The model
+has narrow networks, which say nothing about memory for each image.
 """
 
 from __future__ import annotations
@@ -70,12 +72,18 @@ def anonymous(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    return next(
+        (1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")),
+        0,
+    )
 
 
 def highest(arguments: list[str]) -> int:
     """The highest anonymous memory of one run of the command line, bytes."""
-    process = subprocess.Popen([sys.executable, "-m", "anomirror.cli", *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anomirror.cli", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     most = 0
     while process.poll() is None:
         most = max(most, anonymous(process.pid))
@@ -85,16 +93,29 @@ def highest(arguments: list[str]) -> int:
     return most
 
 
-def growth(model: Path, folder: Path, write: Callable[[Path, int], Path], few: int, many: int) -> dict[str, Any]:
+def growth(
+    model: Path, folder: Path, write: Callable[[Path, int], Path], few: int, many: int
+) -> dict[str, Any]:
     """Bytes for each further image of one kind of input."""
     out = str(folder / "scores.csv")
-    peaks = {count: highest(["score", str(model), str(write(folder, count)), "--out", out]) for count in (few, many)}
+    peaks = {
+        count: highest(["score", str(model), str(write(folder, count)), "--out", out])
+        for count in (few, many)
+    }
     return {"bytes_per_image": (peaks[many] - peaks[few]) / (many - few), "highest": peaks}
 
 
 def small_model(folder: Path) -> Path:
     """A model with narrow networks."""
-    ama = AMA(latent_dim=4, encoder_width=4, generator_width=4, critic_width=4, epochs=1, steps_per_epoch=2, device="cpu")
+    ama = AMA(
+        latent_dim=4,
+        encoder_width=4,
+        generator_width=4,
+        critic_width=4,
+        epochs=1,
+        steps_per_epoch=2,
+        device="cpu",
+    )
     ama.fit(load_sample().train[:500]).save(folder / "model")
     return folder / "model"
 
@@ -102,5 +123,12 @@ def small_model(folder: Path) -> Path:
 if __name__ == "__main__":
     with TemporaryDirectory() as name:
         model = small_model(Path(name))
-        result = {kind: growth(model, Path(name), write, FEW, many) for kind, (write, many) in KINDS.items()}
-    print(json.dumps(result | {"versions": versions(), "command": command("studies.speed.memory")}, indent=2))
+        result = {
+            kind: growth(model, Path(name), write, FEW, many)
+            for kind, (write, many) in KINDS.items()
+        }
+    print(
+        json.dumps(
+            result | {"versions": versions(), "command": command("studies.speed.memory")}, indent=2
+        )
+    )

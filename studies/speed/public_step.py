@@ -1,11 +1,14 @@
-"""A training step of our PixelCNN++ and Glow beside a public implementation of the same size, in one run.
+"""A training step of our PixelCNN++ and Glow beside a public implementation of the same size, in
+one run.
 
-    git clone https://github.com/pclucas14/pixel-cnn-pp; git clone https://github.com/rosinality/glow-pytorch
-    python -m studies.speed.public_step pixelcnn pixel-cnn-pp --json results/speed/public-pixelcnn.json
-    python -m studies.speed.public_step glow glow-pytorch --json results/speed/public-glow.json
+    git clone https://github.com/pclucas14/pixel-cnn-pp; git clone
+    https://github.com/rosinality/glow-pytorch python -m studies.speed.public_step pixelcnn
+    pixel-cnn-pp --json results/speed/public-pixelcnn.json python -m studies.speed.public_step glow
+    glow-pytorch --json results/speed/public-glow.json
 
-Same images, same sizes, same optimiser on both sides: forward, loss, backward and update. Rounds of both alternate, and the
-median of the ratios counts. The public code is read from its clone, in the memory layout that it is faster in, and never kept.
+Same images, same sizes, same optimiser on both sides: forward, loss, backward and update. Rounds of
+both alternate, and the median of the ratios counts. The public code is read from its clone, in the
+memory layout that it is faster in, and never kept.
 """
 
 from __future__ import annotations
@@ -67,7 +70,9 @@ def ours(name: str) -> tuple[nn.Module, Loss]:
 
     def loss(x: Tensor) -> Tensor:
         latents, log_determinant = glow(likelihood.dequantized(x, torch.rand(x.shape)))
-        density = log_determinant + sum(likelihood.gaussian_log_density(of.z, of.mean, of.log_deviation) for of in latents)
+        density = log_determinant + sum(
+            likelihood.gaussian_log_density(of.z, of.mean, of.log_deviation) for of in latents
+        )
         return -likelihood.flow_log_probability(density, x).mean()
 
     return glow, loss
@@ -76,16 +81,25 @@ def ours(name: str) -> tuple[nn.Module, Loss]:
 def public(name: str, clone: Path, copy: Path) -> tuple[nn.Module, Loss]:
     """The public network and its loss, imported from a copy that Python 3 and a CPU can read."""
     for file in clone.glob("*.py"):
-        text = re.sub(r"^(\s*)print ([^(\n].*)$", r"\1print(\2)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(
+            r"^(\s*)print ([^(\n].*)$",
+            r"\1print(\2)",
+            file.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
         (copy / file.name).write_text(text.replace(".cuda()", ""), encoding="utf-8")
     sys.path.insert(0, str(copy))
     model = importlib.import_module("model")
     size = SIZES[name]
     if name == "pixelcnn":
         network = model.PixelCNN(
-            nr_resnet=size["blocks"], nr_filters=size["filters"], nr_logistic_mix=size["mixtures"], input_channels=CHANNELS
+            nr_resnet=size["blocks"],
+            nr_filters=size["filters"],
+            nr_logistic_mix=size["mixtures"],
+            input_channels=CHANNELS,
         )
-        for block in network.modules():  # ours draws one number for each value, this one for each channel: left out of both
+        # ours draws one number for each value, this one for each channel: left out of both
+        for block in network.modules():
             if hasattr(block, "dropout"):
                 block.dropout = nn.Identity()
         total: Loss = importlib.import_module("utils").discretized_mix_logistic_loss
@@ -93,7 +107,9 @@ def public(name: str, clone: Path, copy: Path) -> tuple[nn.Module, Loss]:
     network = model.Glow(CHANNELS, size["steps"], size["levels"])
     for block in network.blocks:
         for flow in block.flows:
-            flow.coupling = type(flow.coupling)(flow.actnorm.loc.shape[1], filter_size=size["hidden"])
+            flow.coupling = type(flow.coupling)(
+                flow.actnorm.loc.shape[1], filter_size=size["hidden"]
+            )
 
     def loss(x: Tensor) -> Tensor:
         log_p, log_determinant, _ = network(x / 2 + torch.rand(x.shape) / 256)
@@ -132,25 +148,38 @@ def main(
         try:
             step(images[layout])
         except RuntimeError as error:
-            print(f"the public code does not take {layout}: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(
+                f"the public code does not take {layout}: {str(error).splitlines()[0]}",
+                file=sys.stderr,
+            )
         else:
             steps[f"public, {layout}"] = step, images[layout]
     seconds: dict[str, list[float]] = {which: [] for which in steps}
     for _ in range(1 + ROUNDS):  # the first is not counted
         for which, (step, batch) in steps.items():
-            theirs.to(memory_format=torch.channels_last if "last" in which else torch.contiguous_format)  # type: ignore[call-overload]
+            theirs.to(
+                memory_format=torch.channels_last if "last" in which else torch.contiguous_format
+            )  # type: ignore[call-overload]
             started = time.perf_counter()
             step(batch)
             seconds[which].append(time.perf_counter() - started)
-    best = min((which for which in steps if "public" in which), key=lambda which: statistics.median(seconds[which][1:]))
+    best = min(
+        (which for which in steps if "public" in which),
+        key=lambda which: statistics.median(seconds[which][1:]),
+    )
     ratios = {
-        which: statistics.median(p / o for p, o in zip(seconds[best][1:], seconds[which][1:], strict=True))
+        which: statistics.median(
+            p / o for p, o in zip(seconds[best][1:], seconds[which][1:], strict=True)
+        )
         for which in ("float32", "auto")
     }
     git = ["git", "-C", str(clone)]
-    revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    revision = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     told = {
-        "network": f"{name}: " + ", ".join(f"{value} {what}" for what, value in SIZES[name].items()),
+        "network": f"{name}: "
+        + ", ".join(f"{value} {what}" for what, value in SIZES[name].items()),
         "public": clone.resolve().name,
         "revision": revision,
         "parameters": {"ours": count(mine), "public": count(theirs)},

@@ -1,11 +1,13 @@
-"""Does speed cost quality? Preset `cpu` trained by AMA's step and by the paper's loop, scored in float32 and as shipped.
+"""Does speed cost quality? Preset `cpu` trained by AMA's step and by the paper's loop, scored in
+float32 and as shipped.
 
     python -m studies.speed.quality fast --seed 0
     python -m studies.speed.quality reference --seed 0
 
-Everything but the step and its precision is the same: images, schedule, averaged weights, recomputed statistics. The
-reference draws anew for every update, as its loop does, so the two are no pair: compare them as seeds are compared. Both are
-scored in float32; ours as shipped, too, with everything that scoring rests on measured in that precision again.
+Everything but the step and its precision is the same: images, schedule, averaged weights,
+recomputed statistics. The reference draws anew for every update, as its loop does, so the two are
+no pair: compare them as seeds are compared. Both are scored in float32; ours as shipped, too, with
+everything that scoring rests on measured in that precision again.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ from anomirror.detector.streaming import evenly_spaced
 from anomirror.devices import Precision
 from anomirror.images import open_images
 from anomirror.metrics import auroc
+from anomirror.minibatch import Batch
 from anomirror.presets import as_published
 from anomirror.scorers import Scores, both_sides
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 from studies.speed.train_step import draws_like, reference_like
 
 NORMAL, ANOMALIES = "fashion-mnist", ["mnist", "omniglot"]
@@ -49,23 +52,33 @@ class Way(StrEnum):
 class TrainedByReference(AMA):
     """AMA whose minibatches are the literal loop, in float32 and the default memory format."""
 
-    def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+    def _build_seeded(
+        self, seed: int, device: torch.device
+    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         networks, make_optimizers = super()._build_seeded(seed, device)
         return networks.to(memory_format=torch.contiguous_format), make_optimizers  # type: ignore[call-overload]
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         reference = reference_like(self, run.modules)
-        reference.critic_optimizer, reference.autoencoder_optimizer = run.optimizers["critic"], run.optimizers["autoencoder"]
+        reference.critic_optimizer, reference.autoencoder_optimizer = (
+            run.optimizers["critic"],
+            run.optimizers["autoencoder"],
+        )
         if run.progress < self.negatives_start:
             reference.negatives_weight = 0.0
-        reference.step(batch.normal.contiguous(), draws_like(self, len(batch.normal), run.device, run.generator))
+        reference.step(
+            batch.normal.contiguous(),
+            draws_like(self, len(batch.normal), run.device, run.generator),
+        )
         return {}
 
 
 def trained(way: Way, split: Comparison, seed: int, **more: Any) -> tuple[AMA, float]:
     """AMA with its own step again, and the seconds that its fit took."""
     settings = as_published("ama") | more | {"random_state": seed, "scoring_precision": "float32"}
-    ama = AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
+    ama = (
+        AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
+    )
     started = time.perf_counter()
     ama.fit(split.train)
     seconds = time.perf_counter() - started
@@ -77,12 +90,17 @@ def trained(way: Way, split: Comparison, seed: int, **more: Any) -> tuple[AMA, f
 
 
 def scored(ama: AMA, split: Comparison, precision: Precision) -> dict[str, Scores]:
-    """Raw scores of training images, normal ones and the samples of the protocol, in ``precision`` throughout."""
+    """Raw scores of training images, normal ones and the samples of the protocol, in ``precision``
+    throughout.
+    """
     ama.set_params(scoring_precision=precision)
     kept, _ = ama._split(open_images(split.train), ama.heldout)
     ama._finish(evenly_spaced(kept, 4096))
     raw = {"train": ama.raw_scores(split.train[:5000]), "normal": ama.raw_scores(split.normal)}
-    return raw | {name: ama.raw_scores(images[split.sampled[name]]) for name, images in split.anomalies.items()}
+    return raw | {
+        name: ama.raw_scores(images[split.sampled[name]])
+        for name, images in split.anomalies.items()
+    }
 
 
 def aurocs(ama: AMA, raw: Mapping[str, Scores]) -> dict[str, float]:
@@ -91,12 +109,16 @@ def aurocs(ama: AMA, raw: Mapping[str, Scores]) -> dict[str, float]:
     for name in raw.keys() - {"train", "normal"}:
         for side, scorer in both_sides(ama.scorer_).items():
             scorer.fit(raw["train"])
-            found[f"{name} {side}"] = auroc(scorer.normality(raw["normal"]), scorer.normality(raw[name]))
+            found[f"{name} {side}"] = auroc(
+                scorer.normality(raw["normal"]), scorer.normality(raw[name])
+            )
     return dict(sorted(found.items()))
 
 
 def change(before: Scores, after: Scores) -> dict[str, float]:
-    """Of R from one precision to another, as a share of it: median and 99 % quantile over images."""
+    """Of R from one precision to another, as a share of it: median and 99 % quantile over
+    images.
+    """
     median, high = np.quantile(np.abs(after / before - 1.0), [0.5, 0.99])
     return {"median": float(median), "99 %": float(high)}
 
@@ -125,7 +147,11 @@ def main(
         shipped = scored(ama, split, "auto")
         cell["auroc"]["auto"] = aurocs(ama, shipped)
         cell["change_of_r"] = change(exact["normal"], shipped["normal"])
-    cell |= {"threads": torch.get_num_threads(), "versions": versions(), "command": command("studies.speed.quality")}
+    cell |= {
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "command": command("studies.speed.quality"),
+    }
     write_json(file, cell)
 
 

@@ -1,8 +1,10 @@
-"""AMA written down as the paper states it, in float32, nothing reused: what every speed-up is measured and checked against.
+"""AMA written down as the paper states it, in float32, nothing reused: what every speed-up is
+measured and checked against.
 
-Several critic steps for each step of the autoencoder, E and G run again in every one of them, D(x, x) computed anew for each
-term, an interpolation in every critic step; scoring computes D(x, x), E, G and D(x, x_hat), the spectral norm each time. Networks
-are the package's, their blocks written out as in the paper's figure; weights, names and shapes are the same.
+Several critic steps for each step of the autoencoder, E and G run again in every one of them, D(x,
+x) computed anew for each term, an interpolation in every critic step; scoring computes D(x, x), E,
+G and D(x, x_hat), the spectral norm each time. Networks are the package's, their blocks written out
+as in the paper's figure; weights, names and shapes are the same.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def written_out(network: nn.Module) -> nn.Module:
 class Draws:
     """The random choices of one evaluation of the objective.
 
-    ``endpoints`` (b, k) are mixed with ``weights`` (b, k); ``beside``, (b, k) or fewer columns, stand beside the mixture;
-    ``z_negative`` is (m, d).
+    ``endpoints`` (b, k) are mixed with ``weights`` (b, k); ``beside``, (b, k) or fewer columns,
+    stand beside the mixture; ``z_negative`` is (m, d).
     """
 
     endpoints: Tensor
@@ -84,7 +86,9 @@ class ReferenceAMA:
             {"params": list(self.generator.parameters())},
             {"params": list(self.encoder.parameters()), "betas": (0.5, 0.9)},
         ]
-        self.critic_optimizer: Optimizer = Adam(self.critic.parameters(), self.learning_rate, (0.0, 0.9))
+        self.critic_optimizer: Optimizer = Adam(
+            self.critic.parameters(), self.learning_rate, (0.0, 0.9)
+        )
         self.autoencoder_optimizer: Optimizer = Adam(autoencoder, self.learning_rate, (0.0, 0.9))
 
     def d(self, x: Tensor, x_hat: Tensor) -> Tensor:
@@ -92,7 +96,9 @@ class ReferenceAMA:
         return cast(Tensor, self.critic(torch.cat([x, x_hat], dim=1))).mean()
 
     def objective(self, x: Tensor, draws: Draws, *, for_critic: bool) -> tuple[Tensor, Tensor]:
-        """The weighted gaps of Eq. (2) to (4), and E ||E(x)||; for the critic, reconstructions are constants."""
+        """The weighted gaps of Eq. (2) to (4), and E ||E(x)||; for the critic, reconstructions are
+        constants.
+        """
         encoder, generator = self.encoder, self.generator
         with torch.set_grad_enabled(not for_critic):
             z = encoder(x)
@@ -105,13 +111,17 @@ class ReferenceAMA:
                 x_negative_hat = generator(encoder(x_negative))
         columns = [x[column] for column in draws.beside.T]
         normal = self.d(x, x) - self.d(x, x_hat)
-        interpolated = torch.stack([self.d(x_i, x_i) - self.d(x_i, x_inter) for x_i in columns]).mean()
+        interpolated = torch.stack(
+            [self.d(x_i, x_i) - self.d(x_i, x_inter) for x_i in columns]
+        ).mean()
         negative = self.d(x_negative, x_negative) - self.d(x_negative, x_negative_hat)
         total = normal + self.interpolation_weight * interpolated - self.negatives_weight * negative
         return total, z.norm(dim=1).mean()
 
     def step(self, x: Tensor, draw: Callable[[], Draws]) -> None:
-        """One minibatch: the critic goes up, ``critic_steps`` times, then encoder and generator go down."""
+        """One minibatch: the critic goes up, ``critic_steps`` times, then encoder and generator go
+        down.
+        """
         self.critic.requires_grad_(True)
         for _ in range(self.critic_steps):
             gaps, _ = self.objective(x, draw(), for_critic=True)

@@ -1,8 +1,10 @@
-"""What a second process brings: steps of AMA with preset `cpu`, the same minibatch by one process and shared by two.
+"""What a second process brings: steps of AMA with preset `cpu`, the same minibatch by one process
+and shared by two.
 
     python -m studies.speed.scaling > results/speed/scaling.json
 
-In turn: one process with one thread, two processes with one thread each (torchrun, gloo), one process with two threads.
+In turn: one process with one thread, two processes with one thread each (torchrun, gloo), one
+process with two threads.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import torch
 
 from anomirror import preset
 from anomirror.benchmark.provenance import command, versions
+from anomirror.minibatch import Batch
 from anomirror.processes import together
-from anomirror.training import Batch
 from studies.speed.train_step import CHANNELS, prepared, ratio, timed
 
 BATCH, STEPS, REPEATS = 64, 20, 5
@@ -34,8 +36,14 @@ def steps() -> None:
     ama, run = prepared(preset("ama", "cpu"), "auto", device)
     run.group = together()
     share = BATCH // run.group.size
-    x = torch.rand(share, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(run.group.rank)) * 2 - 1
-    batch = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(share, dtype=torch.bool))
+    x = (
+        torch.rand(share, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(run.group.rank))
+        * 2
+        - 1
+    )
+    batch = Batch(
+        x.contiguous(memory_format=torch.channels_last), torch.zeros(share, dtype=torch.bool)
+    )
 
     def some(count: int) -> None:
         for _ in range(count):
@@ -61,7 +69,9 @@ def launched(processes: int, threads: int) -> float:
         "steps",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -74,7 +84,9 @@ def measured(repeats: int) -> dict[str, Any]:
     return {
         "scaling": ratio(seconds, "one process", "two processes"),
         "scaling_of_threads": ratio(seconds, "one process", "one process, two threads"),
-        "images_per_second": {name: BATCH * STEPS / statistics.median(s) for name, s in seconds.items()},
+        "images_per_second": {
+            name: BATCH * STEPS / statistics.median(s) for name, s in seconds.items()
+        },
         "seconds": seconds,
     }
 
@@ -84,5 +96,10 @@ if __name__ == "__main__":
         steps()
     else:
         result = measured(REPEATS)
-        result |= {"batch": BATCH, "steps": STEPS, "versions": versions(), "command": command("studies.speed.scaling")}
+        result |= {
+            "batch": BATCH,
+            "steps": STEPS,
+            "versions": versions(),
+            "command": command("studies.speed.scaling"),
+        }
         print(json.dumps(result, indent=2))

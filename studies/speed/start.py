@@ -1,4 +1,5 @@
-"""How long the command line takes to say its help, beside Python that does nothing; in turn, medians.
+"""How long the command line takes to say its help, beside Python that does nothing; in turn,
+medians.
 
 python -m studies.speed.start > results/start.json
 """
@@ -25,7 +26,14 @@ def say(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    seconds = in_turn({name: partial(say, arguments) for name, arguments in WAYS.items()}, 9, torch.device("cpu"))
+    seconds = in_turn(
+        {name: partial(say, arguments) for name, arguments in WAYS.items()}, 9, torch.device("cpu")
+    )
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    result = {"medians": medians, "seconds": seconds, "versions": versions(), "command": command("studies.speed.start")}
+    result = {
+        "medians": medians,
+        "seconds": seconds,
+        "versions": versions(),
+        "command": command("studies.speed.start"),
+    }
     print(json.dumps(result, indent=2))

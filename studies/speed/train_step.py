@@ -1,13 +1,16 @@
-"""A training step and the scoring of AMA as ratios to the literal transcription of the paper, all timed in turn in one run.
+"""A training step and the scoring of AMA as ratios to the literal transcription of the paper, all
+timed in turn in one run.
 
     python studies/speed/train_step.py --batch 16 --steps 2 --repeats 5
     python -m studies.speed.train_step --json > results/speed/steps-paper-cifar10.json
 
-Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing the same step: the reference;
-ours in float32 (what less work and the memory format win); ours in precision "auto", which the device computes natively (what
-arithmetic wins; the presets paper-* themselves ask for float32); and that with the blocks of the networks written out (what
-fewer products win). Averages of weights, which neither the paper nor paper-* keep, are not in it. The operations are counted,
-too (studies/speed/floor.py), and the time below which they cannot be done is set beside the time that they took.
+Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing
+the same step: the reference; ours in float32 (what less work and the memory format win); ours in
+precision "auto", which the device computes natively (what arithmetic wins; the presets paper-*
+themselves ask for float32); and that with the blocks of the networks written out (what fewer
+products win). Averages of weights, which neither the paper nor paper-* keep, are not in it. The
+operations are counted, too (studies/speed/floor.py), and the time below which they cannot be done
+is set beside the time that they took.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ from anomirror import AMA, latent, losses, preset
 from anomirror.benchmark.provenance import command, versions
 from anomirror.detector.variants import with_params
 from anomirror.devices import Precision, choose_device, use_bf16
+from anomirror.minibatch import Batch
 from anomirror.scorers import GaussianDensity, Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 from studies.speed.floor import Counted, Machine, at_its_best, counting
 from studies.speed.reference_ama import Draws, ReferenceAMA, written_out
 
@@ -42,7 +46,9 @@ SCORED = 2
 """Batches of the size that :class:`AMA` scores in, one after the other."""
 
 SMALL = 16
-"""Images at once with which the reference scores fastest on a CPU: its intermediate results then stay in the caches."""
+"""Images at once with which the reference scores fastest on a CPU: its intermediate results then
+stay in the caches.
+"""
 
 
 def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) -> tuple[AMA, Run]:
@@ -51,13 +57,17 @@ def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) 
     ama.image_shape_ = (CHANNELS, 32, 32)
     ama.networks_, make_optimizers = ama._build_seeded(0, device)
     generator = torch.Generator().manual_seed(0)
-    run = Run(dict(ama.networks_.items()), make_optimizers(), device, generator, precision=ama.precision)
+    run = Run(
+        dict(ama.networks_.items()), make_optimizers(), device, generator, precision=ama.precision
+    )
     ama.networks_.train()
     return ama, run
 
 
 def reference_like(ama: AMA, modules: Mapping[str, nn.Module] | None = None) -> ReferenceAMA:
-    """The reference with the weights of AMA's terms, and ``modules``, or copies of its networks in the default memory format."""
+    """The reference with the weights of AMA's terms, and ``modules``, or copies of its networks in
+    the default memory format.
+    """
     networks: Any = modules
     if modules is None:
         networks = copy.deepcopy(ama.networks_).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -73,8 +83,12 @@ def reference_like(ama: AMA, modules: Mapping[str, nn.Module] | None = None) -> 
     )
 
 
-def draws_like(ama: AMA, batch: int, device: torch.device, generator: torch.Generator | None = None) -> Callable[[], Draws]:
-    """Draws what AMA's step draws for a minibatch, in the same order, from ``generator`` or from one seeded with 0."""
+def draws_like(
+    ama: AMA, batch: int, device: torch.device, generator: torch.Generator | None = None
+) -> Callable[[], Draws]:
+    """Draws what AMA's step draws for a minibatch, in the same order, from ``generator`` or from
+    one seeded with 0.
+    """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     k, direction = cast(int, ama.interpolation), cast(Literal["inward", "outward"], ama.negatives)
 
@@ -82,7 +96,9 @@ def draws_like(ama: AMA, batch: int, device: torch.device, generator: torch.Gene
         ends = latent.endpoints(batch, k, generator).to(device)
         beside = ends if ama.interpolation_endpoints == "all" else ends[:, :1]
         weights = latent.simplex_weights(batch, k, generator).to(device)
-        z_negative = latent.shell(ama._share_of(batch), ama.latent_dim, ama.delta, direction, generator).to(device)
+        z_negative = latent.shell(
+            ama._share_of(batch), ama.latent_dim, ama.delta, direction, generator
+        ).to(device)
         return Draws(ends, beside, weights, z_negative)
 
     return draw
@@ -99,8 +115,12 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def in_turn(ways: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each way, one after the other, ``repeats`` times; the first round warms up and is not counted."""
+def in_turn(
+    ways: dict[str, Callable[[], Any]], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of each way, one after the other, ``repeats`` times; the first round warms up and is
+    not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(repeats + 1):
         for name, work in ways.items():
@@ -116,7 +136,9 @@ def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
 
 
 def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
-    """The operations of one minibatch: what is reconstructed, all updates of the critic, the update of the autoencoder."""
+    """The operations of one minibatch: what is reconstructed, all updates of the critic, the update
+    of the autoencoder.
+    """
     gaps, update = losses.gaps, run.update
     critic_from = autoencoder_from = 0
     with counting() as counted, run.autocast():
@@ -142,11 +164,21 @@ def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
 
 
 def training(
-    settings: Mapping[str, Any], batch: int, steps: int, repeats: int, device: torch.device, machine: Machine
+    settings: Mapping[str, Any],
+    batch: int,
+    steps: int,
+    repeats: int,
+    device: torch.device,
+    machine: Machine,
 ) -> dict[str, Any]:
     """``steps`` minibatches in each of the four ways."""
-    x = (torch.rand(batch, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
-    laid_out = Batch(x.contiguous(memory_format=torch.channels_last), torch.zeros(batch, dtype=torch.bool, device=device))
+    x = (
+        torch.rand(batch, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    ).to(device)
+    laid_out = Batch(
+        x.contiguous(memory_format=torch.channels_last),
+        torch.zeros(batch, dtype=torch.bool, device=device),
+    )
     precisions = {"float32": "float32", "auto": "auto", "written out": "auto"}
     ours = {name: prepared(settings, precision, device) for name, precision in precisions.items()}
     written_out(ours["written out"][0].networks_)
@@ -175,24 +207,36 @@ def training(
         "train_share_less_work": ratio(seconds, "reference", "float32"),
         "train_share_arithmetic": ratio(seconds, "float32", "auto"),
         "train_share_fewer_products": ratio(seconds, "written out", "auto"),
-        "train_images_per_second": {name: batch * steps / statistics.median(s) for name, s in seconds.items()},
+        "train_images_per_second": {
+            name: batch * steps / statistics.median(s) for name, s in seconds.items()
+        },
         "train_seconds": seconds,
     }
 
 
-def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, machine: Machine) -> dict[str, Any]:
-    """R, Eq. (5), and A, Eq. (6), of the same images in every way; and the preset's own raw score, if that is the relative R.
+def scoring(
+    settings: Mapping[str, Any], repeats: int, device: torch.device, machine: Machine
+) -> dict[str, Any]:
+    """R, Eq. (5), and A, Eq. (6), of the same images in every way; and the preset's own raw score,
+    if that is the relative R.
 
-    All in batches of the size that AMA scores in; the reference in small ones, too, and the better of both counts apart.
+    All in batches of the size that AMA scores in; the reference in small ones, too, and the better
+    of both counts apart.
     """
     ama, _ = prepared(settings, "float32", device)
     batch = ama._scoring_batch()
     count = batch * SCORED
-    x = (torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
+    x = (
+        torch.rand(count, CHANNELS, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    ).to(device)
     reference = reference_like(ama)
     for network in (ama.networks_, reference.encoder, reference.generator, reference.critic):
         network.eval()
-    ama.reference_image_, ama.sensitivity_floor_, ama.structure_power_ = torch.zeros(CHANNELS, 1, 1), 1e-3, 0.5
+    ama.reference_image_, ama.sensitivity_floor_, ama.structure_power_ = (
+        torch.zeros(CHANNELS, 1, 1),
+        1e-3,
+        0.5,
+    )
     batches = torch.split(x, batch)
     density = GaussianDensity().fit(reference.raw_scores(x).double().cpu().numpy())
 
@@ -204,7 +248,9 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
         names = scored.scoring_statistics
         with scored._scoring():
             parts = [scored._statistics(some, names) for some in batches]
-        measured = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in names}
+        measured = {
+            name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in names
+        }
         return density.normality(scored._raw(measured))
 
     def norms_each_batch(some: torch.Tensor) -> torch.Tensor:
@@ -214,12 +260,16 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
 
     ways: dict[str, Callable[[], Any]] = {
         "reference": lambda: a_score(map(reference.raw_scores, batches)),
-        "reference, small batches": lambda: a_score(map(reference.raw_scores, torch.split(x, SMALL))),
+        "reference, small batches": lambda: a_score(
+            map(reference.raw_scores, torch.split(x, SMALL))
+        ),
         "float32": partial(streamed, 0.0, "float32"),
         "auto": partial(streamed, 0.0, "auto"),
         "norms each batch": lambda: a_score(map(norms_each_batch, batches)),
     }
-    ways |= {"relative": partial(streamed, ama.structure_power, "auto")} if ama.structure_power else {}
+    ways |= (
+        {"relative": partial(streamed, ama.structure_power, "auto")} if ama.structure_power else {}
+    )
     seconds = in_turn(ways, repeats, device)
     with counting() as counted:
         ways["auto"]()
@@ -227,13 +277,19 @@ def scoring(settings: Mapping[str, Any], repeats: int, device: torch.device, mac
         "score_parts": {"scoring R": counted.per_image(count, machine)},
         "score_share_of_floor": counted.floor(machine) / statistics.median(seconds["auto"]),
         "score_ratio": ratio(seconds, "reference", "auto"),
-        "score_ratio_against_best": min(ratio(seconds, name, "auto") for name in ("reference", "reference, small batches")),
+        "score_ratio_against_best": min(
+            ratio(seconds, name, "auto") for name in ("reference", "reference, small batches")
+        ),
         "score_batch": batch,
         "score_share_less_work": ratio(seconds, "reference", "float32"),
         "score_share_arithmetic": ratio(seconds, "float32", "auto"),
         "score_share_folded": ratio(seconds, "norms each batch", "auto"),
-        "score_ratio_relative": ratio(seconds, "reference", "relative") if ama.structure_power else None,
-        "score_images_per_second": {name: count / statistics.median(s) for name, s in seconds.items()},
+        "score_ratio_relative": ratio(seconds, "reference", "relative")
+        if ama.structure_power
+        else None,
+        "score_images_per_second": {
+            name: count / statistics.median(s) for name, s in seconds.items()
+        },
         "score_seconds": seconds,
     }
 
@@ -249,7 +305,9 @@ def main(
     chosen = choose_device(device)
     settings = preset("ama", preset_name)
     machine = at_its_best(chosen, torch.bfloat16 if use_bf16("auto", chosen) else torch.float32)
-    result = training(settings, batch, steps, repeats, chosen, machine) | scoring(settings, repeats, chosen, machine)
+    result = training(settings, batch, steps, repeats, chosen, machine) | scoring(
+        settings, repeats, chosen, machine
+    )
     result |= {
         "at_its_best": asdict(machine),
         "preset": preset_name,
@@ -266,8 +324,16 @@ def main(
         print(json.dumps(result, indent=2))
         return
     table = Table("what", "ratio to the reference", "images/s")
-    table.add_row("training step", f"{result['train_ratio']:.2f}", f"{result['train_images_per_second']['auto']:.1f}")
-    table.add_row("scoring", f"{result['score_ratio']:.2f}", f"{result['score_images_per_second']['auto']:.1f}")
+    table.add_row(
+        "training step",
+        f"{result['train_ratio']:.2f}",
+        f"{result['train_images_per_second']['auto']:.1f}",
+    )
+    table.add_row(
+        "scoring",
+        f"{result['score_ratio']:.2f}",
+        f"{result['score_images_per_second']['auto']:.1f}",
+    )
     Console().print(table)
 
 

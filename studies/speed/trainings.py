@@ -1,4 +1,5 @@
-"""How long a whole training of every method takes with preset ``cpu``, and how fast it scores, all in one run.
+"""How long a whole training of every method takes with preset ``cpu``, and how fast it scores, all
+in one run.
 
     python -m studies.speed.trainings --json results/speed/trainings-cifar10.json
     python -m studies.speed.trainings --normal mnist:0 --json results/speed/trainings-mnist-0.json
@@ -36,8 +37,8 @@ ROUNDS = 3
 def timed(detector: Detector, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
     """Seconds of the fit and images a second.
 
-    ``trained`` counts the images of all minibatches against the whole fit, with its calibration and what its history scores;
-    None for a method without minibatches.
+    ``trained`` counts the images of all minibatches against the whole fit, with its calibration and
+    what its history scores; None for a method without minibatches.
     """
     started = time.perf_counter()
     detector.fit(train)
@@ -59,7 +60,10 @@ def processor() -> str:
     """Its model, as Linux names it."""
     found = Path("/proc/cpuinfo")
     lines = found.read_text().splitlines() if found.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 def main(
@@ -74,8 +78,17 @@ def main(
     name, label = parse_normal(normal)
     (train, classes), (test, _) = (load_dataset(name, part, data_dir) for part in ("train", "test"))
     train = train[of_class(classes, label, normal)]
-    told: dict[str, Any] = {"normal": normal, "images": len(train), "threads": threads, "torch": torch.__version__}
-    told |= {"bf16": use_bf16("auto", choose_device(None)), "processor": processor(), "load_before": os.getloadavg()[0]}
+    told: dict[str, Any] = {
+        "normal": normal,
+        "images": len(train),
+        "threads": threads,
+        "torch": torch.__version__,
+    }
+    told |= {
+        "bf16": use_bf16("auto", choose_device(None)),
+        "processor": processor(),
+        "load_before": os.getloadavg()[0],
+    }
     told["methods"] = {}
     for method in methods.split(","):
         detector = make_detector(method, **preset(method, chosen_preset(method, "cpu", normal)))

@@ -29,14 +29,22 @@ def refused(message: str, *arguments: object, data_dir: Path | None = None) -> N
         app([*map(str, arguments), *where], standalone_mode=False)
 
 
-def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(data_dir: Path, tmp_path: Path) -> None:
+def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(
+    data_dir: Path, tmp_path: Path
+) -> None:
     command = ["reproduce", "table1", "--methods", "pca", "--out", tmp_path, "--data-dir", data_dir]
     first = run(*command)
     assert first.returncode == 0, first.stderr
-    assert "their cells stay open: cifar10, cifar100, gtsrb, imagenet-resize, omniglot, svhn" in first.stderr
+    assert (
+        "their cells stay open: cifar10, cifar100, gtsrb, imagenet-resize, omniglot, svhn"
+        in first.stderr
+    )
     assert "2 of 2 trainings to do" in first.stderr
     assert "2 of 2 done, about 0 s left: knn on fashion-mnist, seed 0" in first.stderr
-    assert "**fashion-mnist is normal: AUROC, protocol blind, preset cpu; one seed, 95 % interval**" in first.stdout
+    assert (
+        "**fashion-mnist is normal: AUROC, protocol blind, preset cpu; one seed, 95 % interval**"
+        in first.stdout
+    )
     assert "| pca, one-sided | " in first.stdout
     assert "| knn, one-sided | " in first.stdout  # what a user would pick instead is in every table
     record = read_record(tmp_path / "cpu/fashion-mnist/pca-seed0.json")
@@ -46,7 +54,9 @@ def test_reproduce_measures_what_is_there_prints_the_table_and_goes_on(data_dir:
     assert again.stdout == first.stdout
 
 
-def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_path: Path, sample: object) -> None:
+def test_benchmark_takes_folders_classes_and_generated_sets(
+    data_dir: Path, tmp_path: Path, sample: object
+) -> None:
     import numpy as np
     from PIL import Image
 
@@ -54,22 +64,27 @@ def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_
         (tmp_path / name).mkdir()
         for index in range(60):
             value = index * 2 if name == "good" else 255 - index
-            Image.fromarray(np.full((40, 40), value, np.uint8)).save(tmp_path / name / f"{index}.png")
+            Image.fromarray(np.full((40, 40), value, np.uint8)).save(
+                tmp_path / name / f"{index}.png"
+            )
     done = run(
-        "benchmark", "--normal", tmp_path / "good", "--anomalies", f"{tmp_path / 'odd'},uniform", "--methods", "pca",
+        "benchmark", "--normal", tmp_path / "good", "--anomalies", f"{tmp_path / 'odd'},uniform",
+        "--methods", "pca",
         "--image-size", 32, "--out", tmp_path / "results",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "→ uniform" in done.stdout
     assert len(list(tmp_path.glob("results/cpu/good-*/pca-32px-seed0.json"))) == 1
     one = run(
-        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest", "--methods", "pca", "--seeds", 2,
+        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest",
+        "--methods", "pca", "--seeds", 2,
         "--out", tmp_path / "results", ANOMIRROR_DATA=str(data_dir),
     )  # fmt: skip
     assert "| AUROC | → rest | seeds |" in one.stdout, one.stderr
     assert "±" in one.stdout
     changed = run(
-        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest", "--methods", "pca", "--set", "n_components=3",
+        "benchmark", "--normal", "fashion-mnist:1", "--anomalies", "rest",
+        "--methods", "pca", "--set", "n_components=3",
         "--out", tmp_path / "results", ANOMIRROR_DATA=str(data_dir),
     )  # fmt: skip
     assert "| pca, n_components=3, one-sided | " in changed.stdout, changed.stderr
@@ -83,52 +98,154 @@ def test_benchmark_takes_folders_classes_and_generated_sets(data_dir: Path, tmp_
 
 
 def test_figures_are_drawn_from_measured_trainings(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from anomirror.cli import results
 
     monkeypatch.setattr(experiments, "preset", lambda method, name: dict(TINY[method]))
     for target, expected in (
         (results.Target.FIGURE2, ["figure2-ama-fashion-mnist.png"]),
-        (results.Target.FIGURE4, ["figure4-ama-fashion-mnist.png", "figure4-ama-plain-r-fashion-mnist.png"]),
+        (
+            results.Target.FIGURE4,
+            ["figure4-ama-fashion-mnist.png", "figure4-ama-plain-r-fashion-mnist.png"],
+        ),
     ):
         results.reproduce(target, methods="ama", out=tmp_path / target, data_dir=data_dir)
-        files = [Path(line.removeprefix("written: ")) for line in capsys.readouterr().out.splitlines()]
+        files = [
+            Path(line.removeprefix("written: ")) for line in capsys.readouterr().out.splitlines()
+        ]
         assert [file.name for file in files] == expected
         assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
-def test_a_failed_training_is_told_and_the_others_are_written(data_dir: Path, tmp_path: Path) -> None:
+def test_a_failed_training_is_told_and_the_others_are_written(
+    data_dir: Path, tmp_path: Path
+) -> None:
     failed(
-        run("benchmark", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist:99", "--methods", "pca",
+        run("benchmark", "--normal", "fashion-mnist", "--anomalies", "mnist",
+            "--known", "mnist:99", "--methods", "pca",
             "--out", tmp_path, ANOMIRROR_DATA=str(data_dir)),
         "1 trainings failed, the others are written",
     )  # fmt: skip
 
 
-def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_measured_is_refused(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("ANOMIRROR_DATA", raising=False)
     failed(run("reproduce", "table1"), "--data-dir, or the environment variable ANOMIRROR_DATA")
-    refused("no normal set of table1 is here; `anomirror data list`", "reproduce", "table1", data_dir=tmp_path)
+    refused(
+        "no normal set of table1 is here; `anomirror data list`",
+        "reproduce",
+        "table1",
+        data_dir=tmp_path,
+    )
     base = ["benchmark", "--out", tmp_path / "none"]
     for message, *arguments in (
         ("x: no folder, nor a data set", "--normal", "x", "--anomalies", "uniform"),
-        ("1 trainings failed(.|\n)*no image of class 7", "--normal", "mnist:7", "--anomalies", "rest", "--methods", "pca"),
+        (
+            "1 trainings failed(.|\n)*no image of class 7",
+            "--normal",
+            "mnist:7",
+            "--anomalies",
+            "rest",
+            "--methods",
+            "pca",
+        ),
         ("--anomalies names no set", "--normal", "fashion-mnist", "--anomalies", ","),
-        ("no method named 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--methods", "dessert"),
-        ("ama has no preset 'dessert'", "--normal", "fashion-mnist", "--anomalies", "mnist", "--preset", "dessert"),
-        ("pca has no parameter 'epochs'", "--normal", "mnist", "--anomalies", "mnist", "--methods", "pca", "--set", "epochs=1"),
-        ("epochs=6.0: expected an integer of at least 1", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=6.0"),
-        ("a parameter is set twice", "--normal", "mnist", "--anomalies", "mnist", "--set", "epochs=1", "--set", "epochs=2"),
-        ("random_state is set by the command line", "--normal", "mnist", "--anomalies", "mnist", "--set", "random_state=1"),
-        ("expected NAME:COUNT", "--normal", "fashion-mnist", "--anomalies", "mnist", "--known", "mnist"),
+        (
+            "no method named 'dessert'",
+            "--normal",
+            "fashion-mnist",
+            "--anomalies",
+            "mnist",
+            "--methods",
+            "dessert",
+        ),
+        (
+            "ama has no preset 'dessert'",
+            "--normal",
+            "fashion-mnist",
+            "--anomalies",
+            "mnist",
+            "--preset",
+            "dessert",
+        ),
+        (
+            "pca has no parameter 'epochs'",
+            "--normal",
+            "mnist",
+            "--anomalies",
+            "mnist",
+            "--methods",
+            "pca",
+            "--set",
+            "epochs=1",
+        ),
+        (
+            "epochs=6.0: expected an integer of at least 1",
+            "--normal",
+            "mnist",
+            "--anomalies",
+            "mnist",
+            "--set",
+            "epochs=6.0",
+        ),
+        (
+            "a parameter is set twice",
+            "--normal",
+            "mnist",
+            "--anomalies",
+            "mnist",
+            "--set",
+            "epochs=1",
+            "--set",
+            "epochs=2",
+        ),
+        (
+            "random_state is set by the command line",
+            "--normal",
+            "mnist",
+            "--anomalies",
+            "mnist",
+            "--set",
+            "random_state=1",
+        ),
+        (
+            "expected NAME:COUNT",
+            "--normal",
+            "fashion-mnist",
+            "--anomalies",
+            "mnist",
+            "--known",
+            "mnist",
+        ),
     ):
         refused(message, *base, *arguments, data_dir=data_dir)
     assert not (tmp_path / "none").exists()
     refused("--methods names none", "reproduce", "table1", "--methods", ",", data_dir=data_dir)
     refused("--normals names no set", "reproduce", "table1", "--normals", ",", data_dir=data_dir)
-    refused("table1 has no normal set dessert", "reproduce", "table1", "--normals", "dessert", data_dir=data_dir)
-    refused("none of these methods", "reproduce", "figure2", "--methods", "pca", "--out", tmp_path / "x", data_dir=data_dir)
+    refused(
+        "table1 has no normal set dessert",
+        "reproduce",
+        "table1",
+        "--normals",
+        "dessert",
+        data_dir=data_dir,
+    )
+    refused(
+        "none of these methods",
+        "reproduce",
+        "figure2",
+        "--methods",
+        "pca",
+        "--out",
+        tmp_path / "x",
+        data_dir=data_dir,
+    )
     refused("nowhere: no such folder", "tables", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     refused("no measured cell here", "tables", tmp_path / "empty")
@@ -136,7 +253,11 @@ def test_what_cannot_be_measured_is_refused(data_dir: Path, tmp_path: Path, monk
 
 def test_data_lists_verifies_and_fetches(data_dir: Path, tmp_path: Path) -> None:
     listed = run("data", "list", ANOMIRROR_DATA=str(data_dir))
-    rows = {line.split("│")[1].strip(): line for line in listed.stdout.splitlines() if line.startswith("│")}
+    rows = {
+        line.split("│")[1].strip(): line
+        for line in listed.stdout.splitlines()
+        if line.startswith("│")
+    }
     assert "yes" in rows["mnist"]
     assert "no" in rows["svhn"]
     assert "MIT" in rows["omniglot"]
@@ -153,15 +274,29 @@ def test_data_lists_verifies_and_fetches(data_dir: Path, tmp_path: Path) -> None
     assert "is generated" in run("data", "get", "uniform", ANOMIRROR_DATA=str(tmp_path)).stderr
 
 
-@pytest.mark.parametrize(("normal", "count", "file"), [("fashion-mnist", 500, "fashion-mnist"), ("mnist:1", 30, "mnist-1")])
+@pytest.mark.parametrize(
+    ("normal", "count", "file"),
+    [("fashion-mnist", 500, "fashion-mnist"), ("mnist:1", 30, "mnist-1")],
+)
 def test_whole_trainings_are_timed_and_what_is_written_makes_a_table(
     data_dir: Path, tmp_path: Path, normal: str, count: int, file: str
 ) -> None:
     words = ["--normal", normal, "--methods", "pca,knn", "--data-dir", str(data_dir)]
-    command = [sys.executable, "-m", "studies.speed.trainings", *words, "--json", str(tmp_path / f"trainings-{file}.json")]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "studies.speed.trainings",
+        *words,
+        "--json",
+        str(tmp_path / f"trainings-{file}.json"),
+    ]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    heading, _, *rows = [line.split(" | ") for line in trainings_table(tmp_path, normal).splitlines()]
+    heading, _, *rows = [
+        line.split(" | ") for line in trainings_table(tmp_path, normal).splitlines()
+    ]
     assert f"{count} images of {normal}, 2 threads" in heading[0]
     assert [row[0] for row in rows] == ["| pca", "| knn"]
     assert [row[2] for row in rows] == ["-", "-"]  # no minibatches

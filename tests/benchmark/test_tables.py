@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from anomirror.benchmark.cells import Cell, Column, Counts, Entry, Record, read_entries, write_record
+from anomirror.benchmark.cells import (
+    Cell,
+    Column,
+    Counts,
+    Entry,
+    Record,
+    read_entries,
+    write_record,
+)
 from anomirror.benchmark.experiments import (
     EXPERIMENTS,
     Settings,
@@ -62,7 +70,9 @@ def entry(
         scorer_state={},
         metrics=usual if metrics is None else metrics,
     )
-    column = Column(name=anomalies, split="", parts={}, preparation={}, counts=counts, copies_left_out={})
+    column = Column(
+        name=anomalies, split="", parts={}, preparation={}, counts=counts, copies_left_out={}
+    )
     record = Record(
         method=method,
         variant=variant,
@@ -85,7 +95,12 @@ KNN = {"method": "knn", "side": "one-sided", "scorer": "negate"}
 
 
 def test_ours_stands_beside_the_papers_figure_and_the_difference() -> None:
-    cells = [entry(0.96, seed=0), entry(0.98, seed=1), entry(0.99, side="one-sided", scorer="negate"), entry(0.9, **KNN)]
+    cells = [
+        entry(0.96, seed=0),
+        entry(0.98, seed=1),
+        entry(0.99, side="one-sided", scorer="negate"),
+        entry(0.9, **KNN),
+    ]
     table = comparison(cells, "fashion-mnist")
     assert table.heading == ["AUROC", "→ mnist", "→ omniglot", "seeds"]
     assert table.rows == [
@@ -104,16 +119,23 @@ def test_a_trained_method_that_does_not_win_is_told() -> None:
         "ama, two-sided does not beat pca and knn on → mnist (knn, one-sided 0.960, 0.950)."
     ]
     fpr = [entry(0, metrics={"fpr95": 0.3}), entry(0, **KNN, metrics={"fpr95": 0.2})]
-    assert "→ mnist (knn, one-sided 0.200, 0.300)" in comparison(fpr, "fashion-mnist", "fpr95").notes[0]
+    assert (
+        "→ mnist (knn, one-sided 0.200, 0.300)"
+        in comparison(fpr, "fashion-mnist", "fpr95").notes[0]
+    )
 
 
 def test_a_metric_that_the_paper_does_not_give_stands_alone() -> None:
-    assert comparison([entry(0.9)], "fashion-mnist", "fpr95").rows == [["ama, two-sided", "0.200", "-", "1"]]
+    assert comparison([entry(0.9)], "fashion-mnist", "fpr95").rows == [
+        ["ama, two-sided", "0.200", "-", "1"]
+    ]
 
 
 def test_the_average_over_classes_needs_all_of_them_and_has_a_spread_over_seeds() -> None:
     classes = [
-        entry(0.8 + 0.01 * label + 0.02 * seed, normal=f"mnist:{label}", anomalies="rest", seed=seed)
+        entry(
+            0.8 + 0.01 * label + 0.02 * seed, normal=f"mnist:{label}", anomalies="rest", seed=seed
+        )
         for label in range(10)
         for seed in (0, 1)
     ]
@@ -124,25 +146,48 @@ def test_the_average_over_classes_needs_all_of_them_and_has_a_spread_over_seeds(
     assert table.rows[10] == ["average", "0.855 ± 0.014 (paper 0.938, -0.083)", "0.900"]
     assert table.rows[11] == ["seeds", "2", "1"]
     assert table.notes == ["ama, two-sided does not beat knn, one-sided on average (0.855, 0.900)."]
-    assert one_class(classes[:9], "mnist").rows[5:] == [["average of 5", "0.820"], ["seeds", "1 to 2"]]  # the seed that all have
+    # the seed that all have
+    assert one_class(classes[:9], "mnist").rows[5:] == [
+        ["average of 5", "0.820"],
+        ["seeds", "1 to 2"],
+    ]
 
 
 def test_a_sample_of_the_test_is_told_of() -> None:
     here: dict[str, Any] = {"normal": "mnist:0", "anomalies": "rest"}
     few = COUNTS.model_copy(update={"normal": 50, "anomalies": 450})
     other = {**here, "side": "one-sided", "scorer": "negate"}
-    cells = [entry(0.9, **here), entry(0.8, **other, counts=few, method="anogan"), entry(0.7, **other, method="fanogan")]
+    cells = [
+        entry(0.9, **here),
+        entry(0.8, **other, counts=few, method="anogan"),
+        entry(0.7, **other, method="fanogan"),
+    ]
     table = one_class(cells, "mnist")
     assert table.heading == ["AUROC", "ama, two-sided", "anogan, one-sided", "fanogan, one-sided"]
-    assert table.rows[0][2:] == ["0.800 [0.790, 0.810] (paper 0.902, -0.102)", "0.700 [0.690, 0.710]"]
+    assert table.rows[0][2:] == [
+        "0.800 [0.790, 0.810] (paper 0.902, -0.102)",
+        "0.700 [0.690, 0.710]",
+    ]
     assert table.notes == ["anogan, one-sided: a sample of 500 test images."]
 
 
-def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_can_be_turned() -> None:
-    classes = [entry(0.8 + 0.1 * label, normal=f"cifar10:{label}", anomalies="rest") for label in (0, 1)]
-    changed = [entry(0.5, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24") for label in (0, 1)]
+def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_can_be_turned() -> (
+    None
+):
+    classes = [
+        entry(0.8 + 0.1 * label, normal=f"cifar10:{label}", anomalies="rest") for label in (0, 1)
+    ]
+    changed = [
+        entry(0.5, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24")
+        for label in (0, 1)
+    ]
     boxed = entry(0.6, normal="cifar10:0", anomalies="rest", variant="negatives=box")
-    plain = [entry(0.6, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24", scoring="plain-r") for label in (0, 1)]
+    plain = [
+        entry(
+            0.6, normal=f"cifar10:{label}", anomalies="rest", variant="epochs=24", scoring="plain-r"
+        )
+        for label in (0, 1)
+    ]
     table = one_class([*classes, *plain, *changed, boxed], "cifar10").turned()
     assert table.heading == ["AUROC", "airplane", "automobile", "average of 2", "seeds"]
     assert [row[0] for row in table.rows] == [
@@ -162,17 +207,28 @@ def test_an_average_over_some_classes_is_called_so_and_not_compared_and_a_table_
 
 def test_a_changed_method_is_told_where_it_is_behind_as_the_method_is() -> None:
     table = comparison(
-        [entry(0.5, variant="negatives=box"), entry(0.4, variant="no-mirrored"), entry(0.9, **KNN)], "fashion-mnist"
+        [entry(0.5, variant="negatives=box"), entry(0.4, variant="no-mirrored"), entry(0.9, **KNN)],
+        "fashion-mnist",
     )
-    assert [row[0] for row in table.rows[:2]] == ["ama without mirrored loss, two-sided", "ama, negatives=box, two-sided"]
+    assert [row[0] for row in table.rows[:2]] == [
+        "ama without mirrored loss, two-sided",
+        "ama, negatives=box, two-sided",
+    ]
     assert len(table.notes) == 1
     assert table.notes[0].startswith("ama, negatives=box, two-sided does not beat")
-    assert len(all_tables([entry(0.5, variant="negatives=box")])) == 1  # no table of Table 3's networks
+    # no table of Table 3's networks
+    assert len(all_tables([entry(0.5, variant="negatives=box")])) == 1
 
 
 def test_no_other_metric_stands_beside_the_papers_auroc_and_a_low_fpr_is_the_better_one() -> None:
-    classes = [entry(0, normal=f"mnist:{label}", anomalies="rest", metrics={"fpr95": 0.2}) for label in range(10)]
-    baseline = [entry(0, **KNN, normal=f"mnist:{label}", anomalies="rest", metrics={"fpr95": 0.5}) for label in range(10)]
+    classes = [
+        entry(0, normal=f"mnist:{label}", anomalies="rest", metrics={"fpr95": 0.2})
+        for label in range(10)
+    ]
+    baseline = [
+        entry(0, **KNN, normal=f"mnist:{label}", anomalies="rest", metrics={"fpr95": 0.5})
+        for label in range(10)
+    ]
     table = one_class(classes + baseline, "mnist", "fpr95")
     assert table.rows[10] == ["average", "0.200", "0.500"]
     assert table.notes == []
@@ -180,7 +236,11 @@ def test_no_other_metric_stands_beside_the_papers_auroc_and_a_low_fpr_is_the_bet
 
 
 def test_box_negatives_stand_beside_atypical_ones_with_open_cells() -> None:
-    cells = [entry(0.9, variant="box"), entry(0.95), entry(0.7, normal="gtsrb", anomalies="cifar10", variant="no-interpolation")]
+    cells = [
+        entry(0.9, variant="box"),
+        entry(0.95),
+        entry(0.7, normal="gtsrb", anomalies="cifar10", variant="no-interpolation"),
+    ]
     rows = {row[0]: row for row in negatives(cells).rows}
     assert rows["fashion-mnist → mnist"][1:5] == [
         "- (paper 0.778)",
@@ -189,12 +249,15 @@ def test_box_negatives_stand_beside_atypical_ones_with_open_cells() -> None:
         "0.950 [0.940, 0.960] (paper 0.987, -0.037)",
     ]
     assert negatives([*cells, entry(0.96, **KNN)]).notes == [
-        "ama, two-sided does not beat pca and knn on fashion-mnist → mnist (knn, one-sided 0.960, 0.950)."
+        "ama, two-sided does not beat pca and knn on fashion-mnist → mnist (knn, one-sided 0.960, "
+        "0.950)."
     ]
     assert rows["svhn → cifar10"][4] == "- (paper 0.993)"
     assert rows["gtsrb → cifar10"][2].startswith("0.700")
     assert not any("by the paper's R" in name for name in rows)
-    plain = negatives([*cells, entry(0.8, variant="box", scoring="plain-r"), entry(0.85, scoring="plain-r")]).rows
+    plain = negatives(
+        [*cells, entry(0.8, variant="box", scoring="plain-r"), entry(0.85, scoring="plain-r")]
+    ).rows
     assert [row[3:5] for row in plain if row[0] == "fashion-mnist → mnist, by the paper's R"] == [
         ["0.800 [0.790, 0.810] (paper 0.824, -0.024)", "0.850 [0.840, 0.860] (paper 0.987, -0.137)"]
     ]
@@ -225,8 +288,14 @@ def test_protocols_come_apart_and_every_kind_of_table_is_made() -> None:
         "fashion-mnist is normal",
     ]
     assert ["protocol paper" in title for title in titles] == [False, False, False, True]
-    long = all_tables([entry(0.9), entry(0.8, group="cpu-long"), entry(0.7, **KNN, group="cpu-long")])
-    assert ["preset cpu;" in long[0].title, "preset cpu-long;" in long[1].title, len(long[1].rows)] == [True, True, 2]
+    long = all_tables(
+        [entry(0.9), entry(0.8, group="cpu-long"), entry(0.7, **KNN, group="cpu-long")]
+    )
+    assert [
+        "preset cpu;" in long[0].title,
+        "preset cpu-long;" in long[1].title,
+        len(long[1].rows),
+    ] == [True, True, 2]
 
 
 def test_cells_are_read_from_folders_and_other_files_are_not(tmp_path: Path) -> None:
@@ -243,7 +312,10 @@ def test_cells_are_read_from_folders_and_other_files_are_not(tmp_path: Path) -> 
     for change, message in (
         ({"seed": "many"}, "seed: Input should be a valid integer"),
         ({"taste": 1}, "taste: Extra inputs are not permitted"),
-        ({"cells": [{**content["cells"][0], "side": "three-sided"}]}, r"cells\.0\.side: Input should be"),
+        (
+            {"cells": [{**content["cells"][0], "side": "three-sided"}]},
+            r"cells\.0\.side: Input should be",
+        ),
     ):
         damaged.write_text(json.dumps(content | change))
         with pytest.raises(InputError, match=rf"half\.json: not a record of results \({message}"):
@@ -254,7 +326,10 @@ AWKWARD = Table("50 % & more: a_b → ±", ["a", "b"], [["<x>", "1 & 2"]], ["x_y
 
 
 def test_markdown_latex_and_html_hold_the_same_cells() -> None:
-    assert as_markdown(AWKWARD) == "**50 % & more: a_b → ±**\n\n| a | b |\n| --- | --- |\n| <x> | 1 & 2 |\n> x_y < 3\n"
+    assert (
+        as_markdown(AWKWARD)
+        == "**50 % & more: a_b → ±**\n\n| a | b |\n| --- | --- |\n| <x> | 1 & 2 |\n> x_y < 3\n"
+    )
     latex = as_latex(AWKWARD)
     assert r"\caption{50 \% \& more: a\_b $\rightarrow$ $\pm$}" in latex
     assert r"<x> & 1 \& 2 \\" in latex
@@ -270,7 +345,9 @@ def test_the_papers_figures_have_its_averages_but_one() -> None:
         wrong = (row.method, name) == ("fence_gan", "cifar10")
         assert (sum(values) / 10 == pytest.approx(average, abs=0.0011)) != wrong, (row, name)
     ama, one_sided = PaperRow("ama"), PaperRow("ama", side="one-sided")
-    assert PUBLISHED["table3"][ama]["cifar10", "svhn"] == PUBLISHED["table1"][ama]["cifar10", "svhn"]
+    assert (
+        PUBLISHED["table3"][ama]["cifar10", "svhn"] == PUBLISHED["table1"][ama]["cifar10", "svhn"]
+    )
     for scoring in ("", "plain-r"):
         assert Row("ama", "", scoring, "one-sided").published() == one_sided
     ablation = Row("ama", "no-mirrored", "plain-r", "two-sided").published()
@@ -283,7 +360,8 @@ def test_a_cell_that_the_paper_leaves_open_is_told_from_a_column_that_it_does_no
     cells = [entry(0.9, **placed, anomalies=column) for column in ("cifar100", "uniform")]
     row = comparison(cells, "cifar10").rows[0]
     assert row[3:5] == ["0.900 [0.890, 0.910] (paper -)", "0.900 [0.890, 0.910]"]
-    assert comparison(cells[1:], "cifar10").heading[1:] == ["→ uniform", "seeds"]  # nothing to compare with the paper
+    # nothing to compare with the paper
+    assert comparison(cells[1:], "cifar10").heading[1:] == ["→ uniform", "seeds"]
 
 
 def test_every_experiment_is_made_of_trials_that_can_be_built() -> None:
@@ -309,7 +387,9 @@ def test_every_experiment_is_made_of_trials_that_can_be_built() -> None:
 def test_a_search_for_each_image_is_tested_on_a_sample() -> None:
     for method, tested in (("anogan", 500), ("fanogan", None), ("ama", None)):
         assert {trial.tested for trial in table2(Settings((method,)), lambda _: True)} == {tested}
-    changed = next(iter(trials("mnist:3", ["rest"], Settings(("anogan",), changes={"search_steps": 5}))))
+    changed = next(
+        iter(trials("mnist:3", ["rest"], Settings(("anogan",), changes={"search_steps": 5})))
+    )
     assert changed.tested == 500
 
 
@@ -329,9 +409,14 @@ def test_a_change_is_a_variant_with_one_name() -> None:
         return next(iter(trials("mnist:3", ["rest"], Settings(("ama",), changes=changes))))
 
     changed = made(critic_steps=5, betas=[0.5, 0.9])
-    assert changed.variant == made(betas=[0.5, 0.9], critic_steps=5).variant == "betas=_0.5,0.9_,critic_steps=5"
+    assert (
+        changed.variant
+        == made(betas=[0.5, 0.9], critic_steps=5).variant
+        == "betas=_0.5,0.9_,critic_steps=5"
+    )
     assert changed.name == "ama-betas=_0.5,0.9_,critic_steps=5-seed0"
-    assert changed.parameters == {"epochs": 6, "critic_steps": 5, "betas": [0.5, 0.9]}  # of the preset one
+    # of the preset one
+    assert changed.parameters == {"epochs": 6, "critic_steps": 5, "betas": [0.5, 0.9]}
     assert made(epochs=6, critic_steps=1).name == made().name  # nothing is changed by these
 
 
@@ -339,24 +424,45 @@ def test_what_is_not_on_disk_is_left_open(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-bin").mkdir()
     there = on_disk(tmp_path)
     made = table1(Settings(("pca",)), there)
-    assert [(trial.normal, trial.anomalies) for trial in made] == [("cifar10", ("uniform", "gaussian", "constant"))]
-    everything = {"fashion-mnist", "mnist", "omniglot", "svhn", "imagenet-resize", "cifar100", "gtsrb"}
+    assert [(trial.normal, trial.anomalies) for trial in made] == [
+        ("cifar10", ("uniform", "gaussian", "constant"))
+    ]
+    everything = {
+        "fashion-mnist",
+        "mnist",
+        "omniglot",
+        "svhn",
+        "imagenet-resize",
+        "cifar100",
+        "gtsrb",
+    }
     assert missing("table1", Settings(("pca",)), there) == sorted(everything)
     assert missing("table2", Settings(("pca",)), there) == ["mnist"]
 
 
 def test_normal_sets_of_a_table_can_be_chosen() -> None:
     def normals(target: str, *chosen: str) -> set[str]:
-        return {each.normal for each in planned(target, Settings(("ama",), normals=chosen), lambda _: True)}
+        return {
+            each.normal
+            for each in planned(target, Settings(("ama",), normals=chosen), lambda _: True)
+        }
 
     assert normals("table1") == {"fashion-mnist", "cifar10", "svhn", "gtsrb"}
     assert normals("table1", "cifar10", "gtsrb") == {"cifar10", "gtsrb"}
     assert normals("table2", "mnist") == {f"mnist:{label}" for label in range(10)}
     assert normals("table2", "mnist:3", "cifar10:0") == {"mnist:3", "cifar10:0"}
-    assert missing("table1", Settings(("pca",), normals=("gtsrb",)), lambda name: name != "omniglot") == []
-    figure = planned("figure2", Settings(("ama",), normals=("cifar10",)), lambda name: name != "svhn")
+    assert (
+        missing("table1", Settings(("pca",), normals=("gtsrb",)), lambda name: name != "omniglot")
+        == []
+    )
+    figure = planned(
+        "figure2", Settings(("ama",), normals=("cifar10",)), lambda name: name != "svhn"
+    )
     assert {each.normal for each in figure} == {"cifar10"}  # which stands there for SVHN
-    with pytest.raises(SettingError, match="table1 has no normal set mnist: choose among fashion-mnist, cifar10, svhn, gtsrb"):
+    with pytest.raises(
+        SettingError,
+        match="table1 has no normal set mnist: choose among fashion-mnist, cifar10, svhn, gtsrb",
+    ):
         normals("table1", "cifar10", "mnist")
 
 

@@ -45,7 +45,9 @@ AMA = Trial("ama", "cpu", TINY["ama"], "fashion-mnist", ("mnist",), 0)
 def recomputed(entry: Entry) -> float:
     """A cell's AUROC from the scores that are stored."""
     scorer = entry.cell.restored_scorer()
-    return auroc(*(scorer.normality(entry.raw_scores(images)) for images in ("normal", "anomalies")))
+    return auroc(
+        *(scorer.normality(entry.raw_scores(images)) for images in ("normal", "anomalies"))
+    )
 
 
 def entries(trial: Trial, out: Path, record: Record) -> list[Entry]:
@@ -61,7 +63,9 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
     file = tmp_path / "fashion-mnist" / "pca-seed0.json"
     assert [entry.record for entry in read_entries(tmp_path)] == [record] * 4
     assert [tuple(cell.place) for cell in record.cells] == [
-        ("", column, side) for column in ("mnist", "constant") for side in ("one-sided", "two-sided")
+        ("", column, side)
+        for column in ("mnist", "constant")
+        for side in ("one-sided", "two-sided")
     ]
     cell = record.cells[0]
     value, (low, high) = cell.value("auroc"), cell.interval("auroc") or (1, 0)
@@ -81,7 +85,9 @@ def test_one_training_writes_every_cell_and_is_not_repeated(data_dir: Path, tmp_
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_the_metrics_of_a_cell_follow_from_its_stored_scores(data_dir: Path, tmp_path: Path) -> None:
+def test_the_metrics_of_a_cell_follow_from_its_stored_scores(
+    data_dir: Path, tmp_path: Path
+) -> None:
     """A further scoring has scores of its own."""
     trial = replace(AMA, scorings={"plain-r": {"structure_power": 0.0, "scorer": "gaussian"}})
     record = measure(trial, tmp_path, data_dir)
@@ -123,7 +129,9 @@ def test_scores_are_read_from_a_pack_of_the_folder_as_well(data_dir: Path, tmp_p
 
 
 def test_a_further_column_leaves_what_was_measured_alone(data_dir: Path, tmp_path: Path) -> None:
-    """Each cell goes on naming the scores that it came from, although the training is another one bit by bit."""
+    """Each cell goes on naming the scores that it came from, although the training is another one
+    bit by bit.
+    """
     first = measure(replace(AMA, anomalies=("mnist",)), tmp_path, data_dir)
     torch.set_num_threads(threads := torch.get_num_threads() + 1)
     wider = replace(AMA, anomalies=("mnist", "constant"))
@@ -159,12 +167,17 @@ def folders(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_folders_of_one_name_are_two_sets_and_no_name_is_taken_for_a_part(folders: dict[str, str], tmp_path: Path) -> None:
+def test_folders_of_one_name_are_two_sets_and_no_name_is_taken_for_a_part(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
     columns = (folders["other"], folders["odd"])
     trial = Trial("pca", "cpu", {"n_components": 2}, folders["normal"], columns, 0, folder_size=32)
     record = measure(trial, tmp_path / "out")
     assert len({cell.place for cell in record.cells}) == len(record.cells) == 4
-    assert [name.split("-")[0] for name in (column.name for column in record.columns.values())] == ["good", "train"]
+    assert [name.split("-")[0] for name in (column.name for column in record.columns.values())] == [
+        "good",
+        "train",
+    ]
     for entry in entries(trial, tmp_path / "out", record):
         assert len(entry.raw_scores("train")) > 60
         assert len(entry.raw_scores("anomalies")) == entry.column.counts.anomalies
@@ -174,8 +187,12 @@ def test_folders_of_one_name_are_two_sets_and_no_name_is_taken_for_a_part(folder
     assert unfinished([turned], tmp_path / "out") == [turned]
 
 
-def test_other_sizes_and_other_pictures_are_not_taken_for_these(folders: dict[str, str], tmp_path: Path) -> None:
-    trial = Trial("pca", "cpu", {"n_components": 2}, folders["normal"], ("uniform",), 0, folder_size=32)
+def test_other_sizes_and_other_pictures_are_not_taken_for_these(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    trial = Trial(
+        "pca", "cpu", {"n_components": 2}, folders["normal"], ("uniform",), 0, folder_size=32
+    )
     measure(trial, tmp_path / "out")
     assert unfinished([trial], tmp_path / "out") == []
     larger = replace(trial, folder_size=64)
@@ -188,13 +205,18 @@ def test_other_sizes_and_other_pictures_are_not_taken_for_these(folders: dict[st
 def test_two_commands_at_once_do_not_train_in_one_place(data_dir: Path, tmp_path: Path) -> None:
     place = PCA.file(tmp_path).parent
     place.mkdir(parents=True)
-    with measuring._alone(place / "pca-seed0.lock"), pytest.raises(InputError, match="another process measures this training"):
+    with (
+        measuring._alone(place / "pca-seed0.lock"),
+        pytest.raises(InputError, match="another process measures this training"),
+    ):
         measure(PCA, tmp_path, data_dir)
     assert measure(PCA, tmp_path, data_dir)
     assert not list(tmp_path.rglob("*.lock"))
 
 
-def test_a_killed_training_goes_on_and_gives_the_same(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_goes_on_and_gives_the_same(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = measure(AMA, tmp_path / "whole", data_dir)
 
     def killed(*_: object, **__: object) -> None:
@@ -210,7 +232,9 @@ def test_a_killed_training_goes_on_and_gives_the_same(data_dir: Path, tmp_path: 
     assert not list((tmp_path / "killed").rglob("*.partial"))
 
 
-def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_model_is_scored_again_and_not_trained(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = measure(AMA, tmp_path, data_dir, keep_model=True)
     file = AMA.file(tmp_path)
     model = load(file.with_suffix(".model"), device="cpu")
@@ -227,19 +251,28 @@ def test_a_kept_model_is_scored_again_and_not_trained(data_dir: Path, tmp_path: 
     record = measure(wider, tmp_path, data_dir, keep_model=True)
     assert [cell.metrics for cell in record.cells if cell.anomalies == "mnist"] == metrics(before)
     assert record.runs[0].kept_model
-    assert record.runs[0].fit_seconds == sum(row["seconds"] for row in model.history_)  # not of loading it
+    # not of loading it
+    assert record.runs[0].fit_seconds == sum(row["seconds"] for row in model.history_)
     assert all_tables(read_entries(tmp_path))  # a model's own JSON is no record
     file.unlink()
     plain = replace(AMA, parameters={**TINY["ama"], "structure_power": 0.0})
     assert measure(plain, tmp_path, data_dir, keep_model=True).parameters["structure_power"] == 0
     file.unlink()
     other = replace(AMA, parameters={**TINY["ama"], "negatives": None})
-    with pytest.raises(SettingError, match="has negatives='inward', and now it would be None; remove it to train again"):
+    with pytest.raises(
+        SettingError,
+        match="has negatives='inward', and now it would be None; remove it to train again",
+    ):
         measure(other, tmp_path, data_dir, keep_model=True)
 
 
 def test_protocol_paper_takes_each_columns_best_epoch(data_dir: Path, tmp_path: Path) -> None:
-    trial = replace(AMA, protocol="paper", anomalies=("mnist", "constant"), parameters={**TINY["ama"], "epochs": 3})
+    trial = replace(
+        AMA,
+        protocol="paper",
+        anomalies=("mnist", "constant"),
+        parameters={**TINY["ama"], "epochs": 3},
+    )
     record = measure(trial, tmp_path, data_dir)
     assert trial.file(tmp_path).name == "ama-protocol-paper-seed0.json"
     for entry in entries(trial, tmp_path, record):
@@ -252,7 +285,9 @@ def test_protocol_paper_takes_each_columns_best_epoch(data_dir: Path, tmp_path: 
         assert cell.value("auroc") == pytest.approx(recomputed(entry), abs=1e-3)
 
 
-def test_several_at_once_measure_the_same_and_one_failure_does_not_end_the_others(data_dir: Path, tmp_path: Path) -> None:
+def test_several_at_once_measure_the_same_and_one_failure_does_not_end_the_others(
+    data_dir: Path, tmp_path: Path
+) -> None:
     trials = [replace(PCA, seed=seed) for seed in (0, 1)]
     broken = replace(PCA, normal="fashion-mnist:5", anomalies=("rest",))
     told: list[tuple[int, int]] = []
@@ -265,7 +300,9 @@ def test_several_at_once_measure_the_same_and_one_failure_does_not_end_the_other
     )
     assert [(trial, type(error)) for trial, error in failed] == [(broken, SettingError)]
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert [type(error) for _, error in run([broken], tmp_path / "one", data_dir=data_dir)] == [SettingError]
+    assert [type(error) for _, error in run([broken], tmp_path / "one", data_dir=data_dir)] == [
+        SettingError
+    ]
     for trial in trials:
         two = trial.record(tmp_path / "two")
         assert two is not None
@@ -281,12 +318,20 @@ def test_each_training_is_done_once_with_every_wanted_column(tmp_path: Path) -> 
 
 def test_cells_of_other_parameters_are_not_taken_for_these(data_dir: Path, tmp_path: Path) -> None:
     measure(PCA, tmp_path, data_dir)
-    with pytest.raises(SettingError, match="was measured with n_components=8, and now it would be 4"):
+    with pytest.raises(
+        SettingError, match="was measured with n_components=8, and now it would be 4"
+    ):
         unfinished([replace(PCA, parameters={"n_components": 4})], tmp_path)
-    with pytest.raises(SettingError, match="was measured with n_components=8"):  # of a further column as well
+    # of a further column as well
+    with pytest.raises(SettingError, match="was measured with n_components=8"):
         unfinished([replace(PCA, parameters={"n_components": 4}, anomalies=("uniform",))], tmp_path)
-    with pytest.raises(SettingError, match="was measured with scorer='gaussian', and now it would be 'log-gaussian'"):
-        unfinished([replace(PCA, parameters={"n_components": 8, "scorer": "log-gaussian"})], tmp_path)
+    with pytest.raises(
+        SettingError,
+        match="was measured with scorer='gaussian', and now it would be 'log-gaussian'",
+    ):
+        unfinished(
+            [replace(PCA, parameters={"n_components": 8, "scorer": "log-gaussian"})], tmp_path
+        )
     with pytest.raises(SettingError, match="wanted twice, with different parameters"):
         unfinished([PCA, replace(PCA, parameters={"n_components": 4})], tmp_path / "elsewhere")
 
@@ -294,9 +339,21 @@ def test_cells_of_other_parameters_are_not_taken_for_these(data_dir: Path, tmp_p
 def test_names_tell_variants_protocols_and_known_anomalies_apart() -> None:
     names = [
         replace(AMA, **changes).name  # type: ignore[arg-type]
-        for changes in ({}, {"variant": "box"}, {"protocol": "paper"}, {"known": Known("mnist", 10)}, {"seed": 1})
+        for changes in (
+            {},
+            {"variant": "box"},
+            {"protocol": "paper"},
+            {"known": Known("mnist", 10)},
+            {"seed": 1},
+        )
     ]
-    assert names == ["ama-seed0", "ama-box-seed0", "ama-protocol-paper-seed0", "ama-known-mnist-10-seed0", "ama-seed1"]
+    assert names == [
+        "ama-seed0",
+        "ama-box-seed0",
+        "ama-protocol-paper-seed0",
+        "ama-known-mnist-10-seed0",
+        "ama-seed1",
+    ]
     assert replace(AMA, normal="mnist:3").file(Path("out")) == Path("out/mnist-3/ama-seed0.json")
 
 
@@ -305,13 +362,22 @@ def test_known_anomalies_are_trained_on(data_dir: Path, tmp_path: Path) -> None:
     record = measure(replace(AMA, known=known), tmp_path, data_dir)
     assert record.known_anomalies == known
     assert metrics(record) != metrics(measure(AMA, tmp_path, data_dir))
-    assert [entry.record.known_anomalies for entry in read_entries(tmp_path)] == [None, None, known, known]
+    assert [entry.record.known_anomalies for entry in read_entries(tmp_path)] == [
+        None,
+        None,
+        known,
+        known,
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_the_process_that_started_them(data_dir: Path, tmp_path: Path, end: signal.Signals) -> None:
-    """Killed without a chance to clean up, or interrupted; the same command again must not find them training still."""
+def test_workers_end_with_the_process_that_started_them(
+    data_dir: Path, tmp_path: Path, end: signal.Signals
+) -> None:
+    """Killed without a chance to clean up, or interrupted; the same command again must not find
+    them training still.
+    """
     code = f"""
 import signal
 from dataclasses import replace
@@ -320,13 +386,17 @@ from anomirror.benchmark.pool import run
 from tests.benchmark.test_trials import AMA
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and so their tests, ignore Ctrl-C
+    # a shell's background jobs, and so their tests, ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     long = replace(AMA, parameters={{**AMA.parameters, "epochs": 1000}})
-    run([replace(long, seed=seed) for seed in range(6)], Path({str(tmp_path)!r}), jobs=2, data_dir=Path({str(data_dir)!r}))
+    todo = [replace(long, seed=seed) for seed in range(6)]
+    run(todo, Path({str(tmp_path)!r}), jobs=2, data_dir=Path({str(data_dir)!r}))
 """
     (tmp_path / "go.py").write_text(code)
     root = Path(__file__).parents[2]
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "go.py")], env={**os.environ, "PYTHONPATH": str(root)})
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "go.py")], env={**os.environ, "PYTHONPATH": str(root)}
+    )
 
     try:
         while len(list(tmp_path.rglob("checkpoint.safetensors"))) < 2:
@@ -337,7 +407,10 @@ if __name__ == "__main__":
         parent.send_signal(end)
         parent.wait(30)
         deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        while (
+            any(Path(f"/proc/{child}").exists() for child in children)
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.2)
         assert not [child for child in children if Path(f"/proc/{child}").exists()]
     finally:
@@ -345,4 +418,8 @@ if __name__ == "__main__":
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]

@@ -1,4 +1,6 @@
-"""What every registered detector keeps: the public checks, and what needs its own arguments or anomalies."""
+"""What every registered detector keeps: the public checks, and what needs its own arguments or
+anomalies.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def test_every_detector_has_a_file_in_tests_methods() -> None:
 
 @pytest.mark.parametrize(
     ("name", "check"),
-    [pytest.param(name, check, id=f"{name}-{check.__name__}") for name in CASES for check in checks_of(tiny(name))],
+    [
+        pytest.param(name, check, id=f"{name}-{check.__name__}")
+        for name in CASES
+        for check in checks_of(tiny(name))
+    ],
 )
 def test_it_keeps_the_contract(name: str, check: Check) -> None:
     check(subject(name))
@@ -74,6 +80,8 @@ def test_it_beats_its_untrained_self_on_planted_anomalies(name: str, sample: Sam
     # all that the untrained one has seen is noise
     noise = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
     untrained = tiny(name, scorer="negate", **frozen(name)).fit(noise)
-    good, bad = (auroc(d.score_samples(normal), d.score_samples(planted)) for d in (trained, untrained))
+    good, bad = (
+        auroc(d.score_samples(normal), d.score_samples(planted)) for d in (trained, untrained)
+    )
     assert good >= bad + 0.1
     assert good > 0.65

@@ -17,7 +17,9 @@ from tests.tiny import METHODS, all_kept, tiny
 class FlatImages(OutlierMixin, BaseEstimator):
     """Rows of features as one-line pictures, scaled to [0, 1] by the range seen in ``fit``."""
 
-    def __init__(self, method: str = "pca", contamination: float = 0.1, random_state: int | None = 0) -> None:
+    def __init__(
+        self, method: str = "pca", contamination: float = 0.1, random_state: int | None = 0
+    ) -> None:
         self.method = method
         self.contamination = contamination
         self.random_state = random_state
@@ -30,7 +32,11 @@ class FlatImages(OutlierMixin, BaseEstimator):
         X = validate_data(self, X, ensure_min_samples=2)
         self.low_, self.high_ = float(X.min()), float(X.max())
         seed = 0 if self.random_state is None else self.random_state
-        settings = {"contamination": self.contamination, "random_state": seed, **all_kept(self.method)}
+        settings = {
+            "contamination": self.contamination,
+            "random_state": seed,
+            **all_kept(self.method),
+        }
         self.detector_ = tiny(self.method, **settings)
         self.detector_.fit(self._pictures(X))
         self.offset_ = self.detector_.offset_

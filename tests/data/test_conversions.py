@@ -20,7 +20,9 @@ COLOURED = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
 
 def test_grey_is_pillows_luma() -> None:
-    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in COLOURED])[..., None]
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in COLOURED])[
+        ..., None
+    ]
     assert np.abs(colour_to_grey(COLOURED).astype(int) - expected).max() <= 1
 
 
@@ -40,7 +42,9 @@ def test_polarity() -> None:
 
 
 def test_shrinking_is_anti_aliased() -> None:
-    """Stripes finer than the small picture can show become grey; taking every second pixel would make them black or white."""
+    """Stripes finer than the small picture can show become grey; taking every second pixel would
+    make them black or white.
+    """
     stripes = np.zeros((1, 64, 64, 1), np.uint8)
     stripes[:, :, ::2] = 255
     small = brought_to(stripes, 32, 1)
@@ -64,7 +68,9 @@ def test_smaller_images_keep_their_pixels_and_every_step_is_told() -> None:
 
 
 def test_generated_sets_are_what_their_names_say() -> None:
-    uniform, gaussian, constant = (GENERATED[name](300, 16, 3) for name in ("uniform", "gaussian", "constant"))
+    uniform, gaussian, constant = (
+        GENERATED[name](300, 16, 3) for name in ("uniform", "gaussian", "constant")
+    )
     assert np.histogram(uniform, bins=4, range=(0, 256))[0].min() > 0.24 * uniform.size
     clipped = 0.3085  # of a Gaussian around .5 with deviation 1, below 0 and above 1 each
     for edge in (0, 255):

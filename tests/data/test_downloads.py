@@ -1,4 +1,6 @@
-"""Fetching from a server on this machine: whole, interrupted, damaged, unreachable; and checking what is there."""
+"""Fetching from a server on this machine: whole, interrupted, damaged, unreachable; and checking
+what is there.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Offers CONTENT; drops the connection after ``limit`` bytes, and knows ranges unless ``whole``."""
+    """Offers CONTENT; drops the connection after ``limit`` bytes, and knows ranges unless
+    ``whole``.
+    """
 
     limit: int | None = None
     whole = False
@@ -39,7 +43,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         wanted = self.headers.get("Range")
         self.server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and not self.server.whole else 0
+        start = (
+            int(wanted.removeprefix("bytes=").rstrip("-"))
+            if wanted and not self.server.whole
+            else 0
+        )
         if start >= len(CONTENT):
             self.send_error(416)
             return
@@ -48,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
-        self.wfile.write(CONTENT[start : start + self.server.limit] if self.server.limit else CONTENT[start:])
+        self.wfile.write(
+            CONTENT[start : start + self.server.limit] if self.server.limit else CONTENT[start:]
+        )
 
     def log_message(self, *arguments: object) -> None:
         """Not on stderr."""
@@ -71,7 +81,9 @@ def offered(server: Server, monkeypatch: pytest.MonkeyPatch) -> OfficialFile:
     return file
 
 
-def test_a_file_is_fetched_once_with_progress(server: Server, offered: OfficialFile, tmp_path: Path) -> None:
+def test_a_file_is_fetched_once_with_progress(
+    server: Server, offered: OfficialFile, tmp_path: Path
+) -> None:
     seen: list[tuple[str, int, int | None]] = []
     files = get("mnist", tmp_path, lambda *state: seen.append(state))
     assert files == [tmp_path / "mnist" / "file.gz"]
@@ -84,7 +96,9 @@ def test_a_file_is_fetched_once_with_progress(server: Server, offered: OfficialF
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_an_interrupted_download_goes_on(server: Server, offered: OfficialFile, tmp_path: Path, whole: bool) -> None:
+def test_an_interrupted_download_goes_on(
+    server: Server, offered: OfficialFile, tmp_path: Path, whole: bool
+) -> None:
     server.limit, server.whole = 2_000_000, whole
     with pytest.raises(InputError, match="what came is kept in file.gz.part"):
         get("mnist", tmp_path)
@@ -94,7 +108,9 @@ def test_an_interrupted_download_goes_on(server: Server, offered: OfficialFile, 
     assert server.asked == [None, "bytes=2000000-"]
 
 
-def test_a_whole_part_is_only_checked(server: Server, offered: OfficialFile, tmp_path: Path) -> None:
+def test_a_whole_part_is_only_checked(
+    server: Server, offered: OfficialFile, tmp_path: Path
+) -> None:
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "file.gz.part").write_bytes(CONTENT)
     assert get("mnist", tmp_path)[0].read_bytes() == CONTENT
@@ -103,7 +119,9 @@ def test_a_whole_part_is_only_checked(server: Server, offered: OfficialFile, tmp
 def test_other_bytes_than_the_published_ones_get_no_name(
     server: Server, offered: OfficialFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], files=(replace(offered, md5="0" * 32),)))
+    monkeypatch.setitem(
+        DATASETS, "mnist", replace(DATASETS["mnist"], files=(replace(offered, md5="0" * 32),))
+    )
     with pytest.raises(InputError, match=f"md5 {MD5}, published 0000"):
         get("mnist", tmp_path)
     assert list((tmp_path / "mnist").iterdir()) == []
@@ -122,7 +140,9 @@ def test_without_a_checksum_only_an_archive_is_taken_and_nothing_is_pieced_toget
     assert list((tmp_path / "mnist").iterdir()) == []
 
 
-def test_what_is_there_and_different_is_not_overwritten(server: Server, offered: OfficialFile, tmp_path: Path) -> None:
+def test_what_is_there_and_different_is_not_overwritten(
+    server: Server, offered: OfficialFile, tmp_path: Path
+) -> None:
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "file.gz").write_bytes(b"mine")
     with pytest.raises(InputError, match="exists, and is not the published file; move it away"):
@@ -136,11 +156,16 @@ def test_no_network_no_file_and_no_address_are_one_clear_line(
 ) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     for address, message in (
-        ("http://127.0.0.1:1/file", "cannot be reached .*refused.*Without a network, put it at .*file.gz"),
+        (
+            "http://127.0.0.1:1/file",
+            "cannot be reached .*refused.*Without a network, put it at .*file.gz",
+        ),
         (f"{url}/gone", "the server answers 404"),
         (None, "get it by hand at yann.lecun.com"),
     ):
-        monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], files=(replace(offered, url=address),)))
+        monkeypatch.setitem(
+            DATASETS, "mnist", replace(DATASETS["mnist"], files=(replace(offered, url=address),))
+        )
         with pytest.raises(InputError, match=message):
             get("mnist", tmp_path)
     with pytest.raises(SettingError, match="no data set named 'dessert'"):
@@ -183,14 +208,20 @@ def test_wrong_pixels_labels_and_counts_are_damaged_and_absent_files_missing(dig
     assert not present("cifar10", digits)
 
 
-def test_without_published_contents_nothing_is_claimed(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_published_contents_nothing_is_claimed(
+    digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], contents={}))
     assert statuses(digits) == ["unchecked", "unchecked"]
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], counts={"train": 6, "test": 7}))
+    monkeypatch.setitem(
+        DATASETS, "mnist", replace(DATASETS["mnist"], counts={"train": 6, "test": 7})
+    )
     assert statuses(digits) == ["unchecked", "DAMAGED"]
 
 
-def test_official_files_are_compared_byte_by_byte(server: Server, offered: OfficialFile, tmp_path: Path) -> None:
+def test_official_files_are_compared_byte_by_byte(
+    server: Server, offered: OfficialFile, tmp_path: Path
+) -> None:
     get("mnist", tmp_path)
     found = [(checked.what, checked.status) for checked in verify("mnist", tmp_path)]
     assert found[0] == ("mnist/file.gz", "ok")

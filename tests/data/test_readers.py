@@ -42,7 +42,11 @@ def test_idx_sets_packed_and_plain(tmp_path: Path, packed: bool) -> None:
 
 def test_damaged_idx_files_are_named(tmp_path: Path) -> None:
     whole = idx(np.zeros((2, 3, 3)))
-    for content, message in ((whole[:-1], "truncated"), (b"PNG", "not an IDX"), (b"\x00\x00\x0d\x01", "not an IDX")):
+    for content, message in (
+        (whole[:-1], "truncated"),
+        (b"PNG", "not an IDX"),
+        (b"\x00\x00\x0d\x01", "not an IDX"),
+    ):
         (tmp_path / "a").write_bytes(content)
         with pytest.raises(InputError, match=message):
             read_idx(tmp_path / "a")
@@ -58,7 +62,9 @@ def test_cifar_binaries(tmp_path: Path) -> None:
         ("cifar-100-binary", "test.bin", [[9, 7], [9, 1], [9, 0]]),
     ):
         (tmp_path / folder).mkdir()
-        records = [bytes(head) + picture.tobytes() for head, picture in zip(heads, pictures, strict=True)]
+        records = [
+            bytes(head) + picture.tobytes() for head, picture in zip(heads, pictures, strict=True)
+        ]
         (tmp_path / folder / name).write_bytes(b"".join(records))
     for name in ("cifar10", "cifar100"):
         images, labels = load_dataset(name, "test", tmp_path)
@@ -117,7 +123,9 @@ def test_svhn_from_matlab_files(tmp_path: Path) -> None:
     images, labels = load_dataset("svhn", "test", tmp_path)
     assert np.array_equal(images, pictures)
     assert labels.tolist() == [1, 0, 9]
-    savemat(tmp_path / "svhn" / "train_32x32.mat", {"X": content["X"].astype(float), "y": content["y"]})
+    savemat(
+        tmp_path / "svhn" / "train_32x32.mat", {"X": content["X"].astype(float), "y": content["y"]}
+    )
     with pytest.raises(InputError, match="X is float64"):
         load_dataset("svhn", "train", tmp_path)
     (tmp_path / "svhn" / "train_32x32.mat").write_bytes(b"not MATLAB" * 100)
@@ -130,9 +138,13 @@ def test_emnist_letters_come_upright_from_the_official_archive(tmp_path: Path) -
     upright = RNG.integers(0, 256, (4, 28, 28))
     with zipfile.ZipFile(tmp_path / "emnist" / "gzip.zip", "w") as archive:
         stem = "gzip/emnist-letters-test"
-        archive.writestr(f"{stem}-images-idx3-ubyte.gz", gzip.compress(idx(upright.transpose(0, 2, 1))))
+        archive.writestr(
+            f"{stem}-images-idx3-ubyte.gz", gzip.compress(idx(upright.transpose(0, 2, 1)))
+        )
         archive.writestr(f"{stem}-labels-idx1-ubyte.gz", gzip.compress(idx(np.arange(1, 5))))
-        archive.writestr("gzip/emnist-digits-test-images-idx3-ubyte.gz", gzip.compress(idx(upright)))
+        archive.writestr(
+            "gzip/emnist-digits-test-images-idx3-ubyte.gz", gzip.compress(idx(upright))
+        )
     images, labels = load_dataset("emnist", "test", tmp_path)
     assert np.array_equal(images, upright)
     assert labels.tolist() == [1, 2, 3, 4]
@@ -141,12 +153,18 @@ def test_emnist_letters_come_upright_from_the_official_archive(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "archive", "member"),
     [
-        ("imagenet-resize", "Imagenet_resize.tar.gz", "Imagenet_resize/Imagenet_resize/test_{}.png"),
+        (
+            "imagenet-resize",
+            "Imagenet_resize.tar.gz",
+            "Imagenet_resize/Imagenet_resize/test_{}.png",
+        ),
         ("lsun-resize", "LSUN_resize.tar.gz", "LSUN_resize/LSUN_resize/{}.png"),
         ("isun", "iSUN.tar.gz", "iSUN/iSUN_patches/{}.jpeg"),
     ],
 )
-def test_unlabelled_pictures_from_archive_and_folder(tmp_path: Path, name: str, archive: str, member: str) -> None:
+def test_unlabelled_pictures_from_archive_and_folder(
+    tmp_path: Path, name: str, archive: str, member: str
+) -> None:
     kind = "JPEG" if member.endswith("jpeg") else "PNG"
     pictures = [png(np.full((32, 32, 3), 60 * (index + 1), np.uint8), kind) for index in range(3)]
     with tarfile.open(tmp_path / archive, "w:gz") as tar:
@@ -171,20 +189,31 @@ def test_aliased_pictures_are_every_second_pixel_of_the_test_split(tmp_path: Pat
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[1::2, 1::2] = 240  # anti-aliased, this is dark grey
     with zipfile.ZipFile(tmp_path / "tiny-imagenet-200.zip", "w") as archive:
-        for name, level in (("test/images/test_1.JPEG", 1.0), ("test/images/test_0.JPEG", 0.5), ("val/images/val_0.JPEG", 0.0)):
-            archive.writestr(f"tiny-imagenet-200/{name}", png((stripes * level).astype(np.uint8), "PNG"))
+        for name, level in (
+            ("test/images/test_1.JPEG", 1.0),
+            ("test/images/test_0.JPEG", 0.5),
+            ("val/images/val_0.JPEG", 0.0),
+        ):
+            archive.writestr(
+                f"tiny-imagenet-200/{name}", png((stripes * level).astype(np.uint8), "PNG")
+            )
     images, labels = load_dataset("tiny-imagenet-aliased", "test", tmp_path)
     assert labels.tolist() == [-1, -1]
     assert images.shape == (2, 32, 32, 3)
-    assert images.reshape(2, -1).min(1).tolist() == images.reshape(2, -1).max(1).tolist() == [120, 240]
+    assert (
+        images.reshape(2, -1).min(1).tolist() == images.reshape(2, -1).max(1).tolist() == [120, 240]
+    )
 
 
 def test_gtsrb_is_halved_by_a_hash_of_the_names(tmp_path: Path) -> None:
     names = [f"{index:05d}.ppm" for index in range(40)]
     with zipfile.ZipFile(tmp_path / "GTSRB_Final_Test_Images.zip", "w") as archive:
         for index, name in enumerate(names):
-            archive.writestr(f"GTSRB/Final_Test/Images/{name}", png(np.full((40, 50, 3), index, np.uint8), "PPM"))
-        archive.writestr("GTSRB/Final_Test/Images/GT-final_test.test.csv", "Filename;Width\n")  # has no classes
+            archive.writestr(
+                f"GTSRB/Final_Test/Images/{name}", png(np.full((40, 50, 3), index, np.uint8), "PPM")
+            )
+        # has no classes
+        archive.writestr("GTSRB/Final_Test/Images/GT-final_test.test.csv", "Filename;Width\n")
     lines = [
         "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId",
         *(f"{n};32;32;0;0;31;31;{i}" for i, n in enumerate(names)),
@@ -208,7 +237,9 @@ def test_celeba_follows_the_official_partition_and_crop(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "celeba" / "img_align_celeba.zip", "w") as archive:
         for number in range(1, 4):
             archive.writestr(f"img_align_celeba/{number:06d}.jpg", png(face, "JPEG"))
-    (tmp_path / "celeba" / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 1\n000003.jpg 2\n")
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text(
+        "000001.jpg 0\n000002.jpg 1\n000003.jpg 2\n"
+    )
     for split in ("train", "test"):
         images, _ = load_dataset("celeba", split, tmp_path)  # type: ignore[arg-type]
         assert images.shape == (1, 32, 32, 3)
@@ -219,7 +250,10 @@ def test_celeba_follows_the_official_partition_and_crop(tmp_path: Path) -> None:
 
 
 def test_damaged_archives_are_named(tmp_path: Path) -> None:
-    for name, file in (("cifar10", "cifar-10-binary.tar.gz"), ("omniglot", "omniglot/images_evaluation.zip")):
+    for name, file in (
+        ("cifar10", "cifar-10-binary.tar.gz"),
+        ("omniglot", "omniglot/images_evaluation.zip"),
+    ):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"PK no archive")
         with pytest.raises(InputError, match=f"{Path(file).name}: damaged archive"):
@@ -228,7 +262,9 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_byte_within_an_archive_is_found(tmp_path: Path) -> None:
     """By gzip's checksum, which lies behind the last file."""
-    raw = b"".join(bytes([0]) + bytes(RNG.integers(0, 256, 3072, dtype=np.uint8)) for _ in range(40))
+    raw = b"".join(
+        bytes([0]) + bytes(RNG.integers(0, 256, 3072, dtype=np.uint8)) for _ in range(40)
+    )
     archive = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         head = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
@@ -268,7 +304,11 @@ def test_the_sample_is_what_its_provenance_says() -> None:
     from importlib.resources import files
 
     root = Path(str(files("anomirror.data.sample")))
-    lines = [line.split() for line in (root / "PROVENANCE.md").read_text().splitlines() if line.endswith(".gz")]
+    lines = [
+        line.split()
+        for line in (root / "PROVENANCE.md").read_text().splitlines()
+        if line.endswith(".gz")
+    ]
     assert len(lines) == 3
     for digest, name in lines:
         assert hashlib.sha256((root / name).read_bytes()).hexdigest() == digest
@@ -289,9 +329,12 @@ def test_bold_drawings_have_strokes_one_pixel_wider_and_stay_apart() -> None:
     drawings[0, 2, 2:5] = 200
     drawings[1, 5, 5] = 9
     wider = bold(drawings)
-    assert np.array_equal(np.argwhere(wider[0] == 200), [[r, c] for r in (1, 2) for c in (1, 2, 3, 4)])
+    assert np.array_equal(
+        np.argwhere(wider[0] == 200), [[r, c] for r in (1, 2) for c in (1, 2, 3, 4)]
+    )
     assert np.count_nonzero(wider[0]) == 8
-    assert np.array_equal(np.argwhere(wider[1]), [[4, 4], [4, 5], [5, 4], [5, 5]])  # nothing of the other drawing
+    # nothing of the other drawing
+    assert np.array_equal(np.argwhere(wider[1]), [[4, 4], [4, 5], [5, 4], [5, 5]])
     assert wider.dtype == np.uint8
 
 
@@ -305,7 +348,8 @@ def test_defects_are_local_reproducible_and_of_every_kind(shape: tuple[int, ...]
     assert found.shape == images.shape
     assert found.dtype == np.uint8
     assert np.array_equal(images, before)
-    changed = (found != images).reshape(90, shape[0] * shape[1], -1).any(2).mean(1)  # the share of an image's pixels
+    # the share of an image's pixels
+    changed = (found != images).reshape(90, shape[0] * shape[1], -1).any(2).mean(1)
     assert changed.min() > 0
     assert changed.max() < 0.35
     for kind in range(3):

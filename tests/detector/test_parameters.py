@@ -1,4 +1,6 @@
-"""Parameters are declared once: constructor, ranges, what is stored, and docstrings come from one field."""
+"""Parameters are declared once: constructor, ranges, what is stored, and docstrings come from one
+field.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +185,9 @@ def test_every_parameter_is_described_and_its_default_is_in_range(method: str) -
     assert all(doc.count(f"\n{name} : ") == 1 for name in parameters)
 
 
-@pytest.mark.parametrize(("method", "preset"), [(m, name) for m, presets in PRESETS.items() for name in presets])
+@pytest.mark.parametrize(
+    ("method", "preset"), [(m, name) for m, presets in PRESETS.items() for name in presets]
+)
 def test_presets_hold_parameters_in_range(method: str, preset: str) -> None:
     make_detector(method, **PRESETS[method][preset])._validate()
 

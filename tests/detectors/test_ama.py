@@ -15,32 +15,45 @@ from anomirror import AMA, losses, preset
 from anomirror.data.sample import Sample
 from anomirror.devices import use_bf16
 from anomirror.errors import DivergenceError, ImageError, SettingError
+from anomirror.minibatch import Batch
 from anomirror.presets import PRESETS
 from anomirror.structure import flat_in_mean_colour, floor_of, slope, usual_power
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 from tests.tiny import TINY, tiny
 
 
 def prepared(**more: Any) -> tuple[AMA, Run, Batch]:
     """An unfitted AMA with networks, a run and a batch: one step can be taken by hand."""
-    ama = AMA(**{**TINY["ama"], "device": "cpu", "precision": "float32", "negatives_start": 0.0, **more})
+    ama = AMA(
+        **{**TINY["ama"], "device": "cpu", "precision": "float32", "negatives_start": 0.0, **more}
+    )
     ama.image_shape_ = (1, 32, 32)
     networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
     ama.networks_ = networks.train()
-    run = Run(dict(networks.items()), make_optimizers(), torch.device("cpu"), torch.Generator().manual_seed(0))
+    run = Run(
+        dict(networks.items()),
+        make_optimizers(),
+        torch.device("cpu"),
+        torch.Generator().manual_seed(0),
+    )
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return ama, run, Batch(x, torch.zeros(8, dtype=torch.bool))
 
 
 def parameters(ama: AMA) -> dict[str, list[Tensor]]:
-    return {name: [p.detach().clone() for p in network.parameters()] for name, network in ama.networks_.items()}
+    return {
+        name: [p.detach().clone() for p in network.parameters()]
+        for name, network in ama.networks_.items()
+    }
 
 
 def moved(before: list[Tensor], after: list[Tensor]) -> list[bool]:
     return [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
 
 
-def test_each_update_moves_every_parameter_it_claims_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_update_moves_every_parameter_it_claims_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ama, run, batch = prepared(critic_steps=2)
     update = Run.update
     updates: list[str] = []
@@ -68,7 +81,9 @@ def test_the_encoder_has_adam_betas_of_its_own() -> None:
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    found = {name: {of[id(p)] for p in network.parameters()} for name, network in ama.networks_.items()}
+    found = {
+        name: {of[id(p)] for p in network.parameters()} for name, network in ama.networks_.items()
+    }
     assert found == {"encoder": {(0.5, 0.9)}, "generator": {(0.0, 0.9)}, "critic": {(0.0, 0.9)}}
 
 
@@ -95,7 +110,9 @@ def test_the_interpolation_term_gives_encoder_and_generator_a_gradient() -> None
 
 
 def test_the_objective_by_hand() -> None:
-    """With the critic replaced by D(pair) = mean of the second image, every gap is a difference of means."""
+    """With the critic replaced by D(pair) = mean of the second image, every gap is a difference of
+    means.
+    """
 
     class Mean(nn.Module):
         def __init__(self) -> None:
@@ -115,7 +132,9 @@ def test_the_objective_by_hand() -> None:
     (negative,) = ama._negatives(batch, z, run)
     assert negative.weight == -ama.negatives_weight
     (gap,) = losses.gaps(ama.networks_["critic"], ama._pair, [negative])
-    assert float(gap.detach()) == pytest.approx(float((negative.x.mean() - negative.x_hat.mean()).detach()), abs=1e-6)
+    assert float(gap.detach()) == pytest.approx(
+        float((negative.x.mean() - negative.x_hat.mean()).detach()), abs=1e-6
+    )
 
 
 def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batch() -> None:
@@ -154,12 +173,15 @@ def test_an_interrupted_training_with_known_anomalies_goes_on_to_the_same_scores
     whole = tiny("ama", **arguments).fit(images, labels)
 
     def interrupt(ama: Any) -> dict[str, float]:
-        if len(list(tmp_path.iterdir())):  # after the second epoch: the first one's checkpoint is there
+        # after the second epoch: the first one's checkpoint is there
+        if len(list(tmp_path.iterdir())):
             raise KeyboardInterrupt
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        tiny("ama", **arguments, checkpoint_dir=str(tmp_path), callback=interrupt).fit(images, labels)
+        tiny("ama", **arguments, checkpoint_dir=str(tmp_path), callback=interrupt).fit(
+            images, labels
+        )
     resumed = tiny("ama", **arguments, checkpoint_dir=str(tmp_path)).fit(images, labels)
     assert [row["step"] for row in resumed.history_] == [4, 8, 11]
     assert np.array_equal(resumed.raw_scores(digits), whole.raw_scores(digits))
@@ -198,9 +220,15 @@ def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
         x_hat = ama._reconstruction(batch.normal)
         expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
         assert torch.allclose(ama._statistics(batch.normal, ("r",))["r"], expected, rtol=1e-4)
-        ama.reference_image, ama.reference_image_, ama.sensitivity_floor_ = "median", torch.full((1, 1, 1), -1.0), 1e-3
+        ama.reference_image, ama.reference_image_, ama.sensitivity_floor_ = (
+            "median",
+            torch.full((1, 1, 1), -1.0),
+            1e-3,
+        )
         from_black = (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
-        statistics = {name: each.numpy() for name, each in ama._statistics(batch.normal, ("r", "s")).items()}
+        statistics = {
+            name: each.numpy() for name, each in ama._statistics(batch.normal, ("r", "s")).items()
+        }
         for ama.structure_power in (0.0, 0.5, 1.0):
             corrected = (expected / from_black**ama.structure_power).numpy()
             assert_allclose(ama._raw(statistics), corrected, rtol=1e-4)
@@ -210,7 +238,9 @@ def test_statistics_are_what_their_names_say(clothes: np.ndarray) -> None:
     ama = tiny("ama", precision="float32", scoring_precision="float32").fit(clothes)
     measured = ama.statistics(clothes[:20])
     x = torch.cat(list(ama._batches(ama.open_to_score(clothes[:20]))))
-    encoder, generator, critic = (ama.networks_[name] for name in ("encoder", "generator", "critic"))
+    encoder, generator, critic = (
+        ama.networks_[name] for name in ("encoder", "generator", "critic")
+    )
     with ama._scoring():
         z = encoder(x)
         x_hat = generator(z)
@@ -239,7 +269,11 @@ def test_the_blank_is_flat_in_an_images_own_mean() -> None:
         measured = ama._statistics(torch.full_like(x, 0.25), ("r", "s"))
         # nothing to reconstruct: the floor stands in, and R counts double
         ama.structure_power, ama.sensitivity_floor_ = 0.5, 0.25
-        assert_allclose(ama._raw({name: each.numpy() for name, each in measured.items()}), measured["r"] * 2, rtol=1e-5)
+        assert_allclose(
+            ama._raw({name: each.numpy() for name, each in measured.items()}),
+            measured["r"] * 2,
+            rtol=1e-5,
+        )
 
 
 def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) -> None:
@@ -255,7 +289,9 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
 
 
 def test_blank_images_do_not_set_the_power() -> None:
-    """There is nothing in them that could tell how R grows with structure; a slope through all would be another one."""
+    """There is nothing in them that could tell how R grows with structure; a slope through all
+    would be another one.
+    """
     rng = np.random.default_rng(0)
     s = rng.uniform(1, 9, 200)
     r = s**0.7 * rng.uniform(0.9, 1.1, 200)
@@ -279,22 +315,30 @@ def test_a_slope_of_few_images_is_not_believed() -> None:
 
 @pytest.mark.parametrize("structure_power", [np.float32(0.5), np.int64(0), 1, "fitted"])
 def test_a_power_may_be_any_kind_of_number(structure_power: Any, clothes: np.ndarray) -> None:
-    assert np.isfinite(tiny("ama", structure_power=structure_power).fit(clothes).raw_scores(clothes[:3])).all()
+    assert np.isfinite(
+        tiny("ama", structure_power=structure_power).fit(clothes).raw_scores(clothes[:3])
+    ).all()
 
 
 @pytest.mark.parametrize("structure_power", [True, "half", -0.1, 1.5])
 def test_a_power_is_in_range_or_fitted(structure_power: Any, clothes: np.ndarray) -> None:
-    with pytest.raises(SettingError, match=r"structure_power=.*: expected a number in \[0, 1\] or 'fitted'"):
+    with pytest.raises(
+        SettingError, match=r"structure_power=.*: expected a number in \[0, 1\] or 'fitted'"
+    ):
         tiny("ama", structure_power=structure_power).fit(clothes)
 
 
 def test_padding_is_no_structure() -> None:
-    """A flat picture of any shape and brightness has none: its blank is the picture itself, in the same black frame."""
+    """A flat picture of any shape and brightness has none: its blank is the picture itself, in the
+    same black frame.
+    """
     ama, _, _ = prepared()
     picture = torch.rand(3, 1, 12, 20, generator=torch.Generator().manual_seed(0))
     for inside in (picture, torch.full_like(picture, 0.7), torch.full_like(picture, -0.9)):
         x = nn.functional.pad(inside, (6, 6, 10, 10), value=-1.0)
-        expected = nn.functional.pad(inside.mean((2, 3), keepdim=True).expand_as(inside), (6, 6, 10, 10), value=-1.0)
+        expected = nn.functional.pad(
+            inside.mean((2, 3), keepdim=True).expand_as(inside), (6, 6, 10, 10), value=-1.0
+        )
         assert torch.allclose(ama._reference(x), expected, atol=1e-5)
     black = torch.full((1, 1, 32, 32), -1.0)
     assert torch.equal(ama._reference(black), black)
@@ -320,7 +364,9 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "fitted power": {"structure_power": "fitted"},
     "R over the whole of S": {"structure_power": 1.0},
     "the median pixel as blank": {"reference_image": "median"},
-    "the other precision": {"precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"},
+    "the other precision": {
+        "precision": "float32" if use_bf16("auto", torch.device("cpu")) else "bf16"
+    },
 }
 
 
@@ -330,7 +376,9 @@ def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarr
     switched = tiny("ama", **{**common, **SWITCHES[name]}).fit(clothes)
     plain = tiny("ama", **common).fit(clothes)
     assert np.isfinite(switched.score_samples(clothes[:20])).all()
-    assert not np.array_equal(switched.score_samples(clothes[:20]), plain.score_samples(clothes[:20]))
+    assert not np.array_equal(
+        switched.score_samples(clothes[:20]), plain.score_samples(clothes[:20])
+    )
     if name == "not mirrored":
         assert next(switched.networks_["critic"].parameters()).shape[1] == 1  # type: ignore[attr-defined]
 
@@ -338,7 +386,15 @@ def test_every_component_is_switched_by_an_argument(name: str, clothes: np.ndarr
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_larger_pictures(size: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, size, size - 7, 3), dtype=np.uint8)
-    ama = tiny("ama", batch_size=4, epochs=1, steps_per_epoch=1, generator_width=4, critic_width=4, image_size=None).fit(images)
+    ama = tiny(
+        "ama",
+        batch_size=4,
+        epochs=1,
+        steps_per_epoch=1,
+        generator_width=4,
+        critic_width=4,
+        image_size=None,
+    ).fit(images)
     assert ama.image_shape_ == (3, size, size)
     assert ama.explain(images[:2]).shape == (2, size, size - 7)  # type: ignore[attr-defined]
 
@@ -359,8 +415,12 @@ def test_reconstructions_are_images(clothes: np.ndarray) -> None:
     assert x_hat.max() <= 1
 
 
-def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(sample: Sample) -> None:
-    ama = tiny("ama", epochs=3, steps_per_epoch=60, learning_rate=1e-3, generator_width=16).fit(sample.train[:1000])
+def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(
+    sample: Sample,
+) -> None:
+    ama = tiny("ama", epochs=3, steps_per_epoch=60, learning_rate=1e-3, generator_width=16).fit(
+        sample.train[:1000]
+    )
     normal = sample.normal[:100]
     planted = normal.copy()
     planted[:, :6, :6] = 255  # a corner where clothes are rarely
@@ -372,7 +432,9 @@ def test_explanations_of_normal_images_are_dark_and_planted_squares_are_bright(s
 
 
 @pytest.mark.parametrize("width", [28, 4, 2])
-def test_explanations_of_narrow_images_are_as_dark_as_those_of_square_ones(sample: Sample, width: int) -> None:
+def test_explanations_of_narrow_images_are_as_dark_as_those_of_square_ones(
+    sample: Sample, width: int
+) -> None:
     left = 14 - width // 2
     narrow = sample.train[:300, :, left : left + width, None]
     ama = tiny("ama", epochs=2, steps_per_epoch=20, learning_rate=1e-3, heldout=0.0).fit(narrow)
@@ -390,16 +452,23 @@ def test_calibration_on_a_handful_of_images_is_refused(clothes: np.ndarray) -> N
     [
         ("good", "expected a mapping"),
         ({"note": "good"}, "expected a mapping"),
-        *(({name: 1.0}, f"'{name}', which the history has already") for name in ("r_train", "epoch", "gap", "step", "seconds")),
+        *(
+            ({name: 1.0}, f"'{name}', which the history has already")
+            for name in ("r_train", "epoch", "gap", "step", "seconds")
+        ),
     ],
 )
-def test_a_monitor_that_the_history_cannot_hold_is_refused(clothes: np.ndarray, returned: Any, message: str) -> None:
+def test_a_monitor_that_the_history_cannot_hold_is_refused(
+    clothes: np.ndarray, returned: Any, message: str
+) -> None:
     with pytest.raises(SettingError, match=message):
         tiny("ama", callback=lambda _: returned).fit(clothes)
 
 
 def test_a_monitor_may_return_numpys_numbers(clothes: np.ndarray, tmp_path: Path) -> None:
-    ama = tiny("ama", callback=lambda _: {"mine": np.float32(0.5)}, checkpoint_dir=str(tmp_path)).fit(clothes)
+    ama = tiny(
+        "ama", callback=lambda _: {"mine": np.float32(0.5)}, checkpoint_dir=str(tmp_path)
+    ).fit(clothes)
     assert [row["mine"] for row in ama.history_] == [0.5, 0.5]
 
 
@@ -416,12 +485,25 @@ def test_every_preset_trains_with_networks_of_its_full_size(name: str, sample: S
 def test_the_history_holds_every_term(clothes: np.ndarray) -> None:
     history = tiny("ama", negatives_start=0.0).fit(clothes).history_
     assert [row["epoch"] for row in history] == [1, 2]
-    names = {"gap", "gap_interpolation", "gap_negative", "latent_norm", "penalty", "r_train", "r_heldout", "step"}
+    names = {
+        "gap",
+        "gap_interpolation",
+        "gap_negative",
+        "latent_norm",
+        "penalty",
+        "r_train",
+        "r_heldout",
+        "step",
+    }
     assert names <= history[0].keys()
-    assert history[0]["latent_norm_over_sqrt_d"] == pytest.approx(history[0]["latent_norm"] / np.sqrt(8))
+    assert history[0]["latent_norm_over_sqrt_d"] == pytest.approx(
+        history[0]["latent_norm"] / np.sqrt(8)
+    )
 
 
-def test_a_monitor_sees_the_scoring_state_after_every_epoch(clothes: np.ndarray, digits: np.ndarray) -> None:
+def test_a_monitor_sees_the_scoring_state_after_every_epoch(
+    clothes: np.ndarray, digits: np.ndarray
+) -> None:
     seen: list[float] = []
 
     def monitor(ama: Any) -> dict[str, float]:
@@ -432,11 +514,15 @@ def test_a_monitor_sees_the_scoring_state_after_every_epoch(clothes: np.ndarray,
     ama = tiny("ama", callback=monitor).fit(clothes)
     assert [row["digits"] for row in ama.history_] == seen
     assert len(set(seen)) == 2
-    assert np.array_equal(plain.raw_scores(digits), ama.raw_scores(digits))  # watching changes nothing
+    # watching changes nothing
+    assert np.array_equal(plain.raw_scores(digits), ama.raw_scores(digits))
 
 
 def test_bf16_training_learns_like_float32(clothes: np.ndarray) -> None:
-    gaps = [tiny("ama", precision=p, epochs=3).fit(clothes).history_[-1]["gap"] for p in ("float32", "bf16")]
+    gaps = [
+        tiny("ama", precision=p, epochs=3).fit(clothes).history_[-1]["gap"]
+        for p in ("float32", "bf16")
+    ]
     assert gaps[1] == pytest.approx(gaps[0], rel=0.2)
 
 
@@ -459,11 +545,26 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"image_size": 50}, "image_size=50: choose one of 32, 64"),
     "type": ({"epochs": "many"}, "epochs='many'"),
     "infinite delta": ({"delta": np.inf}, "delta=inf: expected a number above 0"),
-    "interpolation weight": ({"interpolation_weight": -2.0}, "interpolation_weight=-2.0: expected a number of at least 0"),
-    "negatives weight": ({"negatives_weight": -1.0}, "negatives_weight=-1.0: expected a number of at least 0"),
-    "latent weight": ({"latent_weight": np.nan}, "latent_weight=nan: expected a number of at least 0"),
-    "penalty": ({"gradient_penalty": -10.0}, "gradient_penalty=-10.0: expected a number of at least 0"),
-    "negatives start": ({"negatives_start": 7.0}, "negatives_start=7.0: expected a number in \\[0, 1\\]"),
+    "interpolation weight": (
+        {"interpolation_weight": -2.0},
+        "interpolation_weight=-2.0: expected a number of at least 0",
+    ),
+    "negatives weight": (
+        {"negatives_weight": -1.0},
+        "negatives_weight=-1.0: expected a number of at least 0",
+    ),
+    "latent weight": (
+        {"latent_weight": np.nan},
+        "latent_weight=nan: expected a number of at least 0",
+    ),
+    "penalty": (
+        {"gradient_penalty": -10.0},
+        "gradient_penalty=-10.0: expected a number of at least 0",
+    ),
+    "negatives start": (
+        {"negatives_start": 7.0},
+        "negatives_start=7.0: expected a number in \\[0, 1\\]",
+    ),
     "workers": ({"workers": -1}, "workers=-1: expected an integer of at least 0"),
     "precision": ({"precision": "fp8"}, "precision='fp8'"),
 }
@@ -484,15 +585,30 @@ def test_presets_are_valid_arguments(name: str) -> None:
 def test_paper_presets_are_the_paper() -> None:
     cifar, svhn, grey = (preset("ama", f"paper-{name}") for name in ("cifar10", "svhn", "grey"))
     assert {paper["precision"] for paper in (cifar, svhn, grey)} == {"float32"}
-    assert (cifar["negatives"], svhn["negatives"], grey["negatives"]) == ("inward", "outward", "outward")
+    assert (cifar["negatives"], svhn["negatives"], grey["negatives"]) == (
+        "inward",
+        "outward",
+        "outward",
+    )
     for paper in (cifar, svhn, grey):
-        assert (paper["epochs"], paper["batch_size"], paper["critic_steps"], paper["learning_rate"]) == (100, 256, 5, 3e-4)
+        assert (
+            paper["epochs"],
+            paper["batch_size"],
+            paper["critic_steps"],
+            paper["learning_rate"],
+        ) == (100, 256, 5, 3e-4)
         assert paper["ema_decay"] is None
-        assert (paper["interpolation_weight"], paper["negatives_weight"], paper["latent_weight"]) == (0.5, 5.0, 1.0)
+        assert (
+            paper["interpolation_weight"],
+            paper["negatives_weight"],
+            paper["latent_weight"],
+        ) == (0.5, 5.0, 1.0)
     ama = AMA(**cifar)
     ama.image_shape_ = (3, 32, 32)
     networks, _ = ama._build((3, 32, 32))
-    assert {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()} == {
+    assert {
+        name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
+    } == {
         "encoder": 1_183_616,
         "generator": 4_276_739,
         "critic": 1_057_664,
@@ -504,14 +620,22 @@ def test_unknown_presets_are_refused() -> None:
         preset("ama", "gpu")
 
 
-LARGE = {"epochs": 1, "steps_per_epoch": 1, "encoder_width": 4, "generator_width": 4, "batch_size": 64}
+LARGE = {
+    "epochs": 1,
+    "steps_per_epoch": 1,
+    "encoder_width": 4,
+    "generator_width": 4,
+    "batch_size": 64,
+}
 
 
 @pytest.mark.parametrize(("size", "arguments"), [(None, {}), (128, LARGE), (256, LARGE)])
 def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(
     clothes: np.ndarray, size: int | None, arguments: dict[str, Any]
 ) -> None:
-    """Dark pictures first, bright ones last: batches in file order, or of a few images, would lose the spread between them."""
+    """Dark pictures first, bright ones last: batches in file order, or of a few images, would lose
+    the spread between them.
+    """
     ordered = clothes[np.argsort(clothes.mean((1, 2)))]
     ama = tiny("ama", heldout=0.0, image_size=size, **arguments).fit(ordered)
     x = torch.cat(list(ama._batches(ama.open_to_score(ordered))))
@@ -530,13 +654,19 @@ def test_a_seed_is_checked_and_none_leaves_numpys_generator_alone(clothes: np.nd
         assert before["state"]["pos"] == after["state"]["pos"]
 
 
-@pytest.mark.skipif(not use_bf16("auto", torch.device("cpu")), reason="this processor computes no bf16 natively")
+@pytest.mark.skipif(
+    not use_bf16("auto", torch.device("cpu")), reason="this processor computes no bf16 natively"
+)
 def test_in_bf16_a_score_is_bit_by_bit_the_same_in_every_batch(clothes: np.ndarray) -> None:
-    """What makes it a choice: a difference of the last bit of bf16 would be one of a hundredth of a score."""
+    """What makes it a choice: a difference of the last bit of bf16 would be one of a hundredth of a
+    score.
+    """
     ama = AMA(epochs=1, steps_per_epoch=2, device="cpu").fit(clothes)
     exact = ama.raw_scores(clothes[:40])
     for count in (1, 3, 16, 39):
-        parts = [ama.raw_scores(clothes[start : min(start + count, 40)]) for start in range(0, 40, count)]
+        parts = [
+            ama.raw_scores(clothes[start : min(start + count, 40)]) for start in range(0, 40, count)
+        ]
         assert_array_equal(np.concatenate(parts), exact)
     ama.set_params(scoring_precision="float32")
     assert 0 < np.abs(ama.raw_scores(clothes[:40]) / exact - 1).max() < 0.1

@@ -1,4 +1,6 @@
-"""The likelihood systems: what each of their scores is made of, and behaviour that their papers report."""
+"""The likelihood systems: what each of their scores is made of, and behaviour that their papers
+report.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from anomirror.detectors.likelihood_ratio import mutated
 from anomirror.detectors.waic import generator_turns
 from anomirror.errors import InputError, MissingDependencyError, SettingError
 from anomirror.metrics import auroc
-from anomirror.training import Batch, Run
+from anomirror.minibatch import Batch
+from anomirror.training import Run
 from tests.tiny import TINY, tiny
 
 
@@ -34,7 +37,9 @@ def test_mutation_replaces_that_share_by_any_grey_level() -> None:
 
 
 def test_the_ratio_is_the_difference_of_two_likelihoods_in_bits(clothes: np.ndarray) -> None:
-    ratio = cast(LikelihoodRatio, tiny("likelihood_ratio", scoring_precision="float32").fit(clothes))
+    ratio = cast(
+        LikelihoodRatio, tiny("likelihood_ratio", scoring_precision="float32").fit(clothes)
+    )
     raw = ratio.raw_scores(clothes[:20])
     alone = ratio.set_params(likelihood_only=True).raw_scores(clothes[:20])
     assert_allclose(alone, ratio.bits_per_dim(clothes[:20]) * 1024, rtol=1e-5)
@@ -45,11 +50,20 @@ def test_the_ratio_is_the_difference_of_two_likelihoods_in_bits(clothes: np.ndar
     assert_allclose(raw, alone - background, atol=0.05)
 
 
-def test_the_background_learns_mutated_pictures_and_feels_its_weight_decay(clothes: np.ndarray) -> None:
-    free, bound = (cast(LikelihoodRatio, tiny("likelihood_ratio", weight_decay=decay).fit(clothes)) for decay in (0.0, 100.0))
+def test_the_background_learns_mutated_pictures_and_feels_its_weight_decay(
+    clothes: np.ndarray,
+) -> None:
+    free, bound = (
+        cast(LikelihoodRatio, tiny("likelihood_ratio", weight_decay=decay).fit(clothes))
+        for decay in (0.0, 100.0)
+    )
     assert free.history_[-1]["bits_per_dim_background"] > free.history_[-1]["bits_per_dim"]
     gains = [
-        sum(p.detach().square().sum().item() for n, p in r.networks_["background"].named_parameters() if "gain" in n)
+        sum(
+            p.detach().square().sum().item()
+            for n, p in r.networks_["background"].named_parameters()
+            if "gain" in n
+        )
         for r in (free, bound)
     ]
     assert gains[1] < gains[0]
@@ -60,7 +74,9 @@ def test_the_background_learns_mutated_pictures_and_feels_its_weight_decay(cloth
         )
 
 
-def test_s_is_the_likelihood_less_the_compressed_length(clothes: np.ndarray, tmp_path: Path) -> None:
+def test_s_is_the_likelihood_less_the_compressed_length(
+    clothes: np.ndarray, tmp_path: Path
+) -> None:
     s = cast(Complexity, tiny("complexity", cache_dir=tmp_path).fit(clothes))
     framed = np.pad(clothes[:20], ((0, 0), (2, 2), (2, 2)))
     alone = s.set_params(likelihood_only=True).raw_scores(clothes[:20])
@@ -85,7 +101,9 @@ def test_typicality_is_the_distance_from_the_mean_of_training_images(clothes: np
     pairs = typical.score_groups(clothes[:50], group_size=2)
     assert_allclose(pairs, -np.abs(alone[:50].reshape(25, 2).mean(1) - typical.entropy_), atol=1e-2)
     assert_allclose(typical.score_groups(clothes[:50], group_size=1), -raw[:50], atol=1e-2)
-    with pytest.raises(SettingError, match=r"group_size=3: 50 images make no whole groups; leave out 2"):
+    with pytest.raises(
+        SettingError, match=r"group_size=3: 50 images make no whole groups; leave out 2"
+    ):
         typical.score_groups(clothes[:50], group_size=3)
     with pytest.raises(SettingError, match="group_size=0"):
         typical.score_groups(clothes[:50], group_size=0)
@@ -104,7 +122,9 @@ def test_waic_is_the_variance_less_the_mean_of_the_logits(clothes: np.ndarray) -
     x = torch.from_numpy(np.pad(clothes[:6], ((0, 0), (2, 2), (2, 2)))).float()[:, None] / 127.5 - 1
     with torch.no_grad():
         logits = waic.networks_["critics"](x.repeat(1, 3, 1, 1)).double().numpy()
-    assert_allclose(waic.raw_scores(clothes[:6]), logits.var(1) - logits.mean(1), rtol=1e-4, atol=1e-5)
+    assert_allclose(
+        waic.raw_scores(clothes[:6]), logits.var(1) - logits.mean(1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_history_of_waic_tells_both_phases_and_waic_itself(clothes: np.ndarray) -> None:
@@ -113,12 +133,17 @@ def test_the_history_of_waic_tells_both_phases_and_waic_itself(clothes: np.ndarr
     assert {"gap", "penalty"} <= waic.history_[0].keys()
     assert "cross_entropy" in waic.history_[2]
     assert "cross_entropy" not in waic.history_[0]
-    assert waic.history_[-1]["waic_train"] == pytest.approx(-waic.raw_scores(clothes).mean(), rel=0.05)
+    assert waic.history_[-1]["waic_train"] == pytest.approx(
+        -waic.raw_scores(clothes).mean(), rel=0.05
+    )
 
 
 def test_waic_does_not_end_before_its_critics_are_classifiers(clothes: np.ndarray) -> None:
     steps = TINY["waic"]["steps_per_epoch"] * TINY["waic"]["epochs"]
-    with pytest.raises(SettingError, match=f"max_steps={steps}: training would end before.* choose more than {steps}"):
+    with pytest.raises(
+        SettingError,
+        match=f"max_steps={steps}: training would end before.* choose more than {steps}",
+    ):
         tiny("waic", max_steps=steps).fit(clothes)
     assert tiny("waic", max_steps=steps + 1).fit(clothes).history_[-1]["phase"] == 2
 
@@ -135,7 +160,9 @@ class _Critics(nn.Module):
 
 
 class _FakeRun:
-    """What a step needs of a run; it keeps the losses, and whether critics were to get gradients, in place of updating."""
+    """What a step needs of a run; it keeps the losses, and whether critics were to get gradients,
+    in place of updating.
+    """
 
     device = torch.device("cpu")
     total_steps = 10
@@ -153,7 +180,9 @@ class _FakeRun:
 
 
 def test_one_step_of_waic_by_hand(clothes: np.ndarray) -> None:
-    """Linear critics: the gap and the penalty of every member, and what its generator sees, are known in closed form."""
+    """Linear critics: the gap and the penalty of every member, and what its generator sees, are
+    known in closed form.
+    """
     waic = cast(WAIC, tiny("waic").fit(clothes))
     waic.networks_["critics"] = critics = _Critics()
     x = torch.rand(8, 1, 32, 32) * 2 - 1
@@ -169,10 +198,13 @@ def test_one_step_of_waic_by_hand(clothes: np.ndarray) -> None:
         told = waic._play(batch, cast(Run, run))
         a = critics.a.detach()
         gaps = a * (x.mean() - means_of_fakes(generator))
-        penalties = (a.abs() / math.sqrt(32 * 32) - 1).square()  # the gradient of the mean over n pixels has norm 1 / sqrt(n)
+        # the gradient of the mean over n pixels has norm 1 / sqrt(n)
+        penalties = (a.abs() / math.sqrt(32 * 32) - 1).square()
         assert float(told["gap"]) == pytest.approx(float(gaps.mean()), rel=1e-3)
         assert float(told["penalty"]) == pytest.approx(float(penalties.mean()), rel=1e-4)
-        assert run.losses["critics"].item() == pytest.approx(float(10 * penalties.sum() - gaps.sum()), rel=1e-3)
+        assert run.losses["critics"].item() == pytest.approx(
+            float(10 * penalties.sum() - gaps.sum()), rel=1e-3
+        )
         assert run.critics_learn["critics"]
         assert ("generators" in run.losses) == (step == 0)
         if step == 0:
@@ -185,7 +217,9 @@ def test_one_step_of_waic_by_hand(clothes: np.ndarray) -> None:
     z = torch.randn(8, 2 * waic.latent_dim, generator=torch.Generator().manual_seed(0))
     fake = waic.networks_["generators"](z).detach()
     with torch.no_grad():
-        real_p, fake_p = (torch.sigmoid(critics(images)).double() for images in (x.repeat(1, 2, 1, 1), fake))
+        real_p, fake_p = (
+            torch.sigmoid(critics(images)).double() for images in (x.repeat(1, 2, 1, 1), fake)
+        )
     entropy = -(real_p.log().mean(0) + (1 - fake_p).log().mean(0))
     assert run.losses["critics"].item() == pytest.approx(float(entropy.sum()), rel=1e-4)
     assert float(told["cross_entropy"]) == pytest.approx(float(entropy.mean()), rel=1e-4)
@@ -205,8 +239,14 @@ def test_plain_likelihood_prefers_digits_to_clothes_and_complexity_repairs_it(sa
     """What Nalisnick et al. and Serrà et al. report, after a few seconds of training."""
     settings = TINY["complexity"] | {"steps_per_epoch": 60, "filters": 8, "learning_rate": 1e-2}
     s = Complexity(**settings, device="cpu").fit(sample.train[:1000])
-    scorings: dict[str, dict[str, Any]] = {"plain": {"likelihood_only": True}, "s": {"codec": "webp"}}
-    clothes, digits = (raw_scores_under(s, images, scorings) for images in (sample.normal[:200], sample.anomalies[:200]))
+    scorings: dict[str, dict[str, Any]] = {
+        "plain": {"likelihood_only": True},
+        "s": {"codec": "webp"},
+    }
+    clothes, digits = (
+        raw_scores_under(s, images, scorings)
+        for images in (sample.normal[:200], sample.anomalies[:200])
+    )
     found = {name: auroc(-clothes[name], -digits[name]) for name in scorings}
     assert found["plain"] < 0.3
     assert found["s"] > 0.7
@@ -221,10 +261,14 @@ def test_dropout_is_decided_by_the_seed_and_leaves_the_callers_alone(clothes: np
     again = tiny("complexity", dropout=0.3).fit(clothes)
     assert_array_equal(first.raw_scores(clothes[:5]), again.raw_scores(clothes[:5]))
     without = tiny("complexity").fit(clothes)
-    assert not np.allclose(first.raw_scores(clothes[:5]), without.raw_scores(clothes[:5]), rtol=1e-4)
+    assert not np.allclose(
+        first.raw_scores(clothes[:5]), without.raw_scores(clothes[:5]), rtol=1e-4
+    )
 
 
-def test_a_codec_that_is_not_there_is_told_of_before_the_training(clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_is_not_there_is_told_of_before_the_training(
+    clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NODE_PATH", raising=False)
     detector = tiny("complexity", codec="flif", callback=lambda _: pytest.fail("trained"))
     with pytest.raises(MissingDependencyError, match="flif-wasm"):
@@ -232,9 +276,15 @@ def test_a_codec_that_is_not_there_is_told_of_before_the_training(clothes: np.nd
     tiny("complexity", codec="flif", likelihood_only=True).fit(clothes)  # compresses nothing
 
 
-def test_a_folder_that_remembers_no_lengths_is_told_of_before_the_training(clothes: np.ndarray, tmp_path: Path) -> None:
+def test_a_folder_that_remembers_no_lengths_is_told_of_before_the_training(
+    clothes: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    detector = tiny("complexity", cache_dir=tmp_path / "file" / "below", callback=lambda _: pytest.fail("trained"))
+    detector = tiny(
+        "complexity",
+        cache_dir=tmp_path / "file" / "below",
+        callback=lambda _: pytest.fail("trained"),
+    )
     with pytest.raises(InputError, match="cannot remember lengths"):
         detector.fit(clothes)
 

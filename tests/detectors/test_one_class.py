@@ -1,4 +1,6 @@
-"""Adversarial and one-class systems: what each score is made of, and the faults of public code that are not repeated."""
+"""Adversarial and one-class systems: what each score is made of, and the faults of public code that
+are not repeated.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ from anomirror.detectors.deep_svdd import away_from_zero, contrast_normalized
 from anomirror.detectors.fence_gan import generator_loss
 from anomirror.errors import SettingError
 from anomirror.images import to_network
+from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.dense import BoxClassifier
 from anomirror.networks.lenet import Hypersphere
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 from tests.tiny import tiny
 from tests.trained_together import Interrupted, Watch
 
@@ -38,7 +41,9 @@ def state_of(detector: NetworkDetector) -> dict[str, Tensor]:
 
 
 class FakeRun:
-    """What a step needs of a run; it keeps the losses, and which networks could learn from each, in place of updating."""
+    """What a step needs of a run; it keeps the losses, and which networks could learn from each, in
+    place of updating.
+    """
 
     device = torch.device("cpu")
     step = 0
@@ -51,16 +56,28 @@ class FakeRun:
 
     def update(self, name: str, loss: Tensor) -> None:
         self.losses[name] = loss.item()
-        named = [(name, p) for name, network in self.networks.items() for p in network.parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, [p for _, p in named], retain_graph=True, allow_unused=True)
-        self.learners[name] = {name for (name, _), g in zip(named, found, strict=True) if g is not None and bool(g.any())}
+        named = [
+            (name, p)
+            for name, network in self.networks.items()
+            for p in network.parameters()
+            if p.requires_grad
+        ]
+        found = torch.autograd.grad(
+            loss, [p for _, p in named], retain_graph=True, allow_unused=True
+        )
+        self.learners[name] = {
+            name
+            for (name, _), g in zip(named, found, strict=True)
+            if g is not None and bool(g.any())
+        }
 
 
 def step(detector: NetworkDetector, name: str, images: np.ndarray) -> FakeRun:
     """One minibatch of the named step, its losses kept."""
     run = FakeRun(detector.networks_)
     x = framed(images)
-    detector.networks_.eval()  # no dropout, no statistics of the minibatch: the losses can be computed anew
+    # no dropout, no statistics of the minibatch: the losses can be computed anew
+    detector.networks_.eval()
     getattr(detector, name)(Batch(x, torch.zeros(len(x), dtype=torch.bool)), cast(Run, run))
     return run
 
@@ -82,18 +99,31 @@ def test_no_coordinate_of_the_centre_is_near_zero_even_where_phi_is(clothes: np.
     assert_allclose(found, [-3.0, -0.1, -0.1, 0.1, 0.1, 0.1, 0.1, 0.2])
     for images in (clothes, np.zeros_like(clothes)):  # phi of black images is exactly 0
         for pretrain_epochs in (0, 1):
-            centre = cast(Hypersphere, deep_svdd(images, pretrain_epochs=pretrain_epochs).networks_["hypersphere"]).centre
+            centre = cast(
+                Hypersphere,
+                deep_svdd(images, pretrain_epochs=pretrain_epochs).networks_["hypersphere"],
+            ).centre
             assert float(centre.abs().min()) >= 0.1 - 1e-6
 
 
-def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_stays(clothes: np.ndarray) -> None:
+def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_stays(
+    clothes: np.ndarray,
+) -> None:
     seen: list[Hypersphere] = []
 
     def keep(detector: NetworkDetector) -> dict[str, float]:
         seen.append(copy.deepcopy(cast(Hypersphere, detector.networks_["hypersphere"])))
         return {}
 
-    deep_svdd(clothes, pretrain_epochs=3, steps_per_epoch=30, learning_rate=1e-2, precision="float32", heldout=0.0, callback=keep)
+    deep_svdd(
+        clothes,
+        pretrain_epochs=3,
+        steps_per_epoch=30,
+        learning_rate=1e-2,
+        precision="float32",
+        heldout=0.0,
+        callback=keep,
+    )
     with torch.no_grad():
         mean = seen[2].phi(framed(clothes) * 0.5 + 0.5).mean(0)
     assert float(mean.abs().max()) > 0.2  # or all coordinates would be pushed
@@ -104,9 +134,11 @@ def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_sta
 def test_scores_do_not_collapse_to_one_value_however_long_it_trains(sample: Sample) -> None:
     images = sample.train[:300]
     short, long = (
-        deep_svdd(images, epochs=1, steps_per_epoch=steps, learning_rate=3e-3, calibration="train") for steps in (4, 400)
+        deep_svdd(images, epochs=1, steps_per_epoch=steps, learning_rate=3e-3, calibration="train")
+        for steps in (4, 400)
     )
-    assert long.history_[-1]["distance_heldout"] < 0.2 * short.history_[-1]["distance_heldout"]  # it did contract
+    # it did contract
+    assert long.history_[-1]["distance_heldout"] < 0.2 * short.history_[-1]["distance_heldout"]
     raw = long.raw_scores(sample.normal[:100])
     assert raw.std() > 0.1 * raw.mean()
     assert len(np.unique(raw)) == 100
@@ -114,11 +146,14 @@ def test_scores_do_not_collapse_to_one_value_however_long_it_trains(sample: Samp
     assert not [name for name, _ in hypersphere.named_parameters() if "bias" in name]
     with torch.no_grad():
         blank = hypersphere.phi(torch.zeros(1, 1, 32, 32))
-    # batch norms without a shift of their own still take off a mean: what is left of it is no description of a centre
+    # batch norms without a shift of their own still take off a mean: what is left of it is no
+    # description of a centre
     assert float((blank - hypersphere.centre).square().sum()) > long.raw_scores(images).mean()
 
 
-def test_contrast_is_normalised_by_each_image_alone_and_scaled_by_the_training_images(clothes: np.ndarray) -> None:
+def test_contrast_is_normalised_by_each_image_alone_and_scaled_by_the_training_images(
+    clothes: np.ndarray,
+) -> None:
     x = framed(clothes[:20])
     found = contrast_normalized(x)
     assert_allclose(found.mean((1, 2, 3)), 0, atol=1e-5)
@@ -129,7 +164,8 @@ def test_contrast_is_normalised_by_each_image_alone_and_scaled_by_the_training_i
     assert float(seen.min()) == pytest.approx(0, abs=1e-6)
     assert float(seen.max()) == pytest.approx(1, abs=1e-6)
     dim = (clothes // 2).astype(np.uint8)
-    assert np.corrcoef(svdd.raw_scores(dim), svdd.raw_scores(clothes))[0, 1] > 0.9  # half the contrast hardly matters
+    # half the contrast hardly matters
+    assert np.corrcoef(svdd.raw_scores(dim), svdd.raw_scores(clothes))[0, 1] > 0.9
     plain = deep_svdd(clothes)
     assert_allclose(plain._seen(x), x / 2 + 0.5)
 
@@ -147,7 +183,11 @@ def test_the_rate_drops_within_each_training(clothes: np.ndarray) -> None:
             return super()._contract(batch, run)
 
     settings = tiny(
-        "deep_svdd", pretrain_epochs=1, epochs=2, pretrain_lr_milestones=(0.5,), lr_milestones=(0.25, 0.75)
+        "deep_svdd",
+        pretrain_epochs=1,
+        epochs=2,
+        pretrain_lr_milestones=(0.5,),
+        lr_milestones=(0.25, 0.75),
     ).get_params()
     Noting(**settings).fit(clothes)
     assert_allclose(rates, [3e-4] * 2 + [3e-5] * 2 + [3e-4] * 2 + [3e-5] * 4 + [3e-6] * 2)
@@ -177,16 +217,24 @@ def test_the_fences_generator_is_rewarded_for_spread_and_for_the_border() -> Non
 
 
 def test_one_step_of_fence_gan_by_hand(clothes: np.ndarray) -> None:
-    fence = cast(FenceGAN, tiny("fence_gan", border=0.2, dispersion_weight=3.0, fake_weight=0.4).fit(clothes))
+    fence = cast(
+        FenceGAN, tiny("fence_gan", border=0.2, dispersion_weight=3.0, fake_weight=0.4).fit(clothes)
+    )
     run = step(fence, "_play", clothes[:8])
     d, g = fence.networks_["discriminator"], fence.networks_["generator"]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         first, second = (g(torch.randn(8, fence.latent_dim, generator=generator)) for _ in range(2))
-        real_p, first_p, second_p = (torch.sigmoid(d(x)) for x in (framed(clothes[:8]), first, second))
-    assert run.losses["discriminator"] == pytest.approx(cross_entropy(real_p, 1) + 0.4 * cross_entropy(first_p, 0), rel=1e-4)
+        real_p, first_p, second_p = (
+            torch.sigmoid(d(x)) for x in (framed(clothes[:8]), first, second)
+        )
+    assert run.losses["discriminator"] == pytest.approx(
+        cross_entropy(real_p, 1) + 0.4 * cross_entropy(first_p, 0), rel=1e-4
+    )
     spread = (second - second.mean(0)).flatten(1).norm(dim=1).mean()
-    assert run.losses["generator"] == pytest.approx(cross_entropy(second_p, 0.2) + 3.0 / float(spread), rel=1e-4)
+    assert run.losses["generator"] == pytest.approx(
+        cross_entropy(second_p, 0.2) + 3.0 / float(spread), rel=1e-4
+    )
     assert run.learners == {"discriminator": {"discriminator"}, "generator": {"generator"}}
     raw = fence.set_params(scoring_precision="float32").raw_scores(clothes[:8])
     assert_allclose(raw, 1 - real_p, rtol=1e-3, atol=1e-6)
@@ -198,7 +246,9 @@ def test_one_step_of_fence_gan_by_hand(clothes: np.ndarray) -> None:
 def test_alads_pairs_are_stacked_on_the_channels(clothes: np.ndarray) -> None:
     alad = cast(ALAD, tiny("alad").fit(clothes))
     shapes: list[tuple[int, ...]] = []
-    hook = alad.networks_["d_xx"].body.register_forward_pre_hook(lambda _, seen: shapes.append(tuple(seen[0].shape)))  # type: ignore[union-attr, operator]
+    hook = alad.networks_["d_xx"].body.register_forward_pre_hook(
+        lambda _, seen: shapes.append(tuple(seen[0].shape))
+    )  # type: ignore[union-attr, operator]
     alad.raw_scores(clothes[:3])
     hook.remove()
     assert set(shapes) == {(3, 2, 32, 32)}
@@ -207,35 +257,56 @@ def test_alads_pairs_are_stacked_on_the_channels(clothes: np.ndarray) -> None:
 def test_one_step_of_alad_by_hand(clothes: np.ndarray) -> None:
     alad = cast(ALAD, tiny("alad").fit(clothes))
     run = step(alad, "_step", clothes[:8])
-    e, g, d_xz, d_xx, d_zz = (alad.networks_[name] for name in ("encoder", "generator", "d_xz", "d_xx", "d_zz"))
-    x, z = framed(clothes[:8]), torch.randn(8, alad.latent_dim, generator=torch.Generator().manual_seed(0))
+    e, g, d_xz, d_xx, d_zz = (
+        alad.networks_[name] for name in ("encoder", "generator", "d_xz", "d_xx", "d_zz")
+    )
+    x, z = (
+        framed(clothes[:8]),
+        torch.randn(8, alad.latent_dim, generator=torch.Generator().manual_seed(0)),
+    )
     with torch.no_grad():
         joint_real, joint_fake = torch.sigmoid(d_xz(x, e(x))), torch.sigmoid(d_xz(g(z), z))
         xx, xx_hat = (torch.sigmoid(d_xx(torch.cat([x, other], 1))) for other in (x, g(e(x))))
         zz, zz_hat = torch.sigmoid(d_zz(z, z)), torch.sigmoid(d_zz(z, e(g(z))))
     told = ((joint_real, 1), (joint_fake, 0), (xx, 1), (xx_hat, 0), (zz, 1), (zz_hat, 0))
-    assert run.losses["discriminators"] == pytest.approx(sum(cross_entropy(p, t) for p, t in told), rel=1e-4)
+    assert run.losses["discriminators"] == pytest.approx(
+        sum(cross_entropy(p, t) for p, t in told), rel=1e-4
+    )
     fooled = ((joint_real, 0), (joint_fake, 1), (xx_hat, 1), (zz_hat, 1))
-    assert run.losses["autoencoder"] == pytest.approx(sum(cross_entropy(p, t) for p, t in fooled), rel=1e-4)
-    assert run.learners == {"discriminators": {"d_xz", "d_xx", "d_zz"}, "autoencoder": {"encoder", "generator"}}
+    assert run.losses["autoencoder"] == pytest.approx(
+        sum(cross_entropy(p, t) for p, t in fooled), rel=1e-4
+    )
+    assert run.learners == {
+        "discriminators": {"d_xz", "d_xx", "d_zz"},
+        "autoencoder": {"encoder", "generator"},
+    }
 
 
 def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(clothes: np.ndarray) -> None:
     averaged: list[dict[str, Tensor]] = []
 
     def keep(detector: NetworkDetector) -> dict[str, float]:
-        averaged.append({name: p.detach().clone() for name, p in detector.networks_.named_parameters()})
+        averaged.append(
+            {name: p.detach().clone() for name, p in detector.networks_.named_parameters()}
+        )
         return {}
 
-    alad = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=0.5, callback=keep).fit(clothes))
+    alad = cast(
+        ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=0.5, callback=keep).fit(clothes)
+    )
     errors = [row["reconstruction_heldout"] for row in alad.history_]
     best = int(np.argmin(errors))
-    assert best < len(errors) - 1  # or this would show nothing: a high rate, which does not converge_sigma
+    # or this would show nothing: a high rate, which does not converge_sigma
+    assert best < len(errors) - 1
     for name, p in alad.networks_.named_parameters():
         assert torch.equal(p, averaged[best][name])
-    assert any(not torch.equal(p, averaged[-1][name]) for name, p in alad.networks_.named_parameters())
+    assert any(
+        not torch.equal(p, averaged[-1][name]) for name, p in alad.networks_.named_parameters()
+    )
     without = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=None).fit(clothes))
-    assert not torch.equal(without.networks_["encoder"].to_latent.weight, alad.networks_["encoder"].to_latent.weight)  # type: ignore[arg-type]
+    assert not torch.equal(
+        without.networks_["encoder"].to_latent.weight, alad.networks_["encoder"].to_latent.weight
+    )  # type: ignore[arg-type]
 
 
 def test_the_best_epoch_survives_an_interruption(clothes: np.ndarray, tmp_path: Any) -> None:
@@ -243,7 +314,10 @@ def test_the_best_epoch_survives_an_interruption(clothes: np.ndarray, tmp_path: 
     whole = tiny("alad", **settings).fit(clothes)
     best = int(np.argmin([row["reconstruction_heldout"] for row in whole.history_]))
     with pytest.raises(Interrupted):
-        tiny("alad", **settings, checkpoint_dir=tmp_path, callback=Watch(stop_in=best + 2)).fit(clothes)  # after the best one
+        # after the best one
+        tiny("alad", **settings, checkpoint_dir=tmp_path, callback=Watch(stop_in=best + 2)).fit(
+            clothes
+        )
     resumed = tiny("alad", **settings, checkpoint_dir=tmp_path).fit(clothes)
     assert_array_equal(resumed.raw_scores(clothes[:20]), whole.raw_scores(clothes[:20]))
 
@@ -271,15 +345,24 @@ def fanogan(images: np.ndarray, **more: Any) -> FAnoGAN:
 
 
 def test_the_search_changes_neither_network_and_its_residual_falls(sample: Sample) -> None:
-    settings = {"epochs": 3, "steps_per_epoch": 40, "generator_width": 8, "search_steps": 60, "search_rate": 0.1}
+    settings = {
+        "epochs": 3,
+        "steps_per_epoch": 40,
+        "generator_width": 8,
+        "search_steps": 60,
+        "search_rate": 0.1,
+    }
     found = anogan(sample.train[:500], **settings)
     before = state_of(found)
-    gradients = [None if p.grad is None else p.grad.clone() for p in found.networks_.parameters()]  # of its training
+    # of its training
+    gradients = [None if p.grad is None else p.grad.clone() for p in found.networks_.parameters()]
     z, course = found._search(framed(sample.normal[:30]))
     assert course.shape == (61, 30)
     assert bool((course[-1] < course[0]).all())  # of every image
     with torch.no_grad():
-        can_be_made = found.networks_["generator"](torch.randn(30, found.latent_dim, generator=torch.Generator().manual_seed(1)))
+        can_be_made = found.networks_["generator"](
+            torch.randn(30, found.latent_dim, generator=torch.Generator().manual_seed(1))
+        )
     _, of_these = found._search(can_be_made)
     assert float(of_these[-1].mean()) < 0.5 * float(of_these[0].mean())
     assert not z.requires_grad
@@ -287,7 +370,9 @@ def test_the_search_changes_neither_network_and_its_residual_falls(sample: Sampl
     for name, tensor in found._tensors().items():
         assert torch.equal(tensor, before[name]), name
     for p, gradient in zip(found.networks_.parameters(), gradients, strict=True):
-        assert p.grad is gradient is None or torch.equal(cast(Tensor, p.grad), cast(Tensor, gradient))
+        assert p.grad is gradient is None or torch.equal(
+            cast(Tensor, p.grad), cast(Tensor, gradient)
+        )
     longer = found.set_params(search_steps=120).raw_scores(sample.normal[:30])
     assert longer.mean() < float(course[-1].mean())
 
@@ -295,11 +380,17 @@ def test_the_search_changes_neither_network_and_its_residual_falls(sample: Sampl
 def test_the_search_is_batched_and_each_image_is_searched_for_alone(clothes: np.ndarray) -> None:
     found = anogan(clothes, search_steps=10, search_rate=0.1, scoring_precision="float32")
     calls: list[int] = []
-    hook = found.networks_["generator"].register_forward_hook(lambda _, seen, __: calls.append(len(seen[0])))
+    hook = found.networks_["generator"].register_forward_hook(
+        lambda _, seen, __: calls.append(len(seen[0]))
+    )
     together = found.raw_scores(clothes[:40])
     hook.remove()
     assert calls == [40] * 11  # all at once: ten steps, and the end
-    assert_allclose(np.concatenate([found.raw_scores(clothes[i : i + 1]) for i in range(5)]), together[:5], rtol=1e-3)
+    assert_allclose(
+        np.concatenate([found.raw_scores(clothes[i : i + 1]) for i in range(5)]),
+        together[:5],
+        rtol=1e-3,
+    )
 
 
 def test_anogans_residual_by_hand(clothes: np.ndarray) -> None:
@@ -316,17 +407,30 @@ def test_anogans_residual_by_hand(clothes: np.ndarray) -> None:
     with torch.no_grad():
         fake = g(torch.randn(8, found.latent_dim, generator=torch.Generator().manual_seed(0)))
         real_p, fake_p = torch.sigmoid(d(framed(clothes[:8]))), torch.sigmoid(d(fake))
-    assert run.losses["discriminator"] == pytest.approx(cross_entropy(real_p, 1) + cross_entropy(fake_p, 0), rel=1e-4)
+    assert run.losses["discriminator"] == pytest.approx(
+        cross_entropy(real_p, 1) + cross_entropy(fake_p, 0), rel=1e-4
+    )
     assert run.losses["generator"] == pytest.approx(cross_entropy(fake_p, 1), rel=1e-4)
     assert run.learners == {"discriminator": {"discriminator"}, "generator": {"generator"}}
 
 
 def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample: Sample) -> None:
-    """Where real and generated images had minibatches of their own, it called generated ones more real in evaluation mode."""
-    found = anogan(sample.train[:500], epochs=3, steps_per_epoch=60, generator_width=8, discriminator_width=8, ema_decay=None)
+    """Where real and generated images had minibatches of their own, it called generated ones more
+    real in evaluation mode.
+    """
+    found = anogan(
+        sample.train[:500],
+        epochs=3,
+        steps_per_epoch=60,
+        generator_width=8,
+        discriminator_width=8,
+        ema_decay=None,
+    )
     d, x = found.networks_["discriminator"], framed(sample.normal[:200])
     with torch.no_grad():
-        fake = found.networks_["generator"](torch.randn(200, found.latent_dim, generator=torch.Generator().manual_seed(0)))
+        fake = found.networks_["generator"](
+            torch.randn(200, found.latent_dim, generator=torch.Generator().manual_seed(0))
+        )
         assert d(x).mean() > d(fake).mean()
         in_evaluation = d(torch.cat([x, fake]))
         d.train()
@@ -334,12 +438,21 @@ def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample
     assert np.corrcoef(in_evaluation, in_training)[0, 1] > 0.9
 
 
-def test_an_encoder_that_learns_late_is_not_averaged_with_its_beginning(clothes: np.ndarray) -> None:
-    """With an average that hardly moves the scored encoder would be the one that has learnt nothing."""
+def test_an_encoder_that_learns_late_is_not_averaged_with_its_beginning(
+    clothes: np.ndarray,
+) -> None:
+    """With an average that hardly moves the scored encoder would be the one that has learnt
+    nothing.
+    """
     settings = {"encoder_epochs": 1, "steps_per_epoch": 20}
 
     def codes(**more: Any) -> np.ndarray:
-        return fanogan(clothes, **settings, **more).networks_["encoder"].to_latent.weight.detach().numpy()  # type: ignore[union-attr, operator]
+        return (
+            fanogan(clothes, **settings, **more)
+            .networks_["encoder"]
+            .to_latent.weight.detach()
+            .numpy()
+        )  # type: ignore[union-attr, operator]
 
     slow, last = (codes(ema_decay=average) for average in (1 - 1e-9, None))
     began = codes(ema_decay=None, max_steps=41, learning_rate=1e-12)
@@ -354,7 +467,11 @@ def test_anogan_and_f_anogan_show_what_they_found(clothes: np.ndarray) -> None:
         x_hat = detector.reconstruct(clothes[:3])
         assert x_hat.shape == (3, 32, 32, 1)
         error = framed(clothes[:3]).permute(0, 2, 3, 1).numpy() + 1 - 2 * x_hat
-        residual = np.abs(error).sum((1, 2, 3)) if detector is searched else np.square(error).mean((1, 2, 3))
+        residual = (
+            np.abs(error).sum((1, 2, 3))
+            if detector is searched
+            else np.square(error).mean((1, 2, 3))
+        )
         assert_allclose(detector.raw_scores(clothes[:3]), residual, rtol=1e-3)
 
 
@@ -370,16 +487,24 @@ def test_f_anogan_trains_an_encoder_beside_networks_that_rest(clothes: np.ndarra
     for name in epochs[1]:
         if not name.startswith("encoder"):
             assert torch.equal(epochs[1][name], epochs[3][name]), name
-    assert not torch.equal(epochs[1]["encoder.to_latent.weight"], epochs[3]["encoder.to_latent.weight"])
+    assert not torch.equal(
+        epochs[1]["encoder.to_latent.weight"], epochs[3]["encoder.to_latent.weight"]
+    )
 
 
 def test_f_anogans_score_by_hand(clothes: np.ndarray) -> None:
-    fast = fanogan(clothes, encoder_epochs=1, encoder_feature_weight=2.0, scoring_precision="float32")
+    fast = fanogan(
+        clothes, encoder_epochs=1, encoder_feature_weight=2.0, scoring_precision="float32"
+    )
     d, g, e = (fast.networks_[name] for name in ("discriminator", "generator", "encoder"))
     x = framed(clothes[:5])
     with torch.no_grad():
         x_hat = g(e(x))
-        features = (cast(Discriminator, d).features(x) - cast(Discriminator, d).features(x_hat)).square().mean(1)
+        features = (
+            (cast(Discriminator, d).features(x) - cast(Discriminator, d).features(x_hat))
+            .square()
+            .mean(1)
+        )
     expected = (x - x_hat).square().mean((1, 2, 3)) + 2.0 * features
     assert_allclose(fast.raw_scores(clothes[:5]), expected, rtol=1e-4)
     run = step(fast, "_encode", clothes[:5])
@@ -390,12 +515,16 @@ def test_f_anogans_score_by_hand(clothes: np.ndarray) -> None:
 # ---------------------------------------------------------------------- Skip-GANomaly
 
 
-def test_skip_ganomalys_scores_are_of_each_image_and_never_of_the_test_batch(clothes: np.ndarray, digits: np.ndarray) -> None:
+def test_skip_ganomalys_scores_are_of_each_image_and_never_of_the_test_batch(
+    clothes: np.ndarray, digits: np.ndarray
+) -> None:
     skip = cast(SkipGANomaly, tiny("skip_ganomaly", scoring_precision="float32").fit(clothes))
     assert not any(module.training for module in skip.networks_.modules())
     before = state_of(skip)
     alone = skip.raw_scores(clothes[:10])
-    among_others = skip.raw_scores(np.concatenate([clothes[:10], digits, np.full((50, 28, 28), 255, np.uint8)]))[:10]
+    among_others = skip.raw_scores(
+        np.concatenate([clothes[:10], digits, np.full((50, 28, 28), 255, np.uint8)])
+    )[:10]
     assert_allclose(among_others, alone, rtol=1e-4)
     for name, tensor in skip._tensors().items():
         assert torch.equal(tensor, before[name]), name
@@ -411,13 +540,21 @@ def test_one_step_of_skip_ganomaly_by_hand(clothes: np.ndarray) -> None:
     weights = {"adversarial_weight": 2.0, "image_weight": 30.0, "feature_weight": 5.0}
     skip = cast(SkipGANomaly, tiny("skip_ganomaly", **weights).fit(clothes))
     run = step(skip, "_step", clothes[:8])
-    d, u, x = cast(Discriminator, skip.networks_["discriminator"]), skip.networks_["generator"], framed(clothes[:8])
+    d, u, x = (
+        cast(Discriminator, skip.networks_["discriminator"]),
+        skip.networks_["generator"],
+        framed(clothes[:8]),
+    )
     with torch.no_grad():
         x_hat = u(x)
         real_p, fake_p = torch.sigmoid(d(x)), torch.sigmoid(d(x_hat))
         feature = (d.features(x) - d.features(x_hat)).square().mean()
-    assert run.losses["discriminator"] == pytest.approx(cross_entropy(real_p, 1) + cross_entropy(fake_p, 0), rel=1e-4)
-    expected = 2 * cross_entropy(fake_p, 1) + 30 * float((x - x_hat).abs().mean()) + 5 * float(feature)
+    assert run.losses["discriminator"] == pytest.approx(
+        cross_entropy(real_p, 1) + cross_entropy(fake_p, 0), rel=1e-4
+    )
+    expected = (
+        2 * cross_entropy(fake_p, 1) + 30 * float((x - x_hat).abs().mean()) + 5 * float(feature)
+    )
     assert run.losses["generator"] == pytest.approx(expected, rel=1e-4)
     assert run.learners == {"discriminator": {"discriminator"}, "generator": {"generator"}}
 
@@ -426,7 +563,9 @@ def test_one_step_of_skip_ganomaly_by_hand(clothes: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
-def test_the_box_covers_the_codes_that_it_was_fitted_on(clothes: np.ndarray, ema_decay: float | None) -> None:
+def test_the_box_covers_the_codes_that_it_was_fitted_on(
+    clothes: np.ndarray, ema_decay: float | None
+) -> None:
     settings = {"delta": 0.1, "heldout": 0.0, "ema_decay": ema_decay, "autoencoder_epochs": 2}
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])
@@ -437,7 +576,9 @@ def test_the_box_covers_the_codes_that_it_was_fitted_on(clothes: np.ndarray, ema
     assert_allclose(classifier.high, high + 0.1 * (high - low), rtol=1e-4, atol=1e-5)
 
 
-def test_the_classifier_learns_codes_against_the_box_while_the_autoencoder_rests(clothes: np.ndarray) -> None:
+def test_the_classifier_learns_codes_against_the_box_while_the_autoencoder_rests(
+    clothes: np.ndarray,
+) -> None:
     found = cast(NegativeSampling, tiny("negative_sampling", negatives_per_image=3).fit(clothes))
     run = step(found, "_classify", clothes[:8])
     assert run.learners == {"classifier": {"classifier"}}
@@ -447,7 +588,9 @@ def test_the_classifier_learns_codes_against_the_box_while_the_autoencoder_rests
         negatives = classifier.low + (classifier.high - classifier.low) * share
         normal_p = torch.sigmoid(classifier(found.networks_["encoder"](framed(clothes[:8]))))
         negative_p = torch.sigmoid(classifier(negatives))
-    assert run.losses["classifier"] == pytest.approx(cross_entropy(normal_p, 1) + cross_entropy(negative_p, 0), rel=1e-4)
+    assert run.losses["classifier"] == pytest.approx(
+        cross_entropy(normal_p, 1) + cross_entropy(negative_p, 0), rel=1e-4
+    )
     raw = found.set_params(scoring_precision="float32").raw_scores(clothes[:8])
     assert_allclose(raw, 1 - normal_p, rtol=1e-3, atol=1e-6)
 
@@ -462,7 +605,9 @@ def test_certainty_does_not_make_scores_equal(clothes: np.ndarray) -> None:
         surer = copy.deepcopy(detector)
         for sign in (1.0, -1.0):
             with torch.no_grad():
-                cast(nn.Linear, surer.networks_[network].to_logit).bias.copy_(torch.tensor([sign * 25.0]))
+                cast(nn.Linear, surer.networks_[network].to_logit).bias.copy_(
+                    torch.tensor([sign * 25.0])
+                )
             assert len(np.unique(surer.raw_scores(clothes))) > 0.8 * len(clothes)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from anomirror import latent
 from anomirror.detectors.ama import AMA
-from anomirror.training import Batch, Run
+from anomirror.minibatch import Batch
+from anomirror.training import Run
 from studies.speed.reference_ama import Draws, ReferenceAMA
 from studies.speed.train_step import draws_like, reference_like
 from tests.tiny import TINY
@@ -20,20 +21,33 @@ from tests.tiny import TINY
 Gradients = dict[str, list[Tensor]]
 
 
-def both(monkeypatch: pytest.MonkeyPatch, **more: object) -> tuple[ReferenceAMA, Tensor, Draws, Gradients]:
-    """Both in float64 with the same weights, images and draws; the gradients of AMA's step, which moves nothing."""
-    arguments = TINY["ama"] | {"negatives_start": 0.0, "precision": "float32", "negatives_fraction": 0.5} | more
+def both(
+    monkeypatch: pytest.MonkeyPatch, **more: object
+) -> tuple[ReferenceAMA, Tensor, Draws, Gradients]:
+    """Both in float64 with the same weights, images and draws; the gradients of AMA's step, which
+    moves nothing.
+    """
+    arguments = (
+        TINY["ama"]
+        | {"negatives_start": 0.0, "precision": "float32", "negatives_fraction": 0.5}
+        | more
+    )
     ama = AMA(device="cpu", **arguments)
     ama.image_shape_ = (1, 32, 32)
     networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
     ama.networks_ = networks.double().train()
     reference = reference_like(ama)
     for critic in (networks["critic"], reference.critic):
-        monkeypatch.setattr(critic, "train", lambda mode=True, critic=critic: critic)  # the power iteration stands still
+        # the power iteration stands still
+        monkeypatch.setattr(critic, "train", lambda mode=True, critic=critic: critic)
         for layer in critic.modules():
             layer.training = False
 
-    x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
+    x = (
+        torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        * 2
+        - 1
+    )
     drawn = draws_like(ama, 8, torch.device("cpu"))()
     draws = replace(drawn, weights=drawn.weights.double(), z_negative=drawn.z_negative.double())
     found: Gradients = {}
@@ -46,8 +60,14 @@ def both(monkeypatch: pytest.MonkeyPatch, **more: object) -> tuple[ReferenceAMA,
     # the float32 draws, as the step will see them, in the precision of this test
     for name in ("simplex_weights", "shell"):
         monkeypatch.setattr(latent, name, in_float64(getattr(latent, name)))
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)  # networks return float32 where bf16 went through them
-    run = Run(dict(networks.items()), make_optimizers(), torch.device("cpu"), torch.Generator().manual_seed(0))
+    # networks return float32 where bf16 went through them
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+    run = Run(
+        dict(networks.items()),
+        make_optimizers(),
+        torch.device("cpu"),
+        torch.Generator().manual_seed(0),
+    )
     ama._step(Batch(x, torch.zeros(8, dtype=torch.bool)), run)
     return reference, x, draws, found
 
@@ -57,9 +77,12 @@ def in_float64(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize("endpoints", ["all", "one"])
-def test_the_step_has_the_gradients_of_the_paper_s_loop(monkeypatch: pytest.MonkeyPatch, endpoints: str) -> None:
+def test_the_step_has_the_gradients_of_the_paper_s_loop(
+    monkeypatch: pytest.MonkeyPatch, endpoints: str
+) -> None:
     reference, x, draws, found = both(monkeypatch, interpolation_endpoints=endpoints)
-    untouched = copy.deepcopy(reference)  # each evaluation enters the running statistics, and the step evaluates once
+    # each evaluation enters the running statistics, and the step evaluates once
+    untouched = copy.deepcopy(reference)
     gaps, _ = untouched.objective(x, draws, for_critic=True)
     expected = {"critic": torch.autograd.grad(-gaps, list(untouched.critic.parameters()))}
     gaps, norm = reference.objective(x, draws, for_critic=False)
@@ -72,12 +95,21 @@ def test_the_step_has_the_gradients_of_the_paper_s_loop(monkeypatch: pytest.Monk
 
 
 def test_the_r_score_is_the_reference_s() -> None:
-    ama = AMA(**{**TINY["ama"], "device": "cpu", "structure_power": 0.0, "scoring_precision": "float32"})
-    images = torch.randint(0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    ama = AMA(
+        **{**TINY["ama"], "device": "cpu", "structure_power": 0.0, "scoring_precision": "float32"}
+    )
+    images = torch.randint(
+        0, 255, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     ama.fit(images)
     reference = reference_like(ama)
     x = images.float() / 127.5 - 1
-    torch.testing.assert_close(torch.from_numpy(ama.raw_scores(images)).float(), reference.raw_scores(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.from_numpy(ama.raw_scores(images)).float(),
+        reference.raw_scores(x),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_the_reference_s_step_moves_the_critic_as_often_as_it_says_and_the_autoencoder_once(
@@ -91,9 +123,13 @@ def test_the_reference_s_step_moves_the_critic_as_often_as_it_says_and_the_autoe
     moved: list[str] = []
     for name in ("critic", "autoencoder"):
         optimizer = getattr(reference, f"{name}_optimizer")
-        monkeypatch.setattr(optimizer, "step", lambda step=optimizer.step, name=name: (moved.append(name), step()))
+        monkeypatch.setattr(
+            optimizer, "step", lambda step=optimizer.step, name=name: (moved.append(name), step())
+        )
     before = [p.detach().clone() for p in networks.parameters()]
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     reference.step(x, draws_like(ama, 8, torch.device("cpu")))
     assert moved == ["critic"] * 3 + ["autoencoder"]
-    assert all(not torch.equal(old, new) for old, new in zip(before, networks.parameters(), strict=True))
+    assert all(
+        not torch.equal(old, new) for old, new in zip(before, networks.parameters(), strict=True)
+    )

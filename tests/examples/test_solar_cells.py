@@ -14,15 +14,25 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "solar_cells.py"
 
 @pytest.mark.slow
 def test_defective_solar_cells(tmp_path: Path) -> None:
-    """As a user runs it: every detector on both kinds, figures that are no coin's, and the pictures."""
+    """As a user runs it: every detector on both kinds, figures that are no coin's, and the
+    pictures.
+    """
     pytest.importorskip("elpv_dataset", reason="pip install 'anomirror[examples]'")
-    done = subprocess.run([sys.executable, str(EXAMPLE), "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     results = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("*.json"))]
     assert [(result["kind"], result["method"]) for result in results] == [
         (kind, method) for kind in ("mono", "poly") for method in ("ama", "knn", "pca")
     ]
-    auroc = {(result["kind"], result["method"]): result["metrics"]["one-sided"]["auroc"] for result in results}
+    auroc = {
+        (result["kind"], result["method"]): result["metrics"]["one-sided"]["auroc"]
+        for result in results
+    }
     assert auroc["mono", "pca"] > 0.85
     assert min(auroc.values()) > 0.55
     for kind in ("mono", "poly"):

@@ -16,7 +16,11 @@ def tiles(count: int, seed: int = 0, size: int = 48) -> np.ndarray:
     rng = np.random.default_rng(seed)
     x = np.arange(size) / size * 8
     phases = rng.uniform(0, 2 * np.pi, (count, 1, 1))
-    stripes = 128 + 60 * np.sin(2 * np.pi * x[None, None, :] + phases) + rng.normal(0, 6, (count, size, size))
+    stripes = (
+        128
+        + 60 * np.sin(2 * np.pi * x[None, None, :] + phases)
+        + rng.normal(0, 6, (count, size, size))
+    )
     return stripes.clip(0, 255).astype(np.uint8)
 
 

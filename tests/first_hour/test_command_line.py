@@ -25,7 +25,16 @@ from tests.commands import failed, run, run_apart
 from tests.first_hour.conftest import spotted, tiles, write
 
 PCA_FIT = ("--method", "pca")
-SHORT = ("--set", "epochs=1", "--set", "steps_per_epoch=2", "--set", "encoder_width=8", "--set", "generator_width=8")
+SHORT = (
+    "--set",
+    "epochs=1",
+    "--set",
+    "steps_per_epoch=2",
+    "--set",
+    "encoder_width=8",
+    "--set",
+    "generator_width=8",
+)
 
 
 def test_version_and_short_help(good: Path) -> None:
@@ -33,7 +42,9 @@ def test_version_and_short_help(good: Path) -> None:
     for words in (("-h",), ("fit", "-h"), ("data", "list", "-h")):
         assert "Usage" in run(*words).stdout
     command = [sys.executable, "-m", "anomirror", "--version"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("anomirror ")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(
+        "anomirror "
+    )
 
 
 def test_quiet_says_nothing_and_verbose_shows_where(good: Path) -> None:
@@ -46,7 +57,9 @@ def test_quiet_says_nothing_and_verbose_shows_where(good: Path) -> None:
     assert "Traceback" not in run("fit", good, "--out", good.parent / "m", "--method", "svm").stderr
 
 
-def test_score_takes_several_inputs_and_paths_on_standard_input(model: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_takes_several_inputs_and_paths_on_standard_input(
+    model: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     more = write(tiles(3, seed=3), good.parent / "more")
     rows = list(csv.DictReader(io.StringIO(run("score", model, more, good / "007.png").stdout)))
     assert [Path(row["path"]).name for row in rows] == ["000.png", "001.png", "002.png", "007.png"]
@@ -58,13 +71,30 @@ def test_score_takes_several_inputs_and_paths_on_standard_input(model: Path, goo
 
 
 def test_repeated_anomalies_and_commas_all_count(model: Path, good: Path) -> None:
-    kinds = [write(spotted(tiles(4 + seed, seed=seed)), good.parent / f"kind{seed}") for seed in range(3)]
+    kinds = [
+        write(spotted(tiles(4 + seed, seed=seed)), good.parent / f"kind{seed}") for seed in range(3)
+    ]
     together = f"{kinds[1]},{kinds[2]}"
-    done = run("evaluate", model, "--normal", good, "--anomalies", kinds[0], "--anomalies", together)
+    done = run(
+        "evaluate", model, "--normal", good, "--anomalies", kinds[0], "--anomalies", together
+    )
     assert "15 anomalous images" in done.stdout
     comma = write(spotted(tiles(2)), good.parent / "a,b")  # a name with a comma is one name
-    assert "2 anomalous images" in run("evaluate", model, "--normal", good, "--anomalies", comma).stdout
-    fit = ("fit", good, "--out", good.parent / "ama", "--anomalies", kinds[0], "--anomalies", together, *SHORT)
+    assert (
+        "2 anomalous images"
+        in run("evaluate", model, "--normal", good, "--anomalies", comma).stdout
+    )
+    fit = (
+        "fit",
+        good,
+        "--out",
+        good.parent / "ama",
+        "--anomalies",
+        kinds[0],
+        "--anomalies",
+        together,
+        *SHORT,
+    )
     assert "of 55 images" in run(*fit).stderr
 
 
@@ -80,13 +110,22 @@ def test_evaluate_leaves_unreadable_files_out_when_told(model: Path, good: Path)
 
 def test_evaluate_tells_how_many_are_flagged(model: Path, good: Path) -> None:
     defects = write(spotted(tiles(6, seed=4)), good.parent / "defects")
-    printed = run("evaluate", model, "--normal", write(tiles(20, seed=5), good.parent / "fresh"), "--anomalies", defects).stdout
+    printed = run(
+        "evaluate",
+        model,
+        "--normal",
+        write(tiles(20, seed=5), good.parent / "fresh"),
+        "--anomalies",
+        defects,
+    ).stdout
     assert "6 of 6 anomalies (100.0 %)" in printed
     assert "of 20 normal images" in printed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_fit_names_its_checkpoint_and_leaves_nothing_hidden(good: Path, number: int) -> None:
+def test_a_stopped_fit_names_its_checkpoint_and_leaves_nothing_hidden(
+    good: Path, number: int
+) -> None:
     out = good.parent / "model"
     many = ("--set", "epochs=500", "--set", "steps_per_epoch=2", *SHORT[4:], "--device", "cpu")
     command = [sys.executable, "-m", "anomirror", "fit", str(good), "--out", str(out), *many]
@@ -114,8 +153,16 @@ def test_disk_full_and_out_of_memory_are_one_line_with_the_way_out(
     from anomirror.detectors import PCA
 
     problems: list[tuple[Exception, str]] = [
-        (OSError(errno.ENOSPC, "No space left on device", "/photos/model"), "the disk is full (/photos/model); free some space"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "not enough memory; choose"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/photos/model"),
+            "the disk is full (/photos/model); free some space",
+        ),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            "not enough memory; choose",
+        ),
         (MemoryError(), "not enough memory; choose a smaller --size"),
     ]
     for problem, said in problems:
@@ -144,9 +191,20 @@ def test_a_near_name_is_suggested_in_any_case(good: Path) -> None:
 def test_methods_name_lists_parameters_with_ranges(method: str) -> None:
     done = run("methods", method)
     assert done.returncode == 0, done.stderr
-    for said in ("in (0, 0.5]", "at least 2", "contamination", "image_size", "calibration", "--preset cpu"):
+    for said in (
+        "in (0, 0.5]",
+        "at least 2",
+        "contamination",
+        "image_size",
+        "calibration",
+        "--preset cpu",
+    ):
         assert said in done.stdout
-    empty = [line for line in done.stdout.splitlines() if line.count("\u2502") == 4 and line.split("\u2502")[3].strip() == ""]
+    empty = [
+        line
+        for line in done.stdout.splitlines()
+        if line.count("\u2502") == 4 and line.split("\u2502")[3].strip() == ""
+    ]
     assert not [line for line in empty if line.split("\u2502")[1].strip()]
 
 
@@ -154,9 +212,15 @@ def test_resuming_a_finished_model_with_other_settings_says_so(good: Path) -> No
     fit = ("fit", good, "--out", good.parent / "m", *PCA_FIT, "--resume")
     assert run(*fit).returncode == 0
     assert "complete already" in run(*fit).stderr
-    failed(run(*fit, "--set", "n_components=5"), "is complete, but was fitted with n_components=64, not 5")
+    failed(
+        run(*fit, "--set", "n_components=5"),
+        "is complete, but was fitted with n_components=64, not 5",
+    )
     failed(run(*fit, "--seed", "3"), "random_state=0, not 3")
-    failed(run("fit", good, "--out", good.parent / "m", "--method", "knn", "--resume"), "is complete, but was fitted with")
+    failed(
+        run("fit", good, "--out", good.parent / "m", "--method", "knn", "--resume"),
+        "is complete, but was fitted with",
+    )
 
 
 def test_intervals_hold_at_five_against_five() -> None:
@@ -201,5 +265,6 @@ def test_a_failing_command_prints_errors_of_ours_once() -> None:
     done = run_apart("score", "nowhere", "nothing")
     failed(done, "no such model folder")
     assert len(done.stderr.splitlines()) == 1
-    assert "Traceback" in run_apart("score", "nowhere", "nothing", "-v").stderr  # wherever it stands
+    # wherever it stands
+    assert "Traceback" in run_apart("score", "nowhere", "nothing", "-v").stderr
     assert "Traceback" not in run_apart("score", "nowhere", "--", "-v").stderr  # but for a name

@@ -30,7 +30,10 @@ def test_linked_folders_are_read_once_and_loops_end(good: Path) -> None:
     found = find_files(good)
     assert len(found.paths) == 45
     assert found.left_out.counts == {"link to a folder that is read already": 2}
-    assert "fitted on 45 of 45 images" in run("fit", good, "--out", good.parent / "model", *PCA_FIT).stderr
+    assert (
+        "fitted on 45 of 45 images"
+        in run("fit", good, "--out", good.parent / "model", *PCA_FIT).stderr
+    )
 
 
 def test_hidden_files_broken_links_and_other_files_are_left_out_and_named(good: Path) -> None:
@@ -42,7 +45,13 @@ def test_hidden_files_broken_links_and_other_files_are_left_out_and_named(good: 
     done = run("fit", good, "--out", good.parent / "model", *PCA_FIT)
     assert "fitted on 40 of 40 images" in done.stderr
     note = next(line for line in done.stderr.splitlines() if line.startswith("note: left out of"))
-    for said in ("2 hidden (", ".Trash-1000", "1 .heic file (photo.heic)", "1 .db file (Thumbs.db)", "1 broken link (gone.png)"):
+    for said in (
+        "2 hidden (",
+        ".Trash-1000",
+        "1 .heic file (photo.heic)",
+        "1 .db file (Thumbs.db)",
+        "1 broken link (gone.png)",
+    ):
         assert said in note, note
     with pytest.warns(AnomirrorWarning, match=r"1 \.heic file"):
         PCA().fit(good)
@@ -75,11 +84,17 @@ def test_mvtecs_layout_is_recognised_by_fit_score_evaluate_and_benchmark(mvtec: 
     assert len(scored) == 1 + 10 + 12
     assert not any("ground_truth" in line or "train" in line for line in scored)
     found = json.loads(run("evaluate", model, mvtec, "--json").stdout)
-    assert (found["normal"], found["anomalies"], sorted(found["kinds"])) == (10, 12, ["crack", "spot"])
+    assert (found["normal"], found["anomalies"], sorted(found["kinds"])) == (
+        10,
+        12,
+        ["crack", "spot"],
+    )
     assert found["kinds"]["spot"]["score"]["auroc"] == 1.0
     printed = run("evaluate", model, mvtec).stdout
     assert all(name in printed for name in ("crack, score", "spot, score", "all, score"))
-    done = run("benchmark", "--normal", mvtec, "--methods", "pca", "--out", mvtec.parent / "results")
+    done = run(
+        "benchmark", "--normal", mvtec, "--methods", "pca", "--out", mvtec.parent / "results"
+    )
     assert done.returncode == 0, done.stderr
     assert "crack" in done.stdout
     assert "spot" in done.stdout
@@ -92,7 +107,10 @@ def test_mvtecs_layout_is_recognised_by_fit_score_evaluate_and_benchmark(mvtec: 
 def test_one_image_in_two_roles_is_refused_in_fit(good: Path, tmp_path: Path) -> None:
     ama = ("--set", "epochs=1", "--set", "steps_per_epoch=1")
     inside = write(tiles(3, seed=5), good / "defects")
-    failed(run("fit", good, "--anomalies", inside, "--out", tmp_path / "m", *ama), "3 of 3 anomalies are also given as normal")
+    failed(
+        run("fit", good, "--anomalies", inside, "--out", tmp_path / "m", *ama),
+        "3 of 3 anomalies are also given as normal",
+    )
     images = tiles(20)
     with pytest.raises(ImageError, match="image 20 is image 3"):
         PCA().fit(np.concatenate([images, images[3:4]]), [1] * 20 + [-1])
@@ -108,7 +126,9 @@ def test_evaluate_warns_of_images_that_were_fitted(model: Path, good: Path, tmp_
     assert "8 of 8 anomalies" in done.stderr
 
 
-def test_anomalies_for_a_method_that_cannot_learn_from_them_are_refused(good: Path, tmp_path: Path) -> None:
+def test_anomalies_for_a_method_that_cannot_learn_from_them_are_refused(
+    good: Path, tmp_path: Path
+) -> None:
     defects = write(spotted(tiles(4)), tmp_path / "defects")
     done = run("fit", good, "--anomalies", defects, "--out", tmp_path / "m", *PCA_FIT)
     failed(done, "pca cannot learn from anomalies (ama can)")
@@ -156,11 +176,18 @@ def png_of_deep_colour(file: Path) -> None:
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = b"".join(b"\0" + b"\x12\x34" * 3 * 4 for _ in range(4))
     header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_deep_colour_that_would_be_cut_is_refused(tmp_path: Path) -> None:
@@ -181,7 +208,10 @@ def test_deep_colour_tiff_is_read_whole_with_its_extra_or_refused_with_its_name(
     values = np.random.default_rng(0).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
     expected = open_images(values[None]).take([0])[0][:, :9, :7]
-    assert torch.equal(decode(str(tmp_path / "a.tif")), torch.from_numpy(values.astype(np.float32) / 65535).permute(2, 0, 1))
+    assert torch.equal(
+        decode(str(tmp_path / "a.tif")),
+        torch.from_numpy(values.astype(np.float32) / 65535).permute(2, 0, 1),
+    )
     assert expected.dtype == decode(str(tmp_path / "a.tif")).dtype
     assert decode(str(tmp_path / "a.tif"), 1).shape == (1, 9, 7)
     monkeypatch.setitem(sys.modules, "tifffile", None)
@@ -189,13 +219,19 @@ def test_deep_colour_tiff_is_read_whole_with_its_extra_or_refused_with_its_name(
         decode(str(tmp_path / "a.tif"))
 
 
-def test_a_picture_of_too_many_megapixels_is_refused_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_of_too_many_megapixels_is_refused_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.fromarray(np.zeros((100, 100), np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
-    with pytest.raises(ImageError, match="megapixels, more than the .* that are read; cut it into tiles, or reduce it"):
+    with pytest.raises(
+        ImageError,
+        match="megapixels, more than the .* that are read; cut it into tiles, or reduce it",
+    ):
         decode(str(tmp_path / "a.png"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8000)
-    assert decode(str(tmp_path / "a.png")).shape == (1, 100, 100)  # up to twice as many, without a warning
+    # up to twice as many, without a warning
+    assert decode(str(tmp_path / "a.png")).shape == (1, 100, 100)
 
 
 # ---------------------------------------------------------------------- from Python
@@ -237,7 +273,10 @@ def test_python_takes_what_people_have(good: Path) -> None:
 
 
 def test_errors_fit_what_was_given() -> None:
-    for given, said in (([], "the list is empty"), ([Image.new("L", (8, 8)), "a.png"], "image 1: cannot be read")):
+    for given, said in (
+        ([], "the list is empty"),
+        ([Image.new("L", (8, 8)), "a.png"], "image 1: cannot be read"),
+    ):
         with pytest.raises(ImageError, match=said):
             PCA().fit(given)
 
@@ -254,9 +293,12 @@ def test_sixteen_bit_files_score_from_the_command_line_as_in_python(tmp_path: Pa
     rows = run("score", model, unseen).stdout.splitlines()[1:]
     from anomirror import load
 
-    np.testing.assert_allclose([float(row.split(",")[1]) for row in rows], load(model).raw_scores(unseen), rtol=1e-6)
+    np.testing.assert_allclose(
+        [float(row.split(",")[1]) for row in rows], load(model).raw_scores(unseen), rtol=1e-6
+    )
     done = run("evaluate", model, "--normal", unseen, "--anomalies", bad, "--json")
-    assert json.loads(done.stdout)["score"]["auroc"] > 0.9  # .5 where all of them were read as black
+    # .5 where all of them were read as black
+    assert json.loads(done.stdout)["score"]["auroc"] > 0.9
     assert "warning" not in done.stderr
 
 
@@ -278,11 +320,15 @@ def test_a_link_that_leads_to_itself_is_left_out(good: Path) -> None:
     failed(run("fit", good, "--out", out, *PCA_FIT), "is a link that leads to itself")
 
 
-def test_a_folder_of_several_data_sets_is_refused_and_their_masks_are_never_images(mvtec: Path, model: Path) -> None:
+def test_a_folder_of_several_data_sets_is_refused_and_their_masks_are_never_images(
+    mvtec: Path, model: Path
+) -> None:
     done = run("fit", mvtec.parent, "--out", mvtec.parent.parent / "m", *PCA_FIT)
     failed(done, "holds 1 data set(s) with train/good and test (bottle)")
     assert not any("ground_truth" in path for path in find_files(mvtec.parent).paths)
-    found = json.loads(run("evaluate", model, "--normal", mvtec, "--anomalies", mvtec, "--json").stdout)
+    found = json.loads(
+        run("evaluate", model, "--normal", mvtec, "--anomalies", mvtec, "--json").stdout
+    )
     assert (found["normal"], found["anomalies"]) == (10, 12)
     (mvtec / "test" / "empty").mkdir()
     (mvtec / "test" / "crack").rename(mvtec / "test" / "all")
@@ -299,8 +345,15 @@ def test_pil_images_are_what_their_files_are(tmp_path: Path, good: Path) -> None
     file = tmp_path / "turned.png"
     np.testing.assert_array_equal(detector.raw_scores(Image.open(file)), detector.raw_scores(file))
     colour = Image.open(good / "000.png").convert("RGB")
-    np.testing.assert_array_equal(detector.raw_scores([colour]), detector.raw_scores(good / "000.png"))
-    assert PCA().fit([Image.open(good / "000.png"), colour, *map(Image.fromarray, tiles(8, seed=3))]).image_shape_[0] == 3
+    np.testing.assert_array_equal(
+        detector.raw_scores([colour]), detector.raw_scores(good / "000.png")
+    )
+    assert (
+        PCA()
+        .fit([Image.open(good / "000.png"), colour, *map(Image.fromarray, tiles(8, seed=3))])
+        .image_shape_[0]
+        == 3
+    )
 
 
 def test_odd_forms_are_taken_or_refused_for_what_they_are(good: Path) -> None:
@@ -308,7 +361,11 @@ def test_odd_forms_are_taken_or_refused_for_what_they_are(good: Path) -> None:
     assert len(detector.predict(tiles(1)[0][..., None])) == 1
     assert len(detector.predict(good.glob("*.png"))) == 40
     assert len(detector.predict(np.array([*tiles(1), *tiles(1, size=60)], dtype=object))) == 2
-    for given, said in ((tiles(5).reshape(5, -1), "looks like rows of pixels"), (None, "got None"), ([good], "is a folder")):
+    for given, said in (
+        (tiles(5).reshape(5, -1), "looks like rows of pixels"),
+        (None, "got None"),
+        ([good], "is a folder"),
+    ):
         with pytest.raises(ImageError if said == "is a folder" else ValueError, match=said):
             detector.predict(given)
 

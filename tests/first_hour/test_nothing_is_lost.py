@@ -22,12 +22,19 @@ PCA_FIT = ("--method", "pca")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_a_roundabout_way_into_the_photos_deletes_none(good: Path) -> None:
     before = contents(good)
-    failed(run("fit", "good", "--out", "nodir2/../good", *PCA_FIT, cwd=good.parent), "lies in the images that are read")
+    failed(
+        run("fit", "good", "--out", "nodir2/../good", *PCA_FIT, cwd=good.parent),
+        "lies in the images that are read",
+    )
     assert contents(good) == before
     assert not (good.parent / "nodir2").exists()
 
@@ -38,7 +45,10 @@ def test_a_folder_that_is_no_model_is_left_alone_by_every_name(good: Path, out: 
     (good.parent / "link").symlink_to(photos)
     before = contents(photos)
     for more in ((), ("--overwrite",)):
-        failed(run("fit", good, "--out", out, *PCA_FIT, *more, cwd=good.parent), "is not a model of anomirror")
+        failed(
+            run("fit", good, "--out", out, *PCA_FIT, *more, cwd=good.parent),
+            "is not a model of anomirror",
+        )
     assert contents(photos) == before
 
 
@@ -50,9 +60,12 @@ def test_a_model_is_not_written_inside_or_above_the_images(good: Path) -> None:
     assert len(contents(good)) == 40
 
 
-def test_a_name_in_other_case_is_the_same_folder_where_the_disk_says_so(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_in_other_case_is_the_same_folder_where_the_disk_says_so(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = good.parent / "GOOD"
-    other.symlink_to(good)  # what a disk that ignores case answers: the same device and inode under another name
+    # what a disk that ignores case answers: the same device and inode under another name
+    other.symlink_to(good)
     failed(run("fit", good, "--out", other, *PCA_FIT), "lies in the images that are read")
 
 
@@ -102,7 +115,13 @@ def test_only_files_that_are_ours_are_removed_and_links_are_not_followed(tmp_pat
     (outside / "model.json").write_text("{}")
     scratch = tmp_path / "scratch" / "epochs" / "1"
     scratch.mkdir(parents=True)
-    for name in ("model.json", "weights.safetensors", "history.csv", ".checkpoint.safetensors.abc.safetensors", "note.txt"):
+    for name in (
+        "model.json",
+        "weights.safetensors",
+        "history.csv",
+        ".checkpoint.safetensors.abc.safetensors",
+        "note.txt",
+    ):
         (scratch / name).write_text("")
     (tmp_path / "scratch" / "link").symlink_to(outside)
     remove_ours(tmp_path / "scratch")
@@ -120,11 +139,17 @@ def test_scores_and_maps_never_replace_photos(model: Path, good: Path) -> None:
     maps = good.parent / "maps"
     maps.mkdir()
     (maps / "01-000.png").write_bytes(before)  # as the first map would be called
-    failed(run("score", model, good, "--out", good.parent / "s.csv", "--maps", maps), "is there, and is no map")
+    failed(
+        run("score", model, good, "--out", good.parent / "s.csv", "--maps", maps),
+        "is there, and is no map",
+    )
     assert (maps / "01-000.png").read_bytes() == before
     (maps / "01-000.png").unlink()
     for _ in range(2):  # our own are replaced
-        assert run("score", model, good, "--out", good.parent / "s.csv", "--maps", maps).returncode == 0
+        assert (
+            run("score", model, good, "--out", good.parent / "s.csv", "--maps", maps).returncode
+            == 0
+        )
     assert len(list(maps.iterdir())) == 40
 
 
@@ -162,7 +187,10 @@ def test_models_where_checkpoints_would_be_are_not_removed(good: Path) -> None:
     before = contents(partial)
     assert run("fit", good, "--out", good.parent / "model", *PCA_FIT).returncode == 0
     assert contents(partial) == before
-    failed(run("fit", good, "--out", good.parent / "model", "--overwrite"), "checkpoints would be written there")
+    failed(
+        run("fit", good, "--out", good.parent / "model", "--overwrite"),
+        "checkpoints would be written there",
+    )
     assert contents(partial) == before
 
 
@@ -184,7 +212,9 @@ def test_a_pipe_is_written_to_and_not_replaced(model: Path, good: Path) -> None:
     assert len((good.parent / "real.csv").read_text().splitlines()) == 41
 
 
-def test_maps_never_lie_among_the_images(model: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_never_lie_among_the_images(
+    model: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     linking = good.parent / "linking"
     linking.mkdir()
     (linking / "good").symlink_to(good)

@@ -54,14 +54,20 @@ def test_the_cost_of_every_method_is_known_and_leaves_it_unfitted(method: str) -
     assert vars(detector) == before
 
 
-def test_what_is_told_is_the_number_of_steps_times_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_is_the_number_of_steps_times_the_time_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(
         costs, "train", lambda phases, *_: [{"seconds": 9.0}, {"seconds": 0.5}] * len(phases)
     )  # the first warms up
     images = open_images(tiles(64, size=32))
     for steps in (2000, 4000):
-        assert cost_of(tiny("ama", epochs=1, steps_per_epoch=steps), images).fitting == pytest.approx(steps * 0.5, rel=0.02)
-    assert cost_of(tiny("ama", epochs=2, steps_per_epoch=2000, max_steps=1000), images).fitting == pytest.approx(500, rel=0.02)
+        assert cost_of(
+            tiny("ama", epochs=1, steps_per_epoch=steps), images
+        ).fitting == pytest.approx(steps * 0.5, rel=0.02)
+    assert cost_of(
+        tiny("ama", epochs=2, steps_per_epoch=2000, max_steps=1000), images
+    ).fitting == pytest.approx(500, rel=0.02)
 
 
 def test_a_sample_is_limited_by_bytes() -> None:
@@ -81,7 +87,10 @@ def test_a_sample_is_limited_by_bytes() -> None:
 
     some = evenly_spaced(Endless(), SAMPLE_BYTES // (4 * 3 * 256 * 256))  # type: ignore[arg-type]
     assert len(some) * 3 * 256 * 256 * 4 <= SAMPLE_BYTES
-    assert inspect.signature(PCA).parameters["largest_sample"].default * 4 * 3 * 32 * 32 < SAMPLE_BYTES  # at 32 it limits nothing
+    # at 32 it limits nothing
+    assert (
+        inspect.signature(PCA).parameters["largest_sample"].default * 4 * 3 * 32 * 32 < SAMPLE_BYTES
+    )
 
 
 def test_without_a_terminal_a_line_comes_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +113,19 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(monkeypatch: pytest.M
 
 
 def scaled(images: np.ndarray, size: int) -> np.ndarray:
-    return np.stack([np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)) for image in images])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+            for image in images
+        ]
+    )
 
 
 @pytest.mark.parametrize("image_size", ["auto", None, 64])
 @pytest.mark.parametrize("native", [28, 48])
 def test_good_images_stored_at_another_size_are_still_good(image_size: object, native: int) -> None:
-    smooth = scaled(np.random.default_rng(0).integers(0, 256, (120, 4, 4), dtype=np.uint8), 96)  # nothing that a size would lose
+    # nothing that a size would lose
+    smooth = scaled(np.random.default_rng(0).integers(0, 256, (120, 4, 4), dtype=np.uint8), 96)
     detector = PCA(image_size=image_size).fit(scaled(smooth[:100], native))  # type: ignore[arg-type]
     assert detector.sizes_ == SizeRange(native, native, 1.0, 1.0)
     for size in (native * 2 // 3, native, native * 2):
@@ -148,9 +163,13 @@ def test_a_large_jpeg_is_decoded_small_and_scores_as_its_pixels_do(tmp_path: Pat
 
 
 def test_no_default_of_a_method_is_larger_than_what_finishes() -> None:
-    """32 pixels, at which every method was measured: five minutes and 2 GB at most for 1,000 photos, small or large."""
+    """32 pixels, at which every method was measured: five minutes and 2 GB at most for 1,000
+    photos, small or large.
+    """
     measured = json.loads((Path(__file__).parents[2] / "results/first-hour/cost.json").read_text())
-    assert {(row["method"], row["width"]) for row in measured} == {(name, width) for name in DETECTORS for width in (300, 4000)}
+    assert {(row["method"], row["width"]) for row in measured} == {
+        (name, width) for name in DETECTORS for width in (300, 4000)
+    }
     assert max(row["seconds"] for row in measured) < 300
     assert max(row["gigabytes"] for row in measured) < 2
     assert {name: kind.auto_size for name, kind in DETECTORS.items() if kind.auto_size != 32} == {}
@@ -164,7 +183,9 @@ def test_benchmark_and_fit_choose_the_same_size(tmp_path: Path) -> None:
     folder = write(tiles(30), tmp_path / "good")
     made = next(iter(trials(str(folder), ["constant"], Settings(("pca",)))))
     assert made.comparison().train.shape[1:3] == (32, 32)
-    assert made.detector().fit(made.comparison().train).image_shape_ == PCA().fit(folder).image_shape_
+    assert (
+        made.detector().fit(made.comparison().train).image_shape_ == PCA().fit(folder).image_shape_
+    )
 
 
 def test_far_sizes_are_counted_over_all_pieces_and_maps_fit_the_images(tmp_path: Path) -> None:
@@ -183,7 +204,9 @@ def test_far_sizes_are_counted_over_all_pieces_and_maps_fit_the_images(tmp_path:
     np.testing.assert_allclose(own, detector.explain(cornered)[0], rtol=1e-4)
 
 
-def test_where_the_system_tells_no_memory_the_line_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_tells_no_memory_the_line_says_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(costs, "resource", None)
     said = costs.sentence(PCA(), open_images(tiles(40)))
     assert re.fullmatch(r"40 images of 48x48 at 64x64: about \d+ seconds?", said), said

@@ -32,13 +32,25 @@ def test_the_threshold_is_the_conformal_one() -> None:
     scores = np.arange(1.0, 20.0)  # 19 of them: 5 % is 1 in 20
     assert threshold(scores, 0.05) == pytest.approx(1.0, abs=1e-2)
     assert threshold(scores, 0.10) == pytest.approx(2.0, abs=1e-2)
-    assert threshold(scores[:10], 0.05) == pytest.approx(1.0, abs=1e-2)  # the lowest: nothing is promised
+    # the lowest: nothing is promised
+    assert threshold(scores[:10], 0.05) == pytest.approx(1.0, abs=1e-2)
     assert threshold(scores, 0.05) < 1.0  # a copy of the image that set it is still normal
 
 
 def test_how_many_are_held_out() -> None:
-    found = {count: heldout_count(count, 0.05) for count in (20, 50, 100, 500, 999, 1000, 2000, 60_000)}
-    assert found == {20: 10, 50: 20, 100: 20, 500: 100, 999: 199, 1000: 100, 2000: 100, 60_000: 3000}
+    found = {
+        count: heldout_count(count, 0.05) for count in (20, 50, 100, 500, 999, 1000, 2000, 60_000)
+    }
+    assert found == {
+        20: 10,
+        50: 20,
+        100: 20,
+        500: 100,
+        999: 199,
+        1000: 100,
+        2000: 100,
+        60_000: 3000,
+    }
 
 
 def test_copies_of_an_image_are_never_on_both_sides() -> None:
@@ -53,7 +65,8 @@ def test_copies_of_an_image_are_never_on_both_sides() -> None:
     assert [len(part) for part in parts] == [36] * 5
     assert sum(len(set(copies[part])) for part in parts) == 30
     alone = np.arange(100)
-    assert sorted(held_out(alone.tolist(), alone, 20)) == list(range(20))  # without copies: the first of the order
+    # without copies: the first of the order
+    assert sorted(held_out(alone.tolist(), alone, 20)) == list(range(20))
 
 
 @pytest.mark.parametrize("method", ["pca", "knn"])
@@ -80,7 +93,10 @@ def test_components_are_never_more_than_half_of_the_images() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_few_images_say_what_cannot_be_promised(method: str, tmp_path: Path) -> None:
-    with pytest.warns(AnomirrorWarning, match=r"calibrate this: false alarms below .* cannot be asked for \(5 % were\)"):
+    with pytest.warns(
+        AnomirrorWarning,
+        match=r"calibrate this: false alarms below .* cannot be asked for \(5 % were\)",
+    ):
         detector: Detector = tiny(method).fit(tiles(14, size=28))
     assert detector.calibrated_by_ != "train"
     detector.save(tmp_path / "model")
@@ -94,11 +110,19 @@ def test_three_images_promise_nothing_and_say_so(tmp_path: Path) -> None:
 
 
 def test_the_papers_presets_keep_its_calibration_and_info_says_so(tmp_path: Path) -> None:
-    papers = [settings for presets in PRESETS.values() for name, settings in presets.items() if name.startswith("paper")]
+    papers = [
+        settings
+        for presets in PRESETS.values()
+        for name, settings in presets.items()
+        if name.startswith("paper")
+    ]
     assert len(papers) > 10
     assert all(settings["calibration"] == "train" for settings in papers)
     tiny("ama", calibration="train").fit(tiles(30, size=28)).save(tmp_path / "model")
-    assert "false alarms on new images can be far more than 5 %" in run("info", tmp_path / "model").stdout
+    assert (
+        "false alarms on new images can be far more than 5 %"
+        in run("info", tmp_path / "model").stdout
+    )
 
 
 @pytest.mark.filterwarnings("ignore::anomirror.errors.AnomirrorWarning")

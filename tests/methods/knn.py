@@ -9,6 +9,8 @@ CASES = [
     Case(
         "knn",
         {"n_components": 8},
-        expected_failures=dict.fromkeys(("check_outliers_fit_predict", "check_outliers_train"), HELD_OUT),
+        expected_failures=dict.fromkeys(
+            ("check_outliers_fit_predict", "check_outliers_train"), HELD_OUT
+        ),
     ),
 ]

@@ -9,6 +9,8 @@ CASES = [
     Case(
         "pca",
         {"n_components": 8},
-        expected_failures=dict.fromkeys(("check_outliers_fit_predict", "check_outliers_train"), NOTHING_LEFT),
+        expected_failures=dict.fromkeys(
+            ("check_outliers_fit_predict", "check_outliers_train"), NOTHING_LEFT
+        ),
     ),
 ]

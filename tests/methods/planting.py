@@ -26,4 +26,6 @@ def inverted(images: np.ndarray) -> np.ndarray:
 def speckled(images: np.ndarray) -> np.ndarray:
     """One pixel in twenty is replaced by any grey level."""
     rng = np.random.default_rng(0)
-    return np.where(rng.random(images.shape) < 0.05, rng.integers(0, 256, images.shape), images).astype(np.uint8)
+    return np.where(
+        rng.random(images.shape) < 0.05, rng.integers(0, 256, images.shape), images
+    ).astype(np.uint8)

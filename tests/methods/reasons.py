@@ -6,10 +6,22 @@ import torch
 
 from anomirror.devices import use_bf16
 
-HELD_OUT = "the threshold comes from images that are not among the neighbours, so its share on all of X is not exact"
-SOME = "each image costs a search, so the threshold comes from 256 images, and its share of all of X is not exact"
-NOTHING_LEFT = "two components leave nothing of two features over: all scores are equal but for rounding, and none is flagged"
-_FLOAT32 = "float32 convolutions of another batch size differ in the last digit; the contract suite bounds it at 1e-4"
+HELD_OUT = (
+    "the threshold comes from images that are not among the neighbours, so its share on all of X "
+    "is not exact"
+)
+SOME = (
+    "each image costs a search, so the threshold comes from 256 images, and its share of all of X "
+    "is not exact"
+)
+NOTHING_LEFT = (
+    "two components leave nothing of two features over: all scores are equal but for rounding, and "
+    "none is flagged"
+)
+_FLOAT32 = (
+    "float32 convolutions of another batch size differ in the last digit; the contract "
+    "suite bounds it at 1e-4"
+)
 SUBSETS = {"check_methods_subset_invariance": _FLOAT32}
 """Some layer is in float32 in every precision."""
 IN_BF16 = {} if use_bf16("auto", torch.device("cpu")) else SUBSETS

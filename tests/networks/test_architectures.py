@@ -137,7 +137,8 @@ def test_folded_norms_are_computed_once_give_the_same_values_and_end_with_the_bl
             with cached_weights(critic):  # another one within, as a monitor that scores would open
                 pass
             weight.mul_(torch.linspace(1, 2, len(weight))[:, None, None, None])
-            assert torch.equal(critic(x), expected)  # kept while the block says that nothing changes
+            # kept while the block says that nothing changes
+            assert torch.equal(critic(x), expected)
             in_training = copy.deepcopy(critic).train()
             assert not torch.equal(in_training(x), expected)
         bias.add_(0.0)
@@ -157,7 +158,8 @@ def test_folded_norms_are_each_threads_own() -> None:
     other = threading.Thread(target=hold)
     other.start()
     inside.wait(10)
-    with torch.no_grad(), cached_weights(critic):  # begins after the other block has, and ends after it
+    # begins after the other block has, and ends after it
+    with torch.no_grad(), cached_weights(critic):
         leave.set()
         other.join()
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""PixelCNN++ sees what it may, Glow can be turned round, and both begin as their first minibatch says."""
+"""PixelCNN++ sees what it may, Glow can be turned round, and both begin as their first minibatch
+says.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def started(network: PixelCNN, x: Tensor) -> PixelCNN:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("nonlinearity", ["concat_elu", "relu"])
-def test_a_pixel_depends_on_all_pixels_before_it_and_on_no_other(channels: int, nonlinearity: Nonlinearity) -> None:
+def test_a_pixel_depends_on_all_pixels_before_it_and_on_no_other(
+    channels: int, nonlinearity: Nonlinearity
+) -> None:
     torch.manual_seed(0)
     x = torch.rand(1, channels, 8, 8) * 2 - 1
     network = started(PixelCNN(channels, 8, 2, 2, levels=3, nonlinearity=nonlinearity), x)
@@ -68,7 +72,9 @@ def test_a_start_normalises_every_layers_output() -> None:
     for name, layer in network.named_modules():
         if isinstance(layer, _Normed):
             assert outputs[name].mean((0, 2, 3)).abs().max() < 1e-3, name
-            assert torch.allclose(outputs[name].std((0, 2, 3)), torch.tensor(layer._scale), rtol=0.02), name
+            assert torch.allclose(
+                outputs[name].std((0, 2, 3)), torch.tensor(layer._scale), rtol=0.02
+            ), name
 
 
 def test_the_penalty_is_the_sum_of_squared_weights() -> None:
@@ -77,7 +83,9 @@ def test_the_penalty_is_the_sum_of_squared_weights() -> None:
     with torch.no_grad():
         for layer in layers:
             layer.gain.normal_()
-    assert float(penalty(network)) == pytest.approx(sum(float(layer.weight().square().sum()) for layer in layers), rel=1e-5)
+    assert float(penalty(network)) == pytest.approx(
+        sum(float(layer.weight().square().sum()) for layer in layers), rel=1e-5
+    )
 
 
 def moved_glow(channels: int, levels: int, steps: int) -> Glow:
@@ -127,7 +135,9 @@ def test_samples_of_glow_are_as_likely_as_their_latents_say() -> None:
     assert torch.equal(x, glow.sample(2000, 4, torch.Generator().manual_seed(0)))
     assert not torch.allclose(x, glow.sample(2000, 4, torch.Generator().manual_seed(1)))
     latents, _ = glow(x)
-    standard = torch.cat([((of.z - of.mean) * torch.exp(-of.log_deviation)).flatten(1) for of in latents], 1)
+    standard = torch.cat(
+        [((of.z - of.mean) * torch.exp(-of.log_deviation)).flatten(1) for of in latents], 1
+    )
     assert standard.mean().abs() < 0.02
     assert float(standard.var()) == pytest.approx(1.0, abs=0.03)
     frozen = glow.sample(3, 4, torch.Generator().manual_seed(0), temperature=0.0)
@@ -162,13 +172,25 @@ def test_members_of_an_ensemble_do_not_meet() -> None:
     x[:, 1] += 1
     z[:, 1] += 1
     changed_values = (critic(x.flatten(1, 2)) - values).abs().amax(0)
-    changed_images = (generator(z.flatten(1)) - images).unflatten(1, (3, 2)).abs().amax((0, 2, 3, 4))
+    changed_images = (
+        (generator(z.flatten(1)) - images).unflatten(1, (3, 2)).abs().amax((0, 2, 3, 4))
+    )
     for changed in (changed_values, changed_images):
         assert (changed > 0).tolist() == [False, True, False]
 
 
 def test_one_critic_is_the_papers() -> None:
-    convolutions = [layer for layer in WideCritic(1, 32, 32).modules() if isinstance(layer, nn.Conv2d)]
+    convolutions = [
+        layer for layer in WideCritic(1, 32, 32).modules() if isinstance(layer, nn.Conv2d)
+    ]
     shapes = [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convolutions]
-    assert shapes == [(32, 5, 1), (32, 5, 2), (64, 5, 1), (64, 5, 2), (512, 7, 1), (128, 2, 1), (1, 1, 1)]
+    assert shapes == [
+        (32, 5, 1),
+        (32, 5, 2),
+        (64, 5, 1),
+        (64, 5, 2),
+        (512, 7, 1),
+        (128, 2, 1),
+        (1, 1, 1),
+    ]
     assert cast(Tensor, WideCritic(1, 128, 2)(torch.zeros(1, 1, 128, 128))).shape == (1, 1)

@@ -19,9 +19,17 @@ def count(network: nn.Module) -> int:
 
 
 def test_parameters_of_the_published_sizes() -> None:
-    """Of Deep SVDD as its released code has them; for MNIST but for the dense layer, which there sees maps of 7x7."""
-    assert count(LeNet(3, 32, 128, (32, 64, 128))) == 3 * 32 * 25 + 32 * 64 * 25 + 64 * 128 * 25 + 128 * 16 * 128
-    assert count(LeNetDecoder(3, 32, 128, (32, 64, 128))) == 8 * 128 * 25 + 128 * 64 * 25 + 64 * 32 * 25 + 32 * 3 * 25
+    """Of Deep SVDD as its released code has them; for MNIST but for the dense layer, which there
+    sees maps of 7x7.
+    """
+    assert (
+        count(LeNet(3, 32, 128, (32, 64, 128)))
+        == 3 * 32 * 25 + 32 * 64 * 25 + 64 * 128 * 25 + 128 * 16 * 128
+    )
+    assert (
+        count(LeNetDecoder(3, 32, 128, (32, 64, 128)))
+        == 8 * 128 * 25 + 128 * 64 * 25 + 64 * 32 * 25 + 32 * 3 * 25
+    )
     assert count(LeNet(1, 32, 32, (8, 4))) == 8 * 25 + 8 * 4 * 25 + 4 * 64 * 32
 
 
@@ -47,7 +55,9 @@ def test_shapes_at_every_size(size: int) -> None:
 def test_the_network_of_deep_svdd_has_nothing_that_could_be_a_constant() -> None:
     network = LeNet(1, 32, 16, (4, 4))
     assert not any(getattr(module, "bias", None) is not None for module in network.modules())
-    assert not any(module.affine for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    assert not any(
+        module.affine for module in network.modules() if isinstance(module, nn.BatchNorm2d)
+    )
     assert float(network.eval()(torch.zeros(1, 1, 32, 32)).detach().abs().max()) == 0
 
 
@@ -100,7 +110,9 @@ def test_a_strided_convolution_is_normalised_as_it_is_applied() -> None:
     layer = Discriminator(1, 32, 4, norm="spectral").body[0].eval()
     assert isinstance(layer, SpectralConv2d)
     x = torch.rand(1, 1, 32, 32)
-    expected = nn.functional.conv2d(x, layer.weight / torch.linalg.matrix_norm(layer.weight.flatten(1), 2), stride=2, padding=1)
+    expected = nn.functional.conv2d(
+        x, layer.weight / torch.linalg.matrix_norm(layer.weight.flatten(1), 2), stride=2, padding=1
+    )
     torch.testing.assert_close(layer(x), expected, rtol=1e-2, atol=1e-3)
 
 

@@ -1,4 +1,6 @@
-"""First weights and dropout from a private generator are torch's own numbers, and the process's state stays."""
+"""First weights and dropout from a private generator are torch's own numbers, and the process's
+state stays.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from anomirror.networks.randomness import Dropout, dropout_from, first_weights_f
 from anomirror.networks.spectral import conv2d
 
 
-@pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 4, 3), lambda: nn.Linear(5, 6), lambda: conv2d(3, 4, 3, spectral=True)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: nn.Conv2d(3, 4, 3), lambda: nn.Linear(5, 6), lambda: conv2d(3, 4, 3, spectral=True)],
+)
 def test_first_weights_are_those_of_the_seeded_process(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(7)
     expected = make().state_dict()
@@ -26,7 +31,11 @@ def test_first_weights_are_those_of_the_seeded_process(make: Callable[[], nn.Mod
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_drops_what_torchs_would(dtype: torch.dtype) -> None:
-    x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    x = (
+        torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+        .to(dtype)
+        .requires_grad_()
+    )
     torch.manual_seed(7)
     expected = nn.Dropout(0.3)(x)
     (slope,) = torch.autograd.grad(expected.sum(), x)

@@ -36,7 +36,9 @@ def drawn(dtype: torch.dtype, height: int = 6, width: int = 10) -> list[Tensor]:
     """Images whose border is as strong as their inside, a kernel without any symmetry, a bias."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(3, 5, height, width), (7, 5, 3, 3), (7,)]
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    return [
+        torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes
+    ]
 
 
 @pytest.mark.parametrize(("joined", "literal"), PAIRS)
@@ -49,7 +51,9 @@ def test_values_and_gradients_are_those_of_the_two_operations(
     expected = literal(x, weight, bias)
     out = joined(x_laid_out, weight, bias)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction = torch.randn(
+        expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     wanted = torch.autograd.grad(expected, [x, weight, bias], direction)
     found = torch.autograd.grad(out, [x, weight, bias], direction)
     for one, other in zip(found, wanted, strict=True):
@@ -62,7 +66,9 @@ def test_the_smallest_and_odd_sides(joined: Layer, literal: Layer) -> None:
         if joined is conv_then_halve and height % 2:
             continue  # halved sides are even
         x, weight, bias = drawn(torch.float64, height, width)
-        torch.testing.assert_close(joined(x, weight, bias), literal(x, weight, bias), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            joined(x, weight, bias), literal(x, weight, bias), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_the_blocks_of_the_networks_are_joined() -> None:
@@ -86,15 +92,26 @@ def products(layer: Layer, *arguments: Tensor) -> int:
 
 def test_fewer_products_are_computed() -> None:
     x, weight, bias = drawn(torch.float32, 32, 32)
-    assert products(conv_then_halve, x, weight, bias) * 36 == products(literal_halving, x, weight, bias) * 16
+    assert (
+        products(conv_then_halve, x, weight, bias) * 36
+        == products(literal_halving, x, weight, bias) * 16
+    )
     # four outputs for each of 33 x 33 places, of which 32 x 32 are kept
-    assert products(double_then_conv, x, weight, bias) * 36 * 32**2 == products(literal_doubling, x, weight, bias) * 16 * 33**2
+    assert (
+        products(double_then_conv, x, weight, bias) * 36 * 32**2
+        == products(literal_doubling, x, weight, bias) * 16 * 33**2
+    )
 
 
 @pytest.mark.parametrize(("joined", "literal"), PAIRS)
-def test_bf16_is_as_close_to_the_exact_result_as_the_two_operations_are(joined: Layer, literal: Layer) -> None:
+def test_bf16_is_as_close_to_the_exact_result_as_the_two_operations_are(
+    joined: Layer, literal: Layer
+) -> None:
     x, weight, bias = (t.detach() for t in drawn(torch.float32, 32, 32))
     exact = literal(x, weight, bias)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        error, literal_error = ((layer(x, weight, bias).float() - exact).square().mean().sqrt() for layer in (joined, literal))
+        error, literal_error = (
+            (layer(x, weight, bias).float() - exact).square().mean().sqrt()
+            for layer in (joined, literal)
+        )
     assert 0 < error < 1.2 * literal_error

@@ -19,7 +19,10 @@ def size(file: Path) -> tuple[int, int]:
 
 def test_rows_of_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    image_rows({"a": rng.integers(0, 256, (4, 28, 28), dtype=np.uint8), "b": rng.random((3, 28, 28, 1))}, tmp_path / "r.png")
+    image_rows(
+        {"a": rng.integers(0, 256, (4, 28, 28), dtype=np.uint8), "b": rng.random((3, 28, 28, 1))},
+        tmp_path / "r.png",
+    )
     wide, _ = size(tmp_path / "r.png")
     image_rows({"a": rng.random((2, 8, 8, 3))}, tmp_path / "s.png")
     assert wide > size(tmp_path / "s.png")[0]
@@ -28,9 +31,17 @@ def test_rows_of_images(tmp_path: Path) -> None:
 def test_densities_and_curves(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     score_densities(
-        {"normal": rng.normal(size=100), "far": rng.normal(-1e6, 1, 100)}, tmp_path / "d.png", label="s", threshold=0.0
+        {"normal": rng.normal(size=100), "far": rng.normal(-1e6, 1, 100)},
+        tmp_path / "d.png",
+        label="s",
+        threshold=0.0,
     )
-    curves({"one": {"a": [[1, 2, 3], [2, 2]]}, "two": {"a": [[3, 2]]}}, tmp_path / "c.png", xlabel="epoch", ylabel="AUROC")
+    curves(
+        {"one": {"a": [[1, 2, 3], [2, 2]]}, "two": {"a": [[3, 2]]}},
+        tmp_path / "c.png",
+        xlabel="epoch",
+        ylabel="AUROC",
+    )
     assert size(tmp_path / "d.png")[0] > 0
     assert size(tmp_path / "c.png")[0] > 0
     assert "matplotlib.pyplot" not in sys.modules

@@ -15,13 +15,22 @@ from anomirror.benchmark.measure import measure
 from anomirror.benchmark.protocols import compare
 from anomirror.errors import InputError
 from anomirror.metrics import auroc
-from studies.controls import NUMBERS, brightness, contrast, found_by_numbers, main, rank_correlations, sharpness
+from studies.controls import (
+    NUMBERS,
+    brightness,
+    contrast,
+    found_by_numbers,
+    main,
+    rank_correlations,
+    sharpness,
+)
 from tests.benchmark.test_tables import entry
 
 
 def test_numbers_of_pictures_that_can_be_counted() -> None:
     stripes = np.zeros((2, 4, 4, 3), np.uint8)
-    stripes[0, :, ::2] = 200  # columns of 200 and 0; every step along a row is 200, none along a column
+    # columns of 200 and 0; every step along a row is 200, none along a column
+    stripes[0, :, ::2] = 200
     assert brightness(stripes).tolist() == [100, 0]
     assert contrast(stripes).tolist() == [100, 0]
     assert sharpness(stripes).tolist() == [100, 0]
@@ -35,8 +44,11 @@ def test_each_column_is_read_as_a_raw_score_is(data_dir: Path) -> None:
     digits = comparison.anomalies["mnist"][comparison.sampled["mnist"]].mean((1, 2, 3))
     assert found["brightness"]["one-sided"]["mnist"] == pytest.approx(auroc(-normal, -digits))
     train = comparison.train.mean((1, 2, 3))
-    distance = [np.abs(values - train.mean()) for values in (normal, digits)]  # a Gaussian's density falls with it
-    assert found["brightness"]["two-sided"]["mnist"] == pytest.approx(auroc(-distance[0], -distance[1]))
+    # a Gaussian's density falls with it
+    distance = [np.abs(values - train.mean()) for values in (normal, digits)]
+    assert found["brightness"]["two-sided"]["mnist"] == pytest.approx(
+        auroc(-distance[0], -distance[1])
+    )
     assert found["sharpness"]["one-sided"]["constant"] == 0  # nothing is less sharp
 
 
@@ -62,7 +74,14 @@ def test_scores_rank_beside_a_number(data_dir: Path, tmp_path: Path) -> None:
 def test_columns_may_be_named(data_dir: Path, tmp_path: Path) -> None:
     (trial,) = trials("fashion-mnist", ["constant"], Settings(("pca",)))
     measure(trial, tmp_path, data_dir)
-    main("fashion-mnist", results=tmp_path, out=tmp_path / "out", methods="pca", anomalies="constant", data_dir=data_dir)
+    main(
+        "fashion-mnist",
+        results=tmp_path,
+        out=tmp_path / "out",
+        methods="pca",
+        anomalies="constant",
+        data_dir=data_dir,
+    )
     cell = json.loads((tmp_path / "out" / "fashion-mnist.json").read_text())
     assert cell["auroc"]["brightness"]["one-sided"].keys() == cell["splits"].keys() == {"constant"}
     assert cell["rank_correlation"].keys() == {"pca"}

@@ -13,13 +13,25 @@ from anomirror.data import load_dataset
 from anomirror.detector.variants import with_params
 from anomirror.errors import InputError
 from studies import references
-from studies.references import BLANKS, FITTED, PLAIN, POWERS, SETS, _relative, _statistics, label, study
+from studies.references import (
+    BLANKS,
+    FITTED,
+    PLAIN,
+    POWERS,
+    SETS,
+    _relative,
+    _statistics,
+    label,
+    study,
+)
 from tests.tiny import TINY
 
 
 @pytest.fixture(scope="module")
 def ama(data_dir: Path) -> AMA:
-    return AMA(**TINY["ama"], device="cpu", random_state=0).fit(load_dataset("fashion-mnist", "train", data_dir)[0])
+    return AMA(**TINY["ama"], device="cpu", random_state=0).fit(
+        load_dataset("fashion-mnist", "train", data_dir)[0]
+    )
 
 
 def test_every_reference_gives_the_detectors_raw_score(ama: AMA, digits: np.ndarray) -> None:
@@ -28,7 +40,9 @@ def test_every_reference_gives_the_detectors_raw_score(ama: AMA, digits: np.ndar
     for blank in BLANKS:
         for power in (0.0, *POWERS):
             other = with_params(ama, {"reference_image": blank, "structure_power": power})
-            assert np.allclose(_relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5)
+            assert np.allclose(
+                _relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5
+            )
     assert ama.reference_image == "mean"
 
 
@@ -39,7 +53,11 @@ def test_the_study_knows_all_references_and_proxies(
     monkeypatch.setattr(references, "proxy_sets", lambda *_: dict.fromkeys(names, digits))
     found: dict[str, Any] = study(ama, "fashion-mnist", data_dir)
     powers = (*POWERS, FITTED)
-    expected = {PLAIN, *(label(blank, power) for blank in BLANKS for power in powers), *(f"S({blank}) alone" for blank in BLANKS)}
+    expected = {
+        PLAIN,
+        *(label(blank, power) for blank in BLANKS for power in powers),
+        *(f"S({blank}) alone" for blank in BLANKS),
+    }
     assert found["auroc"].keys() == expected
     for by_side in found["auroc"].values():
         for by_set in by_side.values():
@@ -48,7 +66,8 @@ def test_the_study_knows_all_references_and_proxies(
     digit_scores = {name: by_side["one-sided"]["bold"] for name, by_side in found["auroc"].items()}
     assert len(set(digit_scores.values())) > 3
     train = load_dataset("fashion-mnist", "train", data_dir)[0]
-    monkeypatch.setattr(references, "load_dataset", lambda *_: (255 - train, None))  # as many, of the same shape
+    # as many, of the same shape
+    monkeypatch.setattr(references, "load_dataset", lambda *_: (255 - train, None))
     with pytest.raises(InputError, match="trained on other images"):
         study(ama, "fashion-mnist", data_dir)
     monkeypatch.undo()

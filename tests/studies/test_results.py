@@ -30,7 +30,9 @@ def test_every_stored_auroc_follows_from_stored_scores_with_scikit_learn(
     assert capsys.readouterr().out.startswith("42 of 42 agree")
 
 
-def test_an_auroc_that_does_not_follow_is_named(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_auroc_that_does_not_follow_is_named(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     measure(PCA, tmp_path, data_dir)
     file = PCA.file(tmp_path)
     stored = read_entries(tmp_path)[0].cell.value("auroc")

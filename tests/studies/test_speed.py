@@ -26,18 +26,35 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_step_benchmark_is_a_command_whose_json_says_what_its_ratios_came_from() -> None:
-    words = ["--preset", "cpu", "--batch", "4", "--steps", "1", "--repeats", "2", "--device", "cpu", "--json"]
+    words = [
+        "--preset",
+        "cpu",
+        "--batch",
+        "4",
+        "--steps",
+        "1",
+        "--repeats",
+        "2",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     command = [sys.executable, "-m", "studies.speed.train_step", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    for kind, shares in (("train", ("less_work", "arithmetic", "fewer_products")), ("score", ("less_work", "arithmetic"))):
+    for kind, shares in (
+        ("train", ("less_work", "arithmetic", "fewer_products")),
+        ("score", ("less_work", "arithmetic")),
+    ):
         seconds = result[f"{kind}_seconds"]
         assert all(len(taken) == 2 for taken in seconds.values())
         assert result[f"{kind}_ratio"] == ratio(seconds, "reference", "auto")
         assert all(result[f"{kind}_share_{share}"] > 0 for share in shares)
         assert result[f"{kind}_images_per_second"].keys() == seconds.keys()
-        assert all(part["multiply_adds"] > 0 < part["bytes"] for part in result[f"{kind}_parts"].values())
+        assert all(
+            part["multiply_adds"] > 0 < part["bytes"] for part in result[f"{kind}_parts"].values()
+        )
         assert 0 < result[f"{kind}_share_of_floor"] < 1.5
     assert {"threads", "versions", "device", "batch", "steps", "repeats", "bf16"} <= result.keys()
 
@@ -59,12 +76,16 @@ def split(sample: Sample) -> Comparison:
     )
 
 
-def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split: Comparison) -> None:
+def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(
+    split: Comparison,
+) -> None:
     settings = TINY["ama"] | {"critic_steps": 2, "device": "cpu", "learning_rate": 1e-3}
     models = {way: trained(way, split, 0, **settings)[0] for way in Way}
     for ama in models.values():
         assert type(ama) is AMA
-        assert {type(m) for m in ama.networks_.modules() if isinstance(m, (CriticBlock, UpBlock))} == {CriticBlock, UpBlock}
+        assert {
+            type(m) for m in ama.networks_.modules() if isinstance(m, (CriticBlock, UpBlock))
+        } == {CriticBlock, UpBlock}
         exact, shipped = scored(ama, split, "float32"), scored(ama, split, "bf16")
         assert all(0 <= value <= 1 for value in aurocs(ama, exact).values())
         assert 0 < change(exact["normal"], shipped["normal"])["median"] < 0.05
@@ -80,7 +101,8 @@ def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(split
 def test_images_a_second_are_minibatches_times_their_size(sample: Sample) -> None:
     detector = AMA(**TINY["ama"])
     found = timed(detector, sample.train[:64], sample.normal[:16])
-    assert found["trained"] * found["fit_seconds"] == pytest.approx(2 * 4 * 16)  # epochs, minibatches, images
+    # epochs, minibatches, images
+    assert found["trained"] * found["fit_seconds"] == pytest.approx(2 * 4 * 16)
     assert found["fit_seconds"] > sum(row["seconds"] for row in detector.history_)
     assert found["scored"] > 0
 
@@ -103,8 +125,13 @@ def test_operations_are_counted_with_what_they_multiply_and_move() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 def test_anonymous_memory_grows_with_what_is_allocated_and_ends_with_the_process() -> None:
-    code = "import sys; sys.stdin.readline(); held = bytearray(b'1') * 50_000_000; print(flush=True); sys.stdin.readline()"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    code = (
+        "import sys; sys.stdin.readline(); held = bytearray(b'1') * 50_000_000; print(flush=True); "
+        "sys.stdin.readline()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert child.stdin is not None
     assert child.stdout is not None
     before = anonymous(child.pid)

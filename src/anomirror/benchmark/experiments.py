@@ -1,4 +1,6 @@
-"""The paper's tables as lists of trials: what is normal, what is anomalous, which variants of a method stand in the rows."""
+"""The paper's tables as lists of trials: what is normal, what is anomalous, which variants of a
+method stand in the rows.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ class Settings:
 def chosen_preset(method: str, wanted: str, normal: str) -> str:
     """The preset that ``--preset`` means for a method and a normal set.
 
-    >>> chosen_preset("ama", "paper", "svhn"), chosen_preset("waic", "paper", "svhn"), chosen_preset("pca", "paper", "svhn")
-    ('paper-svhn', 'paper', 'default')
+    >>> [chosen_preset(method, "paper", "svhn") for method in ("ama", "waic", "pca")]
+    ['paper-svhn', 'paper', 'default']
     >>> chosen_preset("ama", "cpu", "mnist:3")
     'cpu-one-class'
     """
@@ -120,7 +122,9 @@ def trials(
         for method in settings.methods:
             rows, name = rows_of(method), chosen_preset(method, settings.preset, normal)
             given = preset(method, name)
-            usual = make_detector(method, **{**protocol_settings(method, normal), **given}).get_params()
+            usual = make_detector(
+                method, **{**protocol_settings(method, normal), **given}
+            ).get_params()
             own = _differing(usual, settings.changes)
             for variant, changes in {variant_name(own): own, **variants(rows)}.items():
                 yield Trial(
@@ -172,7 +176,11 @@ def table1(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 def table2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """One class is normal."""
     sets = [normal for normal in ONE_CLASS if there(parse_normal(normal)[0])]
-    return [trial for normal in sets for trial in trials(normal, [REST], settings, scorings=all_scorings)]
+    return [
+        trial
+        for normal in sets
+        for trial in trials(normal, [REST], settings, scorings=all_scorings)
+    ]
 
 
 def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
@@ -185,7 +193,9 @@ def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 
 
 def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
-    """Reconstructions with the ordinary and the mirrored loss: of SVHN, else of CIFAR-10 and Fashion-MNIST."""
+    """Reconstructions with the ordinary and the mirrored loss: of SVHN, else of CIFAR-10 and
+    Fashion-MNIST.
+    """
     normals = ["svhn"] if there("svhn") else ["cifar10", "fashion-mnist"]
 
     def ordinary(rows: MethodRows) -> Mapping[str, Changes]:
@@ -193,7 +203,9 @@ def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 
     return [
         trial
-        for normal, columns in _available({name: OUT_OF_DISTRIBUTION[name] for name in normals}, there)
+        for normal, columns in _available(
+            {name: OUT_OF_DISTRIBUTION[name] for name in normals}, there
+        )
         for trial in trials(normal, columns, settings, ordinary)
     ]
 
@@ -225,10 +237,15 @@ def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> li
     SettingError : it has no such normal set.
     """
     found = EXPERIMENTS[target](settings, there)
-    known = [_names(trial.normal) for trial in (*EXPERIMENTS[target](settings, lambda _: True), *found)]
+    known = [
+        _names(trial.normal) for trial in (*EXPERIMENTS[target](settings, lambda _: True), *found)
+    ]
     if unknown := set(settings.normals).difference(*known):
         sets = dict.fromkeys(names[0] for names in known)
-        raise SettingError(f"{target} has no normal set {', '.join(sorted(unknown))}: choose among {', '.join(sets)}")
+        raise SettingError(
+            f"{target} has no normal set {', '.join(sorted(unknown))}: choose among "
+            f"{', '.join(sets)}"
+        )
     return list(filter(settings.wants, found))
 
 
@@ -245,7 +262,9 @@ def on_disk(root: Path) -> Callable[[str], bool]:
 def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> list[str]:
     """Sets of a table or figure that are not there: their cells stay open."""
     wanted = filter(settings.wants, EXPERIMENTS[target](settings, lambda _: True))
-    named = {name for trial in wanted for name in (parse_normal(trial.normal)[0], *trial.anomalies)} - {REST}
+    named = {
+        name for trial in wanted for name in (parse_normal(trial.normal)[0], *trial.anomalies)
+    } - {REST}
     return sorted(name for name in named if not there(name))
 
 
@@ -260,7 +279,9 @@ def _usable(changes: Changes) -> bool:
     return "codec" not in changes or installed(changes["codec"])
 
 
-def _available(sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]) -> Iterable[tuple[str, list[str]]]:
+def _available(
+    sets: Mapping[str, tuple[str, ...]], there: Callable[[str], bool]
+) -> Iterable[tuple[str, list[str]]]:
     """Normal sets that are there, with those of their columns that are."""
     for normal, columns in sets.items():
         if there(normal) and (left := [column for column in columns if there(column)]):

@@ -22,7 +22,9 @@ def figure2(trials: Sequence[Trial], folder: Path, data_dir: Path | None) -> lis
     Normal images first, then some of each column.
     """
     files = []
-    first = {(trial.method, trial.normal, trial.variant): trial for trial in trials if not trial.seed}
+    first = {
+        (trial.method, trial.normal, trial.variant): trial for trial in trials if not trial.seed
+    }
     for (method, normal, variant), mirrored in first.items():
         ordinary = first.get((method, normal, "no-mirrored"))
         if variant or ordinary is None:
@@ -67,7 +69,9 @@ def _raw_scores(trial: Trial, folder: Path, scoring: str) -> dict[str, np.ndarra
 
 def _columns(entries: Sequence[Entry], trial: Trial, scoring: str) -> list[Entry]:
     """One cell of each of the trial's columns, in their order."""
-    found = {e.cell.anomalies: e for e in entries if (e.cell.scoring, e.cell.side) == (scoring, SIDES[0])}
+    found = {
+        e.cell.anomalies: e for e in entries if (e.cell.scoring, e.cell.side) == (scoring, SIDES[0])
+    }
     return [found[column] for column in trial.anomalies if column in found]
 
 

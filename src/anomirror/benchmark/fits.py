@@ -1,4 +1,6 @@
-"""The fitted detector that scores each cell of a trial: one fit, or under protocol ``paper`` its best epochs."""
+"""The fitted detector that scores each cell of a trial: one fit, or under protocol ``paper`` its
+best epochs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Fit:
     """Whether an earlier run trained it."""
 
 
-def fitted(trial: Trial, comparison: Comparison, scratch: Path, kept: Path | None) -> dict[Place, Fit]:
+def fitted(
+    trial: Trial, comparison: Comparison, scratch: Path, kept: Path | None
+) -> dict[Place, Fit]:
     """A fitted detector for each cell.
 
     Parameters
@@ -85,9 +89,14 @@ def _kept(trial: Trial, comparison: Comparison, file: Path) -> Detector:
     wanted, found = now.stored_parameters(), detector.stored_parameters()
     if differing := sorted(name for name in wanted if wanted[name] != found[name]):
         name = differing[0]
-        raise SettingError(f"{file}: has {name}={found[name]!r}, and now it would be {wanted[name]!r}; remove it to train again")
+        raise SettingError(
+            f"{file}: has {name}={found[name]!r}, and now it would be {wanted[name]!r}; remove it "
+            "to train again"
+        )
     if detector.data_fingerprint_ != fingerprint(open_images(comparison.train)):
-        raise InputError(f"{file}: was trained on other images than these; remove it to train again")
+        raise InputError(
+            f"{file}: was trained on other images than these; remove it to train again"
+        )
     return detector
 
 
@@ -107,7 +116,9 @@ class _Validation:
 
     def __call__(self, detector: Detector) -> dict[str, float]:
         train_images, normal_images = self._comparison.train, self._comparison.validation_normal
-        train_count, normal_count = (500, len(normal_images)) if self._trial.tested is None else (100, 100)
+        train_count, normal_count = (
+            (500, len(normal_images)) if self._trial.tested is None else (100, 100)
+        )
         scorings = self._trial.all_scorings()
 
         def raw(images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -130,7 +141,8 @@ class _Validation:
     def _save(self, detector: Detector) -> int:
         """Save under the next free number, and return it.
 
-        A run that was killed between its model and its checkpoint comes here again: the history says which one counts.
+        A run that was killed between its model and its checkpoint comes here again: the history
+        says which one counts.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         taken = (int(file.name) for file in self._folder.iterdir() if file.name.isdigit())

@@ -1,7 +1,7 @@
 """Measures one trial: fit, score what is missing, add its cells to its record.
 
-One training serves every anomaly set, every scoring and both sides. What is measured is not measured
-again, and a training that was interrupted goes on at its last epoch.
+One training serves every anomaly set, every scoring and both sides. What is measured is not
+measured again, and a training that was interrupted goes on at its last epoch.
 """
 
 from __future__ import annotations
@@ -52,16 +52,19 @@ TRAIN_SCORES = 5000
 STORED_BITS = 17
 """Significant bits of stored raw scores."""
 SHOWN = 8
-"""Reconstructions that seed 0 stores of the first normal test images; half as many of each column."""
+"""Reconstructions that seed 0 stores of the first normal test images; half as many of each column.
+"""
 
 
-def measure(trial: Trial, out: Path, data_dir: Path | None = None, *, keep_model: bool = False) -> Record:
+def measure(
+    trial: Trial, out: Path, data_dir: Path | None = None, *, keep_model: bool = False
+) -> Record:
     """Train once, score what is missing, write its cells; returns the record of all.
 
     With ``keep_model`` a trained detector is stored next to them as ``NAME.model``, to be loaded as
     any other; and one that is there is scored, not trained again, if a column or a scoring was
-    added; its cost is that of its own epochs. Under protocol ``paper``, where columns choose epochs,
-    none is kept.
+    added; its cost is that of its own epochs. Under protocol ``paper``, where columns choose
+    epochs, none is kept.
 
     Raises
     ------
@@ -119,7 +122,9 @@ def _alone(file: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             place = file.with_name(file.name.removesuffix(".lock"))
-            raise InputError(f"{place}: another process measures this training; wait for it, or end it") from error
+            raise InputError(
+                f"{place}: another process measures this training; wait for it, or end it"
+            ) from error
         try:
             yield
         finally:
@@ -210,7 +215,9 @@ def _column(trial: Trial, column: str, comparison: Comparison) -> Column:
 # ---------------------------------------------------------------------- scores
 
 _RawScores = dict[tuple[str, int | None], dict[str, Scores]]
-"""By scoring and epoch, raw scores of the images ``train``, ``normal`` and of every whole anomaly set."""
+"""By scoring and epoch, raw scores of the images ``train``, ``normal`` and of every whole anomaly
+set.
+"""
 
 
 def _raw_scores(trial: Trial, fits: Mapping[Place, Fit], comparison: Comparison) -> _RawScores:
@@ -224,20 +231,26 @@ def _raw_scores(trial: Trial, fits: Mapping[Place, Fit], comparison: Comparison)
         sets = {"train": train, "normal": comparison.normal}
         sets |= {column: comparison.anomalies[column] for column in columns}
         for name, images in sets.items():
-            wanted = {place.scoring for place in places if place.column == name or name not in columns}
+            wanted = {
+                place.scoring for place in places if place.column == name or name not in columns
+            }
             scorings = {s: changes for s, changes in trial.all_scorings().items() if s in wanted}
             for scoring, raw in raw_scores_under(detector, images, scorings).items():
                 found.setdefault((scoring, epoch), {})[name] = raw
     return found
 
 
-def _cell(trial: Trial, place: Place, fit: Fit, comparison: Comparison, scores: _RawScores, run: int) -> Cell:
+def _cell(
+    trial: Trial, place: Place, fit: Fit, comparison: Comparison, scores: _RawScores, run: int
+) -> Cell:
     """One cell from the raw scores of its scoring and epoch."""
     detector = with_params(fit.detector, trial.all_scorings()[place.scoring])
     raw = scores[place.scoring, fit.epoch]
     scorer = both_sides(make_scorer(detector.scorer))[place.side].fit(raw["train"])
     normal, whole = scorer.normality(raw["normal"]), scorer.normality(raw[place.column])
-    measured: Mapping[str, Any] = evaluate(normal, whole[comparison.sampled[place.column]]).as_dict()
+    measured: Mapping[str, Any] = evaluate(
+        normal, whole[comparison.sampled[place.column]]
+    ).as_dict()
     return Cell(
         scoring=place.scoring,
         anomalies=place.column,
@@ -252,8 +265,12 @@ def _cell(trial: Trial, place: Place, fit: Fit, comparison: Comparison, scores: 
     )
 
 
-def _stored(record: Record, cells: Sequence[Cell], scores: _RawScores, comparison: Comparison) -> dict[str, np.ndarray]:
-    """The raw scores that some cells rest on, of anomaly sets those of the tested images; and which these are."""
+def _stored(
+    record: Record, cells: Sequence[Cell], scores: _RawScores, comparison: Comparison
+) -> dict[str, np.ndarray]:
+    """The raw scores that some cells rest on, of anomaly sets those of the tested images; and which
+    these are.
+    """
     arrays = {f"tested/{name}": at for name, at in places_tested(comparison).items()}
     for cell in cells:
         raw = scores[cell.scoring, cell.epoch]
@@ -286,7 +303,9 @@ def _reconstructions(detector: Detector, comparison: Comparison) -> dict[str, np
     top, left, _, _ = detector.frame_.inner(size, size)
     rows, columns = slice(top, top + size), slice(left, left + size)
     return {
-        f"reconstructed/{name}": np.rint(reconstruct(images)[:, rows, columns] * 255).astype(np.uint8)
+        f"reconstructed/{name}": np.rint(reconstruct(images)[:, rows, columns] * 255).astype(
+            np.uint8
+        )
         for name, images in shown(comparison).items()
     }
 
@@ -294,6 +313,7 @@ def _reconstructions(detector: Detector, comparison: Comparison) -> dict[str, np
 def shown(comparison: Comparison) -> dict[str, np.ndarray]:
     """The images whose reconstructions are stored: normal ones, and some of each column."""
     columns = {
-        plain_name(column): images[comparison.sampled[column][: SHOWN // 2]] for column, images in comparison.anomalies.items()
+        plain_name(column): images[comparison.sampled[column][: SHOWN // 2]]
+        for column, images in comparison.anomalies.items()
     }
     return {"normal": comparison.normal[:SHOWN], **columns}

@@ -51,12 +51,16 @@ def run(
     return failed
 
 
-def _one_by_one(todo: Sequence[Trial], attempt: Callable[[Trial], Exception | None]) -> Iterator[_End]:
+def _one_by_one(
+    todo: Sequence[Trial], attempt: Callable[[Trial], Exception | None]
+) -> Iterator[_End]:
     for trial in todo:
         yield trial, attempt(trial)
 
 
-def _side_by_side(todo: Sequence[Trial], attempt: Callable[[Trial], Exception | None], jobs: int) -> Iterator[_End]:
+def _side_by_side(
+    todo: Sequence[Trial], attempt: Callable[[Trial], Exception | None], jobs: int
+) -> Iterator[_End]:
     """As many at once as ``jobs``; whatever ends this, ends them."""
     waiting = list(todo)
     while waiting:
@@ -97,7 +101,9 @@ def _result(future: Future[Exception | None]) -> Exception | None:
     try:
         return future.result()
     except BrokenProcessPool:
-        return _KilledError("a process was killed (out of memory?); the same command goes on where it stopped")
+        return _KilledError(
+            "a process was killed (out of memory?); the same command goes on where it stopped"
+        )
     except Exception as error:
         return error
 

@@ -1,27 +1,39 @@
 """Which images are trained on and which are tested: protocols as data, without any method.
 
-``blind``: no anomaly of the tested sets is seen before the test. ``paper``: 50 anomalies of each tested set, and some of the
-normal training images, are drawn for the choice of an epoch, *before* the test sample is drawn, and are in no test.
+``blind``: no anomaly of the tested sets is seen before the test. ``paper``: 50 anomalies of each
+tested set, and some of the normal training images, are drawn for the choice of an epoch, *before*
+the test sample is drawn, and are in no test.
 
-Out of distribution, the normal test images are the normal set's test split, and a column's anomalies a random sample of the
-other set's test split, 20 % of the number of normal ones (a folder of anomalies is tested whole). One class, a class of the train
-split is normal, and the whole test split is tested, the other classes as anomalies (the column ``rest``). What is trained on is
-in no test, not as another set's copy of the same pixels either (one test image of CIFAR-100 is a training image of CIFAR-10).
+Out of distribution, the normal test images are the normal set's test split, and a column's
+anomalies a random sample of the other set's test split, 20 % of the number of normal ones (a folder
+of anomalies is tested whole). One class, a class of the train split is normal, and the whole test
+split is tested, the other classes as anomalies (the column ``rest``). What is trained on is in no
+test, not as another set's copy of the same pixels either (one test image of CIFAR-100 is a training
+image of CIFAR-10).
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from anomirror.data import FOLDER_SIZE, GENERATED, Images, Split, canonical, images_of, is_folder, natural_form
+from anomirror.benchmark.copies import Seen
+from anomirror.data import (
+    FOLDER_SIZE,
+    GENERATED,
+    Images,
+    Split,
+    canonical,
+    images_of,
+    is_folder,
+    natural_form,
+)
 from anomirror.errors import InputError, SettingError
 
 Protocol = Literal["blind", "paper"]
@@ -50,7 +62,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A normal set against anomaly sets; every array of images is ``(n, size, size, channels)`` uint8."""
+    """A normal set against anomaly sets; every array of images is ``(n, size, size, channels)``
+    uint8.
+    """
 
     train: np.ndarray
     normal: np.ndarray
@@ -64,9 +78,13 @@ class Comparison:
     known: np.ndarray
     """Known anomalies that are trained on; none as a rule."""
     parts: dict[str, Part]
-    """Where all of these lie: train, known, normal, "validation normal", and each column's anomalies and "validation ..."."""
+    """Where all of these lie: train, known, normal, "validation normal", and each column's
+    anomalies and "validation ...".
+    """
     copies: dict[str, int]
-    """Images of the normal test set and of each column that were left out, because the same pixels are trained on."""
+    """Images of the normal test set and of each column that were left out, because the same pixels
+    are trained on.
+    """
     preparation: dict[str, tuple[str, ...]]
     """By set, what was done to its official pixels."""
 
@@ -74,11 +92,14 @@ class Comparison:
         """Short hash of every index and pixel that decides this column."""
         decisive = ["train", "known", "normal", "validation normal", f"validation {column}"]
         parts = {name: self.parts[name] for name in decisive if name in self.parts}
-        parts["anomalies"] = Part(column, self.parts[column].split, self.parts[column].indices[self.sampled[column]])
+        parts["anomalies"] = Part(
+            column, self.parts[column].split, self.parts[column].indices[self.sampled[column]]
+        )
         digest = hashlib.sha256()
         for name, part in parts.items():
             digest.update(
-                f"{name.split()[0]} {plain_name(part.dataset)} {part.split} ".encode() + part.indices.astype("<i8").tobytes()
+                f"{name.split()[0]} {plain_name(part.dataset)} {part.split} ".encode()
+                + part.indices.astype("<i8").tobytes()
             )
         for images in (
             self.train,
@@ -119,9 +140,10 @@ def compare(
 ) -> Comparison:
     """The images of one seed.
 
-    With ``tested`` no more than so many normal test images, and as many anomalies as belong to them, are there; of one class, so
-    many images of the test split in all (validation is drawn from these); of a folder, so many. They are a fixed sample, under
-    protocol ``blind`` the same in every seed.
+    With ``tested`` no more than so many normal test images, and as many anomalies as belong to
+    them, are there; of one class, so many images of the test split in all (validation is drawn from
+    these); of a folder, so many. They are a fixed sample, under protocol ``blind`` the same in
+    every seed.
 
     Raises
     ------
@@ -134,7 +156,7 @@ def compare(
     train_at, set_aside = _train_places(pool, name, label, normal, seed, protocol)
     some, normal_at = _normal_places(test, name, label, normal, tested)
     known_images, known_part = _known(known, seed, form, data_dir)
-    seen = _Seen((*pool.images[train_at], *known_images))
+    seen = Seen((*pool.images[train_at], *known_images))
     set_aside = seen.without_copies("validation normal", pool.images, set_aside)
     seen.add(pool.images[set_aside])
     normal_at = seen.without_copies("normal", test.images, normal_at)
@@ -167,7 +189,9 @@ def compare(
     )
 
 
-def _checked(normal: str, anomalies: Sequence[str], protocol: str) -> tuple[str, int | None, list[str]]:
+def _checked(
+    normal: str, anomalies: Sequence[str], protocol: str
+) -> tuple[str, int | None, list[str]]:
     """The normal set, its class if one is normal, and the anomaly sets, under one spelling each."""
     if protocol not in PROTOCOLS:
         raise SettingError(f"protocol={protocol!r}: choose {' or '.join(PROTOCOLS)}")
@@ -178,7 +202,9 @@ def _checked(normal: str, anomalies: Sequence[str], protocol: str) -> tuple[str,
     if label is None and name in columns:
         raise SettingError(f"{name} is the normal set, and cannot be an anomaly set as well")
     if label is not None and columns != [REST]:
-        raise SettingError(f"{normal}: a class is compared with the rest of its set; the only column is {REST!r}")
+        raise SettingError(
+            f"{normal}: a class is compared with the rest of its set; the only column is {REST!r}"
+        )
     return name, label, columns
 
 
@@ -194,7 +220,9 @@ def _train_places(
     return np.sort(places[order[count:]]), np.sort(places[order[:count]])
 
 
-def _normal_places(test: Images, name: str, label: int | None, normal: str, tested: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _normal_places(
+    test: Images, name: str, label: int | None, normal: str, tested: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Images of the test split that may be tested, and the normal ones among them."""
     some, places = np.arange(len(test.images)), of_class(test.labels, label, normal)
     if tested is None:
@@ -215,8 +243,12 @@ class _Candidates:
     """How many of them are tested; None: all."""
 
 
-def _other_set(column: str, form: tuple[int, int], data_dir: Path | None, count: int) -> _Candidates:
-    """A sample of another set's test split; a folder of anomalies is for nothing but the test, whole."""
+def _other_set(
+    column: str, form: tuple[int, int], data_dir: Path | None, count: int
+) -> _Candidates:
+    """A sample of another set's test split; a folder of anomalies is for nothing but the test,
+    whole.
+    """
     whole = is_folder(column)
     images = images_of(column, None if whole else "test", form, data_dir)
     return _Candidates(column, images, np.arange(len(images.images)), None if whole else count)
@@ -238,7 +270,7 @@ class _Anomalies:
 class _Drawing:
     """How anomalies are drawn from their sets."""
 
-    seen: _Seen
+    seen: Seen
     seed: int
     protocol: Protocol
     tested: int | None
@@ -251,7 +283,9 @@ class _Drawing:
         order = places[_shuffled(20, seed, source, len(places))]
         held = VALIDATION_ANOMALIES if self.protocol == "paper" else 0
         if len(order) <= held:
-            raise InputError(f"{column}: {len(order)} images are too few, {held} of them are for validation")
+            raise InputError(
+                f"{column}: {len(order)} images are too few, {held} of them are for validation"
+            )
         validated, rest = np.sort(order[:held]), order[held:]
         if held:
             validation = images.images[validated]
@@ -274,39 +308,24 @@ def never_trained_on(comparison: Comparison) -> Iterator[tuple[str, Part]]:
             yield name, part
 
 
-def _known(known: Known | None, seed: int, form: tuple[int, int], data_dir: Path | None) -> tuple[np.ndarray, Part | None]:
+def _known(
+    known: Known | None, seed: int, form: tuple[int, int], data_dir: Path | None
+) -> tuple[np.ndarray, Part | None]:
     """Known anomalies and where they lie: images of their set's train split."""
     if known is None or known.count == 0:
         return np.empty((0, form[0], form[0], form[1]), np.uint8), None
     if known.dataset in GENERATED:
-        raise SettingError(f"{known.dataset}: a generated set has no train split for known anomalies")
+        raise SettingError(
+            f"{known.dataset}: a generated set has no train split for known anomalies"
+        )
     pool = images_of(known.dataset, "train", form, data_dir).images
     if known.count > len(pool):
-        raise InputError(f"{known.dataset} has {len(pool)} training images, {known.count} known anomalies were asked for")
+        raise InputError(
+            f"{known.dataset} has {len(pool)} training images, {known.count} known anomalies were "
+            "asked for"
+        )
     at = np.sort(_shuffled(21, seed, known.dataset, len(pool))[: known.count])
     return pool[at], Part(known.dataset, "train", at)
-
-
-class _Seen:
-    """Images that were shown to a method, and how many copies of them were left out of what it is tested on."""
-
-    def __init__(self, images: Iterable[np.ndarray]) -> None:
-        self._digests = set(map(_digest, images))
-        self.copies: Counter[str] = Counter()
-
-    def add(self, images: Iterable[np.ndarray]) -> None:
-        self._digests.update(map(_digest, images))
-
-    def without_copies(self, part: str, images: np.ndarray, at: np.ndarray, also: Iterable[np.ndarray] = ()) -> np.ndarray:
-        """Those places of which nothing that was shown, or ``also``, is a copy; the others are counted under ``part``."""
-        shown = self._digests.union(map(_digest, also))
-        left = np.array([place for place in at if _digest(images[place]) not in shown], int)
-        self.copies[part] += len(at) - len(left)
-        return left
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def of_class(labels: np.ndarray, label: int | None, normal: str) -> np.ndarray:
@@ -316,17 +335,25 @@ def of_class(labels: np.ndarray, label: int | None, normal: str) -> np.ndarray:
     found = np.flatnonzero(labels == label)
     if not len(found):
         known = sorted(set(labels.tolist()))
-        raise SettingError(f"{normal}: no image of class {label}; the set's classes are {known[0]} to {known[-1]}")
+        raise SettingError(
+            f"{normal}: no image of class {label}; the set's classes are {known[0]} to {known[-1]}"
+        )
     return found
 
 
 def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:
-    """A random order that depends on the set's name (of a folder its last part), not on what else is compared."""
-    return np.random.default_rng([purpose, seed, zlib.crc32(Path(name).name.encode())]).permutation(count)
+    """A random order that depends on the set's name (of a folder its last part), not on what else
+    is compared.
+    """
+    return np.random.default_rng([purpose, seed, zlib.crc32(Path(name).name.encode())]).permutation(
+        count
+    )
 
 
 def plain_name(name: str) -> str:
-    """A set's name in names of files and arrays: of a folder its last part, and a hash of its whole path."""
+    """A set's name in names of files and arrays: of a folder its last part, and a hash of its whole
+    path.
+    """
     if not is_folder(name):
         return name
     path = Path(name).resolve()
@@ -334,7 +361,8 @@ def plain_name(name: str) -> str:
 
 
 def places_tested(comparison: Comparison) -> dict[str, np.ndarray]:
-    """By part, which images of its split are tested, as flags: normal ones, and of each anomaly set.
+    """By part, which images of its split are tested, as flags: normal ones, and of each anomaly
+    set.
 
     A part that is tested whole is left out.
     """

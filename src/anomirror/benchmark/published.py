@@ -1,6 +1,8 @@
-"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours: AUROC; it gives no others.
+"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours: AUROC; it gives no
+others.
 
-Rows and columns of its Table 1 in reading order; of the other systems' rows in Table 1 not every cell's place is sure.
+Rows and columns of its Table 1 in reading order; of the other systems' rows in Table 1 not every
+cell's place is sure.
 """
 
 from __future__ import annotations
@@ -78,23 +80,37 @@ _TABLE3: dict[PaperRow, tuple[float, float, float]] = {
 _TABLE3_COLUMNS = (("fashion-mnist", "mnist"), ("cifar10", "svhn"), ("svhn", "cifar10"))
 
 
-def _figures(rows: dict[PaperRow, tuple[float | None, ...]], columns: tuple[tuple[str, str], ...]) -> dict[PaperRow, Figures]:
+def _figures(
+    rows: dict[PaperRow, tuple[float | None, ...]], columns: tuple[tuple[str, str], ...]
+) -> dict[PaperRow, Figures]:
     return {
-        row: {column: value for column, value in zip(columns, values, strict=True) if value is not None}
+        row: {
+            column: value
+            for column, value in zip(columns, values, strict=True)
+            if value is not None
+        }
         for row, values in rows.items()
     }
 
 
-_CLASSES = tuple((f"{name}:{label}", "rest") for name in ("mnist", "cifar10") for label in range(10))
+_CLASSES = tuple(
+    (f"{name}:{label}", "rest") for name in ("mnist", "cifar10") for label in range(10)
+)
 
 PUBLISHED: dict[str, dict[PaperRow, Figures]] = {
     "table1": _figures(_TABLE1, _TABLE1_COLUMNS),
-    "table2": _figures({row: (*grey, *colour) for row, (grey, colour) in _TABLE2.items()}, _CLASSES),
+    "table2": _figures(
+        {row: (*grey, *colour) for row, (grey, colour) in _TABLE2.items()}, _CLASSES
+    ),
     "table3": _figures(dict(_TABLE3), _TABLE3_COLUMNS),
 }
 """Table, row and column to the paper's AUROC."""
 
-REJECTED_PAIRS: Figures = {column: share for column, share in zip(_TABLE1_COLUMNS, _PAIRS, strict=True) if share is not None}
+REJECTED_PAIRS: Figures = {
+    column: share
+    for column, share in zip(_TABLE1_COLUMNS, _PAIRS, strict=True)
+    if share is not None
+}
 """Typicality's row of Table 1: no AUROC, but the share of pairs of anomalies that are rejected."""
 
 PRINTED_AVERAGES: dict[tuple[PaperRow, str], float] = {

@@ -65,9 +65,13 @@ def _latex(text: str) -> str:
 def as_html(table: Table) -> str:
     """A ``table`` element with its caption, and its notes as paragraphs."""
     heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.heading)
-    rows = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
     notes = "".join(f"\n<p>{html.escape(note)}</p>" for note in table.notes)
-    return f"<table>\n<caption>{html.escape(table.title)}</caption>\n<tr>{heading}</tr>\n{rows}\n</table>{notes}\n"
+    caption = f"<caption>{html.escape(table.title)}</caption>"
+    return f"<table>\n{caption}\n<tr>{heading}</tr>\n{rows}\n</table>{notes}\n"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -57,7 +57,9 @@ def refuse_other_settings(trial: Trial, file: Path, record: Record) -> None:
             if cell.scoring == scoring:
                 found = {**record.parameters_of(cell), "normal": record.normal}
                 scorer = scorer_name(sides[cell.side])
-                refuse_difference(file, found | {"scorer": cell.scorer}, wanted | {"scorer": scorer})
+                refuse_difference(
+                    file, found | {"scorer": cell.scorer}, wanted | {"scorer": scorer}
+                )
 
 
 def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -78,11 +80,16 @@ def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str,
 
 
 def _refuse_other_images(trial: Trial, file: Path, record: Record, data_dir: Path | None) -> None:
-    """The images of a folder may have changed since they were measured; named sets are what they are."""
+    """The images of a folder may have changed since they were measured; named sets are what they
+    are.
+    """
     columns = [column for column in trial.anomalies if column in record.columns]
     if not columns or not any(map(is_folder, (trial.normal, *trial.anomalies))):
         return
     comparison = trial.comparison(data_dir)
     for column in columns:
         if record.columns[column].split != comparison.hash_of(column):
-            raise SettingError(f"{file}: was measured with other images than are there now; remove it, or choose another --out")
+            raise SettingError(
+                f"{file}: was measured with other images than are there now; remove it, or choose "
+                "another --out"
+            )

@@ -140,7 +140,9 @@ class Row:
     @property
     def is_ablation(self) -> bool:
         """Whether it is there to be compared with the method, not to be used."""
-        return self.scoring in (PLAIN_R, LIKELIHOOD) or (not self.scoring and self.variant in rows_of(self.method).labels)
+        return self.scoring in (PLAIN_R, LIKELIHOOD) or (
+            not self.scoring and self.variant in rows_of(self.method).labels
+        )
 
     @property
     def is_own_side(self) -> bool:
@@ -153,7 +155,9 @@ class Row:
         return PaperRow(self.method, self.variant, scoring, "" if self.is_own_side else self.side)
 
     def order(self) -> tuple[Any, ...]:
-        """Baselines last, then by method, labelled anomalies, scoring, variant, the own side first."""
+        """Baselines last, then by method, labelled anomalies, scoring, variant, the own side
+        first.
+        """
         variants = ["", *rows_of(self.method).labels]
         variant = variants.index(self.variant) if self.variant in variants else len(variants)
         known = self.known[0] if self.known else 0

@@ -43,11 +43,17 @@ class _Entries:
                 )
         for (row, normal, anomalies), found in self.by_place.items():
             if len({entry.record.seed for entry in found}) < len(found):
-                raise InputError(f"{row.label} on {normal} -> {anomalies}: several cells of one seed; give one folder of results")
+                raise InputError(
+                    f"{row.label} on {normal} -> {anomalies}: several cells of one seed; give one "
+                    "folder of results"
+                )
 
     def by_seed(self, row: Row, normal: str, anomalies: str) -> dict[int, float]:
         """Values, without cells that have no such metric."""
-        found = {entry.record.seed: entry.cell.value(self.metric) for entry in self.by_place.get((row, normal, anomalies), [])}
+        found = {
+            entry.record.seed: entry.cell.value(self.metric)
+            for entry in self.by_place.get((row, normal, anomalies), [])
+        }
         return {seed: value for seed, value in found.items() if value is not None}
 
     def values(self, row: Row, normal: str, anomalies: str) -> list[float]:
@@ -112,19 +118,26 @@ def _shown_columns(normal: str, measured: Sequence[str]) -> list[str]:
     """Measured columns and open ones of the paper, in the order of the paper."""
     compared = any(_in_paper(normal, column) for column in measured)
     known = [
-        column for column in OUT_OF_DISTRIBUTION.get(normal, ()) if column in measured or (compared and _in_paper(normal, column))
+        column
+        for column in OUT_OF_DISTRIBUTION.get(normal, ())
+        if column in measured or (compared and _in_paper(normal, column))
     ]
     return known + [column for column in measured if column not in known]
 
 
 def one_class(entries: Sequence[Entry], dataset: str, metric: str = "auroc") -> Table:
-    """One row for each class that was measured, and their average; one column for each method and side."""
+    """One row for each class that was measured, and their average; one column for each method and
+    side.
+    """
     every = classes_of(dataset)
     found = _Entries([entry for entry in entries if entry.record.normal in every], metric)
     measured = {entry.record.normal for entry in found.entries}
     normals = [normal for normal in every if normal in measured]
     columns = found.rows()
-    rows = [[_class_name(normal), *(_against_paper(found, column, normal, REST) for column in columns)] for normal in normals]
+    rows = [
+        [_class_name(normal), *(_against_paper(found, column, normal, REST) for column in columns)]
+        for normal in normals
+    ]
     averages = {column: found.averages(column, normals) for column in columns}
     if normals == every:
         name, printed = "average", PRINTED_AVERAGES if metric == "auroc" else {}
@@ -151,7 +164,11 @@ def _sampled(found: _Entries) -> list[str]:
         counts = [entry.column.counts for entry in entries]
         tested[row] = max([tested.get(row, 0), *(each.normal + each.anomalies for each in counts)])
     most = max(tested.values(), default=0)
-    return [f"{row.label}: a sample of {count:,} test images." for row, count in tested.items() if count < most]
+    return [
+        f"{row.label}: a sample of {count:,} test images."
+        for row, count in tested.items()
+        if count < most
+    ]
 
 
 def negatives(entries: Sequence[Entry], metric: str = "auroc") -> Table:
@@ -189,7 +206,10 @@ def all_tables(entries: Sequence[Entry], metric: str = "auroc") -> list[Table]:
         chosen = [e for e in entries if (e.record.group, e.record.protocol) == (group, protocol)]
         tables += _tables_of_group(chosen, metric)
     if not tables:
-        raise InputError("no measured cell here: give a folder that `anomirror reproduce` or `anomirror benchmark` wrote")
+        raise InputError(
+            "no measured cell here: give a folder that `anomirror reproduce` or `anomirror "
+            "benchmark` wrote"
+        )
     return tables
 
 

@@ -17,7 +17,9 @@ from anomirror.scorers import SIDES
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, and everything that is scored with it. Folders are named by their whole path."""
+    """One training, and everything that is scored with it. Folders are named by their whole
+    path.
+    """
 
     method: str
     preset: str
@@ -33,7 +35,9 @@ class Trial:
     protocol: Protocol = "blind"
     known: Known | None = None
     scorings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Further ways to score the same networks: a name, and the parameters that change after the fit."""
+    """Further ways to score the same networks: a name, and the parameters that change after the
+    fit.
+    """
     own: str = ""
     """Name of the method's own scoring, where it needs one."""
     folder_size: int = FOLDER_SIZE
@@ -81,7 +85,12 @@ class Trial:
 
     def places(self) -> list[Place]:
         """Of every cell that is wanted."""
-        return [Place(scoring, column, side) for scoring in self.all_scorings() for column in self.anomalies for side in SIDES]
+        return [
+            Place(scoring, column, side)
+            for scoring in self.all_scorings()
+            for column in self.anomalies
+            for side in SIDES
+        ]
 
     def missing(self, record: Record | None) -> list[Place]:
         """Wanted cells that a record does not have."""
@@ -99,7 +108,8 @@ def protocol_settings(method: str, normal: str) -> dict[str, Any]:
 
     Named sets are measured as the tables were.
 
-    A folder is as in ``anomirror fit``, but that its images come at the size that they are compared at.
+    A folder is as in ``anomirror fit``, but that its images come at the size that they are compared
+    at.
     """
     return {"image_size": None} if is_folder(normal) else as_published(method)
 

@@ -27,8 +27,12 @@ def demo(
     run_demo(out, Console(), seed=seed)
 
 
-def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False) -> None:
-    """What a model folder holds: method, parameters, threshold, what it was trained on, what it promises."""
+def info(
+    model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False
+) -> None:
+    """What a model folder holds: method, parameters, threshold, what it was trained on, what it
+    promises.
+    """
     from anomirror.storage import read_card
 
     card = read_card(model)
@@ -47,7 +51,9 @@ def info(model: Model, as_json: Annotated[bool, typer.Option("--json", help="onl
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="one of them, with its parameters")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="one of them, with its parameters")
+    ] = None,
 ) -> None:
     """Every method, with its presets; or one, with its parameters, their defaults and ranges."""
     from anomirror.detectors import detector_class, known_methods
@@ -69,7 +75,9 @@ def _one(name: str) -> None:
     from anomirror.detectors import detector_class
 
     detector = detector_class(name)
-    table = Table("parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}"))
+    table = Table(
+        "parameter", "default", "what it is", title=escape(f"{name}: {_summary(detector)}")
+    )
     for parameter in parameters_of(detector).values():
         if parameter.name in ("callback", "checkpoint_dir"):  # not for the command line
             continue
@@ -77,7 +85,9 @@ def _one(name: str) -> None:
         table.add_row(parameter.name, escape(repr(parameter.default)), escape(text))
     Console().print(table)
     for preset_name, settings in presets_of(name).items():
-        set_here = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
+        set_here = (
+            ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
+        )
         Console().print(escape(f"--preset {preset_name}: {set_here}"))
 
 

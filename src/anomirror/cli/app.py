@@ -1,4 +1,6 @@
-"""The application: every command and its examples, and what a run of the program does around them."""
+"""The application: every command and its examples, and what a run of the program does around
+them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find anomalies in images after seeing only normal ones.",
 )
-data = typer.Typer(no_args_is_help=True, help="Named data sets: what there is, fetching it, checking it.")
+data = typer.Typer(
+    no_args_is_help=True, help="Named data sets: what there is, fetching it, checking it."
+)
 
 
 def _register(family: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
@@ -62,17 +66,29 @@ _register(
 )
 _register(app, "info", about.info, "anomirror info model")
 _register(app, "methods", about.methods, "anomirror methods", "anomirror methods ama")
-_register(app, "reproduce", results.reproduce, "anomirror reproduce table1 --methods ama --seeds 3 --jobs 2 --data-dir data/")
+_register(
+    app,
+    "reproduce",
+    results.reproduce,
+    "anomirror reproduce table1 --methods ama --seeds 3 --jobs 2 --data-dir data/",
+)
 _register(
     app,
     "benchmark",
     results.benchmark,
-    "anomirror benchmark --normal mnist:3 --anomalies rest --methods ama,pca --seeds 3 --data-dir data/",
+    "anomirror benchmark --normal mnist:3 --anomalies rest --methods ama,pca --seeds 3 --data-dir "
+    "data/",
 )
 _register(app, "tables", results.tables, "anomirror tables results/cpu --format latex > tables.tex")
 _register(data, "list", datasets.list_sets, "anomirror data list --data-dir data/")
 _register(data, "get", datasets.get, "anomirror data get cifar10 --data-dir data/")
-_register(data, "verify", datasets.verify, "anomirror data verify --data-dir data/", "anomirror data verify mnist cifar10")
+_register(
+    data,
+    "verify",
+    datasets.verify,
+    "anomirror data verify --data-dir data/",
+    "anomirror data verify mnist cifar10",
+)
 app.add_typer(data, name="data")
 
 _LOUDNESS = {"-v": 1, "--verbose": 1, "-q": -1, "--quiet": -1}
@@ -87,16 +103,21 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _common(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="errors with where they arose")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="errors with where they arose")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="only results and errors")] = False,
 ) -> None:
     Loudness.level = 1 if verbose else -1 if quiet else 0
 
 
 def main() -> None:
-    """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``-v`` or ``ANOMIRROR_DEBUG``)."""
+    """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``-v`` or
+    ``ANOMIRROR_DEBUG``).
+    """
     _keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -126,9 +147,15 @@ def _said(error: Exception) -> str:
     text = str(error)
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
         where = getattr(error, "filename", None)
-        return f"the disk is full{f' ({where})' if where else ''}; free some space, and go on (a fit with --resume)"
+        return (
+            f"the disk is full{f' ({where})' if where else ''}; free some space, and go on (a fit "
+            "with --resume)"
+        )
     if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-        return "not enough memory; choose a smaller --size (32 needs least), a smaller batch_size, or fewer images"
+        return (
+            "not enough memory; choose a smaller --size (32 needs least), a smaller batch_size, or "
+            "fewer images"
+        )
     if isinstance(error, (AnomirrorError, OSError)):
         return text
     first = (text.splitlines() or [""])[0]  # a fault of ours, or of the machine: still one line
@@ -154,8 +181,9 @@ def _notes() -> Iterator[None]:
 def _keep_freed_memory() -> None:
     """Let the process keep what it frees.
 
-    By default glibc gives large blocks back to the system at once, and each tensor of the next minibatch is mapped and faulted
-    in anew (docs/performance.md). Elsewhere than on glibc nothing happens, nor where MALLOC_ variables say what is wanted.
+    By default glibc gives large blocks back to the system at once, and each tensor of the next
+    minibatch is mapped and faulted in anew (docs/performance.md). Elsewhere than on glibc nothing
+    happens, nor where MALLOC_ variables say what is wanted.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return

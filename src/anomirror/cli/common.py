@@ -26,13 +26,19 @@ ODD_NAMES = "backslashreplace"
 """How file names that are not valid text are written."""
 
 DATA_HELP = (
-    "a folder (searched recursively), one image, a .txt file of paths (relative to its folder), an .npy/.npz array (n, h, w, c), "
+    "a folder (searched recursively), one image, a .txt file of paths (relative to its folder), an "
+    ".npy/.npz array (n, h, w, c), "
     f"or a data set: {', '.join(DATASETS)}"
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="a model folder that `anomirror fit` wrote")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; the GPU if there is one")]
-DataDir = Annotated[Path | None, typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files"),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out")]
 
 
@@ -54,8 +60,12 @@ def words(text: str) -> list[str]:
 
 
 def each_of(texts: Sequence[str] | None) -> list[str]:
-    """An option that may be repeated, and may hold several values separated by commas; what is there as it stands is one."""
-    return [word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))]
+    """An option that may be repeated, and may hold several values separated by commas; what is
+    there as it stands is one.
+    """
+    return [
+        word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))
+    ]
 
 
 def resolve(data: str, split: Split, data_dir: Path | None) -> Any:
@@ -66,7 +76,9 @@ def resolve(data: str, split: Split, data_dir: Path | None) -> Any:
         return load_dataset(data, split, data_dir)[0]
     if "/" in data or "." in data:
         raise InputError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
-    raise InputError(f"{data}: no such file or folder, and {unknown('data set named', data, DATASETS)}")
+    raise InputError(
+        f"{data}: no such file or folder, and {unknown('data set named', data, DATASETS)}"
+    )
 
 
 def folders_of(images: ImageSet) -> set[Path]:
@@ -78,7 +90,9 @@ def folders_of(images: ImageSet) -> set[Path]:
 
 
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is None. The last of a key holds."""
+    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is
+    None. The last of a key holds.
+    """
     parameters: dict[str, Any] = {}
     for text in texts or []:
         key, separator, value = (part.strip() for part in text.partition("="))
@@ -123,5 +137,8 @@ def written(out: Path | None) -> Iterator[IO[str]]:
         with out.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream:
             yield stream
         return
-    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream:
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as stream,
+    ):
         yield stream

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from anomirror.cli.common import DataDir, say
@@ -21,7 +28,9 @@ from anomirror.errors import InputError
 
 
 def list_sets(data_dir: DataDir = None) -> None:
-    """Every named data set: images, size, licence, source, and whether it is below the data directory."""
+    """Every named data set: images, size, licence, source, and whether it is below the data
+    directory.
+    """
     try:
         root: Path | None = data_directory(data_dir)
     except InputError:
@@ -31,10 +40,24 @@ def list_sets(data_dir: DataDir = None) -> None:
         images = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
         here = "?" if root is None else "yes" if present(name, root) else "no"
         form = f"{dataset.size}x{dataset.size}x{dataset.channels}"
-        table.add_row(name, here, images, form, f"{dataset.megabytes:,} MB", escape(dataset.terms), escape(dataset.source))
+        table.add_row(
+            name,
+            here,
+            images,
+            form,
+            f"{dataset.megabytes:,} MB",
+            escape(dataset.terms),
+            escape(dataset.source),
+        )
     for name, make in GENERATED.items():
         table.add_row(
-            name, "yes", f"{COUNT:,} test", "any", "-", "-", escape((make.__doc__ or "").split(": ", 1)[-1].split(" (")[0])
+            name,
+            "yes",
+            f"{COUNT:,} test",
+            "any",
+            "-",
+            "-",
+            escape((make.__doc__ or "").split(": ", 1)[-1].split(" (")[0]),
         )
     Console().print(table)
     if root is None:
@@ -45,12 +68,19 @@ def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(DATASETS))],
     data_dir: DataDir = None,
 ) -> None:
-    """Download a set's official files; an interrupted download goes on, and every checksum is compared."""
+    """Download a set's official files; an interrupted download goes on, and every checksum is
+    compared.
+    """
     root = data_directory(data_dir)
     if name in GENERATED:
         say(f"{name} is generated; there is nothing to download")
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -65,14 +95,21 @@ def get(
 
 
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="all that are there, if none is given")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="all that are there, if none is given"),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Compare what is on disk with what was published; exit code 2 if something is damaged or a named set is missing."""
+    """Compare what is on disk with what was published; exit code 2 if something is damaged or a
+    named set is missing.
+    """
     root = data_directory(data_dir)
     wanted = names or [name for name in DATASETS if present(name, root)]
     if not wanted:
-        raise InputError(f"{root}: no named data set is here; `anomirror data list` tells what there is")
+        raise InputError(
+            f"{root}: no named data set is here; `anomirror data list` tells what there is"
+        )
     table, wrong = Table("set", "what", "status", "detail"), 0
     for name in wanted:
         for found in checked(name, root):
@@ -80,4 +117,7 @@ def verify(
             wrong += found.status == "DAMAGED" or (names is not None and found.status == "missing")
     Console().print(table)
     if wrong:
-        raise InputError(f"{wrong} of these are damaged or missing; move them away and fetch them with `anomirror data get`")
+        raise InputError(
+            f"{wrong} of these are damaged or missing; move them away and fetch them with "
+            "`anomirror data get`"
+        )

@@ -14,13 +14,19 @@ from anomirror.cli.common import DataDir, Device, Model, SkipBad, each_of, resol
 if TYPE_CHECKING:
     from anomirror.workflows.evaluating import Evaluation
 
-Sources = Annotated[list[str] | None, typer.Option(metavar="DATA", help="repeatable, or separated by commas")]
+Sources = Annotated[
+    list[str] | None, typer.Option(metavar="DATA", help="repeatable, or separated by commas")
+]
 
 
 def evaluate(
     model: Model,
     root: Annotated[
-        Path | None, typer.Argument(metavar="[ROOT]", help="a folder with train/good, test/good and test/<kind>, as MVTec AD has")
+        Path | None,
+        typer.Argument(
+            metavar="[ROOT]",
+            help="a folder with train/good, test/good and test/<kind>, as MVTec AD has",
+        ),
     ] = None,
     normal: Sources = None,
     anomalies: Sources = None,
@@ -29,9 +35,11 @@ def evaluate(
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
-    """AUROC, AUPR and FPR@95 with 95 % intervals on labelled images, for each kind of anomaly and for all.
+    """AUROC, AUPR and FPR@95 with 95 % intervals on labelled images, for each kind of anomaly and
+    for all.
 
-    Also how many of the normal images are flagged at the model's threshold, and how many of the anomalies are found.
+    Also how many of the normal images are flagged at the model's threshold, and how many of the
+    anomalies are found.
     """
     from anomirror.detectors import load
     from anomirror.workflows.evaluating import evaluate_model, roles
@@ -55,17 +63,26 @@ def evaluate(
 def _print(evaluation: Evaluation) -> None:
     from anomirror.report.console import metrics_table
 
-    kinds = [*evaluation.kinds, evaluation.total] if len(evaluation.kinds) > 1 else list(evaluation.kinds)
+    kinds = (
+        [*evaluation.kinds, evaluation.total]
+        if len(evaluation.kinds) > 1
+        else list(evaluation.kinds)
+    )
     rows = {}
     for kind in kinds:
         for by, found in evaluation.by_score(kind).items():
             rows[by if len(kinds) == 1 else f"{kind.name}, {by}"] = found
     normal, method = evaluation.normal, evaluation.detector.method
-    title = f"{method}: {len(normal.raw)} normal, {len(kinds[-1].raw)} anomalous images (95 % intervals)"
+    title = (
+        f"{method}: {len(normal.raw)} normal, {len(kinds[-1].raw)} anomalous images (95 % "
+        "intervals)"
+    )
     Console().print(metrics_table(title, "by", rows))
     names = {kind.name: "anomalies" if len(kinds) == 1 else kind.name for kind in kinds}
     parts = [(normal, "normal images"), *((kind, names[kind.name]) for kind in kinds)]
-    flagged = "; ".join(_share(evaluation.flagged(group), len(group.raw), name) for group, name in parts)
+    flagged = "; ".join(
+        _share(evaluation.flagged(group), len(group.raw), name) for group, name in parts
+    )
     print(f"flagged at the threshold: {flagged}")
 
 

@@ -39,26 +39,46 @@ def fit(
     out: Annotated[Path, typer.Option(help="the model folder to write, outside DATA")],
     anomalies: Annotated[
         list[str] | None,
-        typer.Option(metavar="DATA", help="labelled anomalies to learn from (ama); repeatable, or separated by commas"),
+        typer.Option(
+            metavar="DATA",
+            help="labelled anomalies to learn from (ama); repeatable, or separated by commas",
+        ),
     ] = None,
     method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "ama",
-    preset_name: Annotated[str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")] = "cpu",
+    preset_name: Annotated[
+        str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
+    ] = "cpu",
     size: Annotated[
-        str | None, typer.Option(help="32, 64, 128 or 256 pixels that the longest side is scaled to; auto, the default, chooses")
+        str | None,
+        typer.Option(
+            help=(
+                "32, 64, 128 or 256 pixels that the longest side is scaled to; auto, the default, "
+                "chooses"
+            )
+        ),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of everything random (0 if not given)")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of everything random (0 if not given)")
+    ] = None,
     device: Device = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")
+    ] = False,
     skip_bad: SkipBad = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing model")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace an existing model")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Fit a detector on normal images and write it as a model folder.
 
-    Some images are kept out of the fit, and say where the threshold lies. Of a folder with train/good and test/, train/good
-    is read.
+    Some images are kept out of the fit, and say where the threshold lies. Of a folder with
+    train/good and test/, train/good is read.
     """
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
@@ -79,7 +99,10 @@ def fit(
         refuse_overlap(out, read, "--out")
     place = destination(out, detector, overwrite=overwrite, resume=resume)
     if place is None:
-        say(f"{out} is complete already, with these settings (whether the images are the same was not looked at); nothing to do")
+        say(
+            f"{out} is complete already, with these settings (whether the images are the same was "
+            "not looked at); nothing to do"
+        )
         return
     detector.set_params(verbose=Loudness.level >= 0 and rank() == 0)
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
@@ -94,7 +117,10 @@ def fit(
         written = fit_to_folder(detector, images, labels, place)
     except Stopped as stopped:
         if place.has_checkpoint:
-            stopped.hint = f"the checkpoint is in {place.partial}; the same command with --resume goes on from it"
+            stopped.hint = (
+                f"the checkpoint is in {place.partial}; the same command with --resume goes on "
+                "from it"
+            )
         raise
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
@@ -117,7 +143,8 @@ def _labelled_sources(detector: Detector, anomalies: Sequence[str] | None) -> li
     sources = each_of(anomalies)
     if sources and not detector.learns_from_anomalies:
         raise SettingError(
-            f"--anomalies: {detector.method} cannot learn from anomalies (ama can); leave them out, and give them to "
+            f"--anomalies: {detector.method} cannot learn from anomalies (ama can); leave them "
+            "out, and give them to "
             "`anomirror evaluate`"
         )
     return sources
@@ -136,9 +163,12 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
         say(f"note: {detector.promise()}")
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
     copies = f", {detector.copies_} exact copies among them" if detector.copies_ else ""
-    how = {"heldout": "held-out", "folds": "cross-fitted", "train": "fitted"}[detector.calibrated_by_]
+    how = {"heldout": "held-out", "folds": "cross-fitted", "train": "fitted"}[
+        detector.calibrated_by_
+    ]
     say(
-        f"{detector.method} fitted on {detector.n_train_} of {len(images)} images{skipped}{copies}; "
+        f"{detector.method} fitted on {detector.n_train_} of {len(images)} "
+        f"images{skipped}{copies}; "
         f"threshold from {detector.calibrated_on_} {how} ones; written to {place}"
     )
 

@@ -46,15 +46,35 @@ class Format(StrEnum):
 
 Methods = Annotated[str, typer.Option(help=f"separated by commas: {', '.join(METHODS)}")]
 ProtocolOption = Annotated[
-    Protocol, typer.Option(help="blind: no anomaly before the test; paper: 50 of each set choose the epoch, apart from the test")
+    Protocol,
+    typer.Option(
+        help=(
+            "blind: no anomaly before the test; paper: 50 of each set choose the epoch, apart from "
+            "the test"
+        )
+    ),
 ]
-Preset = Annotated[str, typer.Option("--preset", help="cpu, cpu-long, or paper, which picks by data set; or any preset by name")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset", help="cpu, cpu-long, or paper, which picks by data set; or any preset by name"
+    ),
+]
 Seeds = Annotated[int, typer.Option(min=1, help="how many: 0, 1, ...")]
-Jobs = Annotated[int, typer.Option(min=1, help="trainings side by side; the processor's cores are shared among them")]
-KeepModels = Annotated[
-    bool, typer.Option("--keep-models", help="keep trained models beside their cells, and score kept ones anew, not train them")
+Jobs = Annotated[
+    int,
+    typer.Option(min=1, help="trainings side by side; the processor's cores are shared among them"),
 ]
-Out = Annotated[Path, typer.Option(help="folder of results; a folder for each preset is made in it")]
+KeepModels = Annotated[
+    bool,
+    typer.Option(
+        "--keep-models",
+        help="keep trained models beside their cells, and score kept ones anew, not train them",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="folder of results; a folder for each preset is made in it")
+]
 
 
 def reproduce(
@@ -63,16 +83,19 @@ def reproduce(
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
     seeds: Seeds = 1,
-    normals: Annotated[str | None, typer.Option(help="of its normal sets these alone, separated by commas")] = None,
+    normals: Annotated[
+        str | None, typer.Option(help="of its normal sets these alone, separated by commas")
+    ] = None,
     jobs: Jobs = 1,
     out: Out = Path("results"),
     keep_models: KeepModels = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Measure a table or figure of the paper on the data that is there, and print ours beside the paper's.
+    """Measure a table or figure of the paper on the data that is there, and print ours beside the
+    paper's.
 
-    Tables always hold pca and knn as well: what a user would pick instead. What is measured already is not
-    measured again; a run that was killed goes on where it stopped.
+    Tables always hold pca and knn as well: what a user would pick instead. What is measured already
+    is not measured again; a run that was killed goes on where it stopped.
     """
     from anomirror.benchmark.experiments import Settings, absent_codecs, missing, on_disk, planned
     from anomirror.benchmark.rows import BASELINES
@@ -86,14 +109,19 @@ def reproduce(
     every = tuple(dict.fromkeys([*chosen, *(() if figure else BASELINES)]))
     if normals is not None and not words(normals):
         raise SettingError("--normals names no set")
-    settings = Settings(every, preset_name, protocol.value, seeds, normals=tuple(words(normals or "")))
+    settings = Settings(
+        every, preset_name, protocol.value, seeds, normals=tuple(words(normals or ""))
+    )
     if absent := missing(target.value, settings, there):
         say(f"not below {root}, so their cells stay open: {', '.join(absent)}")
     if uninstalled := absent_codecs(chosen):
         say(f"codecs that are not installed, so their rows stay open: {', '.join(uninstalled)}")
     todo = planned(target.value, settings, there)
     if not todo:
-        raise InputError(f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what there is")
+        raise InputError(
+            f"{root}: no normal set of {target.value} is here; `anomirror data list` tells what "
+            "there is"
+        )
     folder = out / preset_name
     failures = _measure(todo, folder, jobs, root, keep_models)
     if figure and not failures:
@@ -104,7 +132,9 @@ def reproduce(
 
 
 def benchmark(
-    normal: Annotated[str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of pictures")],
+    normal: Annotated[
+        str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of pictures")
+    ],
     anomalies: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,15 +145,26 @@ def benchmark(
     preset_name: Preset = "cpu",
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
-    known: Annotated[str | None, typer.Option(help="NAME:COUNT known anomalies, from a set's train split")] = None,
+    known: Annotated[
+        str | None, typer.Option(help="NAME:COUNT known anomalies, from a set's train split")
+    ] = None,
     seeds: Seeds = 1,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="a row of methods that differ from the preset in this; repeatable"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="a row of methods that differ from the preset in this; repeatable",
+        ),
     ] = None,
     jobs: Jobs = 1,
     image_size: Annotated[
-        str, typer.Option("--size", "--image-size", help="of a folder's images: 32, 64, 128, 256, or auto as in `anomirror fit`")
+        str,
+        typer.Option(
+            "--size",
+            "--image-size",
+            help="of a folder's images: 32, 64, 128, 256, or auto as in `anomirror fit`",
+        ),
     ] = "auto",
     out: Out = Path("results"),
     keep_models: KeepModels = False,
@@ -136,7 +177,9 @@ def benchmark(
     size = None if (chosen_size := side(image_size)) == "auto" else chosen_size
     chosen = _methods(methods)
     changes = _changes(set_, chosen)
-    settings = Settings(chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes)
+    settings = Settings(
+        chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes
+    )
     todo = list(trials(normal, columns, settings))
     folder = out / preset_name
     failures = _measure(todo, folder, jobs, data_dir, keep_models)
@@ -145,9 +188,14 @@ def benchmark(
 
 
 def tables(
-    results: Annotated[list[Path], typer.Argument(help="folders that `anomirror reproduce` or `benchmark` wrote")],
+    results: Annotated[
+        list[Path], typer.Argument(help="folders that `anomirror reproduce` or `benchmark` wrote")
+    ],
     format_: Annotated[Format, typer.Option("--format")] = Format.MARKDOWN,
-    metric: Annotated[str, typer.Option(help="auroc, aupr (anomalies positive), aupr_normal, fpr95, auroc_whole_set")] = "auroc",
+    metric: Annotated[
+        str,
+        typer.Option(help="auroc, aupr (anomalies positive), aupr_normal, fpr95, auroc_whole_set"),
+    ] = "auroc",
 ) -> None:
     """Every table that measured cells can fill, on standard output."""
     from anomirror.benchmark.cells import read_entries
@@ -186,8 +234,21 @@ def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, A
 
     changes = assigned(texts)
     if len(changes) < len(texts or []):
-        raise SettingError("--set: a parameter is set twice; each value is a row of its own, and wants a command of its own")
-    refuse_owned(changes, "random_state", "device", "image_size", "workers", "skip_bad", "checkpoint_dir", "verbose", "callback")
+        raise SettingError(
+            "--set: a parameter is set twice; each value is a row of its own, and wants a command "
+            "of its own"
+        )
+    refuse_owned(
+        changes,
+        "random_state",
+        "device",
+        "image_size",
+        "workers",
+        "skip_bad",
+        "checkpoint_dir",
+        "verbose",
+        "callback",
+    )
     for method in methods:
         make_detector(method, **changes)._validate()
     return changes
@@ -214,7 +275,9 @@ def _measure(
     todo = unfinished(trials, folder, data_dir)
     say(f"{len(todo)} of {len(trials)} trainings to do; results are in {folder}")
 
-    def report(trial: Trial, done: int, total: int, seconds: float, error: Exception | None) -> None:
+    def report(
+        trial: Trial, done: int, total: int, seconds: float, error: Exception | None
+    ) -> None:
         failed = f" failed: {error}" if error else ""
         say(f"{done} of {total} done, about {_duration(seconds)} left: {trial}{failed}")
 

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from anomirror.cli.common import DATA_HELP, DataDir, Device, Loudness, Model, folders_of, resolve, say, written
+from anomirror.cli.common import (
+    DATA_HELP,
+    DataDir,
+    Device,
+    Loudness,
+    Model,
+    folders_of,
+    resolve,
+    say,
+    written,
+)
 from anomirror.errors import InputError
 from anomirror.progress import Progress
 
@@ -22,19 +32,29 @@ if TYPE_CHECKING:
 
 def score(
     model: Model,
-    data: Annotated[list[str], typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input")],
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input"),
+    ],
     out: Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="folder for a PNG per row: where the image departs from normal (ama, pca, knn)")
+        Path | None,
+        typer.Option(
+            help="folder for a PNG per row: where the image departs from normal (ama, pca, knn)"
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files of --out and --maps that are not ours")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="replace files of --out and --maps that are not ours"),
+    ] = False,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Score images: one CSV row each, in order; `score` is high for normal images, `raw_score` for anomalies.
+    """Score images: one CSV row each, in order; `score` is high for normal images, `raw_score` for
+    anomalies.
 
-    `is_anomaly` is 1 where `decision` (score less threshold) is below 0. An image that cannot be read is a row with its
-    error; if none can, the exit code is 1.
+    `is_anomaly` is 1 where `decision` (score less threshold) is below 0. An image that cannot be
+    read is a row with its error; if none can, the exit code is 1.
     """
     from anomirror.detectors import load
     from anomirror.workflows.scoring import COLUMNS, score_rows, write_maps
@@ -47,7 +67,8 @@ def score(
     sets = _opened(detector, data, data_dir)
     if maps is not None:
         _refuse_among_the_images(maps, data, sets)
-        maps.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before anything is scored
+        # what cannot be written is known before anything is scored
+        maps.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, sets))
     unreadable = 0
     shown = Loudness.level >= 0 and out is not None
@@ -60,7 +81,9 @@ def score(
             progress.advance(1)
     first = 0
     for images in sets if maps is not None else ():
-        write_maps(detector, images, cast(Path, maps), first=first, total=total, overwrite=overwrite)
+        write_maps(
+            detector, images, cast(Path, maps), first=first, total=total, overwrite=overwrite
+        )
         first += len(images)
     if unreadable:
         say(f"{unreadable} of {total} images could not be read; see the column error")
@@ -102,4 +125,7 @@ def _refuse_files_of_others(out: Path) -> None:
     with out.open("rb") as stream:
         begins = stream.read(64)
     if begins and not begins.startswith(b"path,raw_score,score"):
-        raise InputError(f"--out {out}: exists, and is no table of scores; choose another name, or pass --overwrite")
+        raise InputError(
+            f"--out {out}: exists, and is no table of scores; choose another name, or pass "
+            "--overwrite"
+        )

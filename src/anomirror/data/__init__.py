@@ -1,4 +1,5 @@
-"""Data sets by name: official ones, read from their files below a data directory; generated ones; folders; and proxies.
+"""Data sets by name: official ones, read from their files below a data directory; generated ones;
+folders; and proxies.
 
 >>> sorted(DATASETS)[:3]
 ['celeba', 'cifar10', 'cifar100']
@@ -7,7 +8,16 @@
 from anomirror.data.catalogue import DATASETS, DataSet
 from anomirror.data.generated import GENERATED
 from anomirror.data.readers import Split
-from anomirror.data.sets import FOLDER_SIZE, Images, canonical, data_directory, images_of, is_folder, load_dataset, natural_form
+from anomirror.data.sets import (
+    FOLDER_SIZE,
+    Images,
+    canonical,
+    data_directory,
+    images_of,
+    is_folder,
+    load_dataset,
+    natural_form,
+)
 
 __all__ = [
     "DATASETS",

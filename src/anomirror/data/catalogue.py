@@ -1,4 +1,6 @@
-"""Every named data set: what it is, on which terms, its official files with their published checksums, and its reader."""
+"""Every named data set: what it is, on which terms, its official files with their published
+checksums, and its reader.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class DataSet:
     named_labels: bool = False
     """Whether labels only number the names of folders, and so depend on what else is there."""
     contents: Mapping[Split, str] = field(default_factory=dict)
-    """Digest of the images as they are read (:func:`anomirror.data.downloads.digest`), where we have seen the official files."""
+    """Digest of the images as they are read (:func:`anomirror.data.downloads.digest`), where we
+    have seen the official files.
+    """
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -61,13 +65,27 @@ class DataSet:
 
 
 def _idx_files(folder: str, base: str, md5s: tuple[str, str, str, str]) -> tuple[OfficialFile, ...]:
-    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    return tuple(OfficialFile(f"{folder}/{name}.gz", f"{base}/{name}.gz", md5) for name, md5 in zip(names, md5s, strict=True))
+    names = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
+    return tuple(
+        OfficialFile(f"{folder}/{name}.gz", f"{base}/{name}.gz", md5)
+        for name, md5 in zip(names, md5s, strict=True)
+    )
 
 
-_CIFAR10: dict[Split, list[str]] = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+_CIFAR10: dict[Split, list[str]] = {
+    "train": [f"data_batch_{i}.bin" for i in range(1, 6)],
+    "test": ["test_batch.bin"],
+}
 _CIFAR100: dict[Split, list[str]] = {"train": ["train.bin"], "test": ["test.bin"]}
-_KRIZ, _ERDA = "https://www.cs.toronto.edu/~kriz", "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
+_KRIZ, _ERDA = (
+    "https://www.cs.toronto.edu/~kriz",
+    "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370",
+)
 _OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 _SVHN, _ODIN = "http://ufldl.stanford.edu/housenumbers", "https://www.dropbox.com/s"
 _SHRUNK = "shrunk to 32x32 where larger (bilinear, anti-aliased)"
@@ -92,7 +110,10 @@ DATASETS: dict[str, DataSet] = {
             ),
         ),
         folder="fashion-mnist",
-        contents={"train": "f78f9d4adab7f24922e8f1c820cbea43", "test": "2eb003ed2dda73348b79fad35737cf48"},
+        contents={
+            "train": "f78f9d4adab7f24922e8f1c820cbea43",
+            "test": "2eb003ed2dda73348b79fad35737cf48",
+        },
     ),
     "mnist": DataSet(
         size=28,
@@ -113,7 +134,10 @@ DATASETS: dict[str, DataSet] = {
             ),
         ),
         folder="mnist",
-        contents={"train": "5dba0d5119f8443f361b11039e35c523", "test": "5746198b7bf28efb5c7c63e91f036b0c"},
+        contents={
+            "train": "5dba0d5119f8443f361b11039e35c523",
+            "test": "5746198b7bf28efb5c7c63e91f036b0c",
+        },
     ),
     "emnist": DataSet(
         size=28,
@@ -125,7 +149,9 @@ DATASETS: dict[str, DataSet] = {
         read=emnist,
         files=(
             OfficialFile(
-                "emnist/gzip.zip", "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"
+                "emnist/gzip.zip",
+                "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+                "58c8d27c78d21e728a6bc7b3cc06412e",
             ),
         ),
         folder="emnist",
@@ -141,15 +167,22 @@ DATASETS: dict[str, DataSet] = {
         read=omniglot,
         files=(
             OfficialFile(
-                "omniglot/images_background.zip", f"{_OMNIGLOT}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"
+                "omniglot/images_background.zip",
+                f"{_OMNIGLOT}/images_background.zip",
+                "68d2efa1b9178cc56df9314c21c6e718",
             ),
             OfficialFile(
-                "omniglot/images_evaluation.zip", f"{_OMNIGLOT}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"
+                "omniglot/images_evaluation.zip",
+                f"{_OMNIGLOT}/images_evaluation.zip",
+                "6b91aef0f799c5bb55b94e3f2daec811",
             ),
         ),
         folder="omniglot",
         named_labels=True,
-        contents={"train": "65a9d24e3c32678e354625faf7696edc", "test": "cdfb43941dd21bdfedfc851a2bd52130"},
+        contents={
+            "train": "65a9d24e3c32678e354625faf7696edc",
+            "test": "cdfb43941dd21bdfedfc851a2bd52130",
+        },
         preparation="inverted to light on dark, 105x105 shrunk to 28x28 (box, anti-aliased)",
     ),
     "cifar10": DataSet(
@@ -160,9 +193,18 @@ DATASETS: dict[str, DataSet] = {
         terms="none stated; cite Krizhevsky 2009",
         source="cs.toronto.edu/~kriz/cifar.html",
         read=cifar_set("cifar-10-batches-bin", "cifar-10-binary.tar.gz", _CIFAR10, 1),
-        files=(OfficialFile("cifar-10-binary.tar.gz", f"{_KRIZ}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        files=(
+            OfficialFile(
+                "cifar-10-binary.tar.gz",
+                f"{_KRIZ}/cifar-10-binary.tar.gz",
+                "c32a1d4ab5d03f1284b67883e8d87530",
+            ),
+        ),
         folder="cifar-10-batches-bin",
-        contents={"train": "4406d29fd6201604c12ef288baf4be58", "test": "a75400d949291e4895cd7bf0fa4c27ea"},
+        contents={
+            "train": "4406d29fd6201604c12ef288baf4be58",
+            "test": "a75400d949291e4895cd7bf0fa4c27ea",
+        },
     ),
     "cifar100": DataSet(
         size=32,
@@ -172,7 +214,13 @@ DATASETS: dict[str, DataSet] = {
         terms="none stated; cite Krizhevsky 2009",
         source="cs.toronto.edu/~kriz/cifar.html",
         read=cifar_set("cifar-100-binary", "cifar-100-binary.tar.gz", _CIFAR100, 2),
-        files=(OfficialFile("cifar-100-binary.tar.gz", f"{_KRIZ}/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        files=(
+            OfficialFile(
+                "cifar-100-binary.tar.gz",
+                f"{_KRIZ}/cifar-100-binary.tar.gz",
+                "03b5dce01913d631647c71ecec9e9cb8",
+            ),
+        ),
         folder="cifar-100-binary",
         contents={"test": "56986e7aa50bb64fe6040af22a898c9e"},
     ),
@@ -185,8 +233,14 @@ DATASETS: dict[str, DataSet] = {
         source="ufldl.stanford.edu/housenumbers",
         read=svhn,
         files=(
-            OfficialFile("svhn/train_32x32.mat", f"{_SVHN}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
-            OfficialFile("svhn/test_32x32.mat", f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
+            OfficialFile(
+                "svhn/train_32x32.mat",
+                f"{_SVHN}/train_32x32.mat",
+                "e26dedcc434d2e4c54c9b2d4a06d8373",
+            ),
+            OfficialFile(
+                "svhn/test_32x32.mat", f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"
+            ),
         ),
         folder="svhn",
     ),
@@ -218,11 +272,15 @@ DATASETS: dict[str, DataSet] = {
         read=tiny_imagenet_aliased,
         files=(
             OfficialFile(
-                "tiny-imagenet-200.zip", "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"
+                "tiny-imagenet-200.zip",
+                "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                "90528d7ca1a48142e341f4ef8d21d0de",
             ),
         ),
         folder="tiny-imagenet-200",
-        preparation="the test pictures' 64x64 made 32x32 of every second pixel (nearest, not anti-aliased)",
+        preparation=(
+            "the test pictures' 64x64 made 32x32 of every second pixel (nearest, not anti-aliased)"
+        ),
     ),
     "lsun-resize": DataSet(
         size=32,
@@ -264,12 +322,21 @@ DATASETS: dict[str, DataSet] = {
         read=gtsrb,
         files=(
             OfficialFile(
-                "GTSRB_Final_Test_Images.zip", f"{_ERDA}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185"
+                "GTSRB_Final_Test_Images.zip",
+                f"{_ERDA}/GTSRB_Final_Test_Images.zip",
+                "c7e4e6327067d32654124b0fe9e82185",
             ),
-            OfficialFile("GTSRB_Final_Test_GT.zip", f"{_ERDA}/GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5"),
+            OfficialFile(
+                "GTSRB_Final_Test_GT.zip",
+                f"{_ERDA}/GTSRB_Final_Test_GT.zip",
+                "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
+            ),
         ),
         folder="GTSRB",
-        preparation=f"the final test's signs, halved into train and test by a hash of their names; {_SHRUNK}",
+        preparation=(
+            "the final test's signs, halved into train and test by a hash of their names; "
+            f"{_SHRUNK}"
+        ),
     ),
     "celeba": DataSet(
         size=32,
@@ -281,7 +348,9 @@ DATASETS: dict[str, DataSet] = {
         read=celeba,
         files=(
             OfficialFile("celeba/img_align_celeba.zip", None, "00d2c5bc6d35e252742224ab0c1e8fcb"),
-            OfficialFile("celeba/list_eval_partition.txt", None, "d32c9cbf5e040fd4025c592c306e6668"),
+            OfficialFile(
+                "celeba/list_eval_partition.txt", None, "d32c9cbf5e040fd4025c592c306e6668"
+            ),
         ),
         folder="celeba",
         preparation="the central 140x140 pixels shrunk to 32x32 (bilinear, anti-aliased)",

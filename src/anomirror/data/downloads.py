@@ -37,10 +37,12 @@ class Checked:
 
 
 def get(name: str, root: Path, progress: Progress | None = None) -> list[Path]:
-    """Download the official files of a data set below ``root``; what is there and right is left alone.
+    """Download the official files of a data set below ``root``; what is there and right is left
+    alone.
 
-    An interrupted download goes on where it stopped, if there is a checksum to tell whether the parts belong together. A file
-    gets its name when its checksum is right; without one, when it can be opened as what its name says.
+    An interrupted download goes on where it stopped, if there is a checksum to tell whether the
+    parts belong together. A file gets its name when its checksum is right; without one, when it can
+    be opened as what its name says.
 
     Raises
     ------
@@ -53,7 +55,10 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
     if target.is_file() and (file.md5 is None or _md5(target) == file.md5):
         return target
     if file.url is None:
-        raise InputError(f"{target}: no program can fetch it from its publisher; get it by hand at {owner.source}")
+        raise InputError(
+            f"{target}: no program can fetch it from its publisher; get it by hand at "
+            f"{owner.source}"
+        )
     if target.exists():
         raise InputError(f"{target}: exists, and is not the published file; move it away first")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,24 +68,46 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
     try:
         _download(file, partial, progress)
     except urllib.error.HTTPError as error:
-        raise InputError(f"{file.url}: the server answers {error.code} {error.reason}; see {owner.source}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise InputError(
+            f"{file.url}: the server answers {error.code} {error.reason}; see {owner.source}"
+        ) from error
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+    ) as error:
         reason = getattr(error, "reason", error)
-        kept = f"; what came is kept in {partial.name}, and the same command goes on from there" if partial.exists() else ""
-        raise InputError(f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put it at {target}") from error
+        kept = (
+            f"; what came is kept in {partial.name}, and the same command goes on from there"
+            if partial.exists()
+            else ""
+        )
+        raise InputError(
+            f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put it at {target}"
+        ) from error
     if file.md5 is not None and (found := _md5(partial)) != file.md5:
         partial.unlink()
-        raise InputError(f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again")
+        raise InputError(
+            f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again"
+        )
     if file.md5 is None and not _opens(partial, target.name):
         partial.unlink()
-        raise InputError(f"{file.url}: what came is no {target.name}; the download is removed, see {owner.source}")
+        raise InputError(
+            f"{file.url}: what came is no {target.name}; the download is removed, see "
+            f"{owner.source}"
+        )
     partial.replace(target)
     return target
 
 
 def _opens(file: Path, name: str) -> bool:
     """Whether a file without a published checksum is at least an archive of its kind."""
-    return zipfile.is_zipfile(file) if name.endswith(".zip") else not name.endswith(".tar.gz") or tarfile.is_tarfile(file)
+    return (
+        zipfile.is_zipfile(file)
+        if name.endswith(".zip")
+        else not name.endswith(".tar.gz") or tarfile.is_tarfile(file)
+    )
 
 
 def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> None:
@@ -95,7 +122,8 @@ def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> N
             return
         raise
     with answer:
-        if have and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):  # the server starts again
+        # the server starts again
+        if have and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
@@ -110,10 +138,12 @@ def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> N
 
 
 def verify(name: str, root: Path) -> Iterator[Checked]:
-    """Compare what is on disk with what was published: official files by their md5, else images by the digest of their contents.
+    """Compare what is on disk with what was published: official files by their md5, else images by
+    the digest of their contents.
 
-    ``ok`` is the published file; ``contents ok`` are the right images, packed otherwise; ``unchecked`` is readable and has the
-    right number of images, without anything published to compare with.
+    ``ok`` is the published file; ``contents ok`` are the right images, packed otherwise;
+    ``unchecked`` is readable and has the right number of images, without anything published to
+    compare with.
     """
     found = dataset(name)
     official = {file.path: _official(file, root / file.path) for file in found.files}
@@ -121,7 +151,8 @@ def verify(name: str, root: Path) -> Iterator[Checked]:
         yield from (Checked(path, "ok", "md5 as published") for path in official)
         if not found.contents:
             return  # and what is unpacked beside them cannot be compared
-    for split, count in found.counts.items():  # what the reader takes, which may lie unpacked beside the official files
+    # what the reader takes, which may lie unpacked beside the official files
+    for split, count in found.counts.items():
         yield _contents(found, split, count, root)
 
 
@@ -130,24 +161,35 @@ def _contents(found: DataSet, split: Split, count: int, root: Path) -> Checked:
     try:
         images, labels = found.read(root, split)
     except InputError as error:
-        return Checked(split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error))
+        return Checked(
+            split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error)
+        )
     if len(images) != count:
         return Checked(split, "DAMAGED", f"{len(images)} images, expected {count}")
     if split not in found.contents:
         return Checked(split, "unchecked", f"{count} images; no checksum to compare with")
-    if digest(images, np.full(len(images), -1) if found.named_labels else labels) == found.contents[split]:
+    if (
+        digest(images, np.full(len(images), -1) if found.named_labels else labels)
+        == found.contents[split]
+    ):
         return Checked(split, "contents ok", f"{count} images as published")
     return Checked(split, "DAMAGED", "other images or labels than the published ones")
 
 
 def present(name: str, root: Path) -> bool:
-    """Whether files of a data set lie below ``root``, official or unpacked (nothing of them is read)."""
+    """Whether files of a data set lie below ``root``, official or unpacked (nothing of them is
+    read).
+    """
     found = dataset(name)
-    return any((root / file.path).exists() for file in found.files) or (found.folder != "" and (root / found.folder).is_dir())
+    return any((root / file.path).exists() for file in found.files) or (
+        found.folder != "" and (root / found.folder).is_dir()
+    )
 
 
 def digest(images: np.ndarray, labels: np.ndarray) -> str:
-    """A digest of images and their labels that does not depend on their order (Omniglot's comes from its file names)."""
+    """A digest of images and their labels that does not depend on their order (Omniglot's comes
+    from its file names).
+    """
     each = sorted(
         hashlib.sha256(image.tobytes() + int(label).to_bytes(2, "big", signed=True)).digest()
         for image, label in zip(images, labels, strict=True)

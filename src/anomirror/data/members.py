@@ -1,4 +1,6 @@
-"""The files of a data set, wherever they lie: in a folder, a zip or a tar archive, read in place. Nothing is unpacked."""
+"""The files of a data set, wherever they lie: in a folder, a zip or a tar archive, read in place.
+Nothing is unpacked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, 
 
 
 def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every wanted file of the first place that exists, in the order in which they are stored.
+    """Name and bytes of every wanted file of the first place that exists, in the order in which
+    they are stored.
 
     Raises
     ------
@@ -30,7 +33,9 @@ def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[t
             found = True
             yield name, content
     except _DAMAGE as error:
-        raise InputError(f"{place}: damaged archive, or a file in it that cannot be read ({error})") from error
+        raise InputError(
+            f"{place}: damaged archive, or a file in it that cannot be read ({error})"
+        ) from error
     if not found:
         raise MissingDataError(f"{place}: holds none of the expected files")
 
@@ -42,7 +47,8 @@ def first_existing(places: Sequence[Path]) -> Path:
             return place
     expected = " or ".join(map(str, places))
     raise MissingDataError(
-        f"{expected}: no such file; put the data set's official file there, or fetch it with `anomirror data get`"
+        f"{expected}: no such file; put the data set's official file there, or fetch it with "
+        "`anomirror data get`"
     )
 
 

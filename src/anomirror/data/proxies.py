@@ -2,7 +2,8 @@
 
 docs/stability.md says how far that held.
 
-Generated shapes and noises, light on dark for one channel; Omniglot's background half, as it is and in bold.
+Generated shapes and noises, light on dark for one channel; Omniglot's background half, as it is and
+in bold.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ VISIBLE, ATTEMPTS = 32, 50
 
 
 def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: one to three filled or outlined polygons, ellipses and lines on black."""
+    """``(count, size, size, channels)`` uint8: one to three filled or outlined polygons, ellipses
+    and lines on black.
+    """
     rng = np.random.default_rng(seed)
     scale = 4  # drawn larger and reduced: anti-aliased
     out = np.empty((count, size, size, channels), np.uint8)
@@ -24,7 +27,11 @@ def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.n
         canvas = Image.new("RGB", (size * scale, size * scale))
         draw = ImageDraw.Draw(canvas)
         for _ in range(rng.integers(1, 4)):
-            colour = tuple(int(v) for v in rng.integers(90, 256, 3)) if channels == 3 else (int(rng.integers(90, 256)),) * 3
+            colour = (
+                tuple(int(v) for v in rng.integers(90, 256, 3))
+                if channels == 3
+                else (int(rng.integers(90, 256)),) * 3
+            )
             points = [(float(x), float(y)) for x, y in rng.uniform(0.1, 0.9, (3, 2)) * size * scale]
             width = int(rng.integers(1, 4)) * scale
             match int(rng.integers(4)):
@@ -34,7 +41,11 @@ def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.n
                     draw.line([*points, points[0]], fill=colour, width=width)
                 case 2:
                     (x0, y0), (x1, y1), _ = points
-                    draw.ellipse((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=colour, width=width)
+                    draw.ellipse(
+                        (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)),
+                        outline=colour,
+                        width=width,
+                    )
                 case _:
                     draw.line(points[:2], fill=colour, width=width)
         small = np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
@@ -43,11 +54,15 @@ def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.n
 
 
 def noises(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: uniform noise, smoothed by nothing to a quarter of the side, any contrast."""
+    """``(count, size, size, channels)`` uint8: uniform noise, smoothed by nothing to a quarter of
+    the side, any contrast.
+    """
     rng = np.random.default_rng(seed)
     out = np.empty((count, size, size, channels), np.uint8)
     for index in range(count):
-        field = gaussian_filter(rng.normal(size=(size, size, channels)), (*[rng.uniform(0, size / 4)] * 2, 0))
+        field = gaussian_filter(
+            rng.normal(size=(size, size, channels)), (*[rng.uniform(0, size / 4)] * 2, 0)
+        )
         field = (field - field.min()) / max(np.ptp(field), 1e-9)
         out[index] = (field * rng.uniform(60, 255)).astype(np.uint8)
     return out
@@ -59,7 +74,9 @@ def bold(drawings: np.ndarray) -> np.ndarray:
 
 
 def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Pictures ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a spot, or a patch of another."""
+    """Pictures ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a
+    spot, or a patch of another.
+    """
     rng = np.random.default_rng(seed)
     height, width = images.shape[1:3]
     out = images.reshape(len(images), height, width, -1).astype(np.float64)
@@ -91,7 +108,10 @@ def _scratch(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     start, angle = rng.uniform(0.2, 0.8, 2), rng.uniform(0, 2 * np.pi)
     points = [start]
     for bend in (0.0, rng.normal(0, 0.5)):
-        points.append(points[-1] + rng.uniform(0.15, 0.35) * np.array([np.cos(angle + bend), np.sin(angle + bend)]))
+        points.append(
+            points[-1]
+            + rng.uniform(0.15, 0.35) * np.array([np.cos(angle + bend), np.sin(angle + bend)])
+        )
     corners = [(float(x * width * scale), float(y * height * scale)) for x, y in points]
     ImageDraw.Draw(canvas).line(corners, fill=255, width=round(rng.uniform(1, 2) * scale))
     return np.asarray(canvas.resize((width, height), Image.Resampling.BOX), float) / 255
@@ -101,13 +121,21 @@ def _spot(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A soft ellipse of a tenth to a third of the side, up to opaque."""
     y, x = (np.arange(side)[:, None] / side - rng.uniform(0.2, 0.8) for side in (height, width))
     across, along = rng.uniform(0.05, 0.17, 2)
-    return np.asarray(rng.uniform(0.5, 1) * np.exp(-(((y / across) ** 2 + (x.T / along) ** 2) ** 2)))
+    return np.asarray(
+        rng.uniform(0.5, 1) * np.exp(-(((y / across) ** 2 + (x.T / along) ** 2) ** 2))
+    )
 
 
 def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> None:
     """A rectangle of an eighth to a third of each side, from anywhere in another picture."""
     sides = [max(2, int(side * rng.uniform(0.125, 0.34))) for side in picture.shape[:2]]
     (y, x), (from_y, from_x) = (
-        [int(rng.integers(0, whole - side + 1)) for whole, side in zip(picture.shape[:2], sides, strict=True)] for _ in range(2)
+        [
+            int(rng.integers(0, whole - side + 1))
+            for whole, side in zip(picture.shape[:2], sides, strict=True)
+        ]
+        for _ in range(2)
     )
-    picture[y : y + sides[0], x : x + sides[1]] = other[from_y : from_y + sides[0], from_x : from_x + sides[1]]
+    picture[y : y + sides[0], x : x + sides[1]] = other[
+        from_y : from_y + sides[0], from_x : from_x + sides[1]
+    ]

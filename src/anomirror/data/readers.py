@@ -1,7 +1,7 @@
 """Readers of official file formats. Archives are read in place; nothing is unpickled.
 
-Each reader takes the data directory and a split, and returns images ``(n, h, w)`` or ``(n, h, w, 3)`` uint8 and labels ``(n,)``
-int, -1 where a set has none. Grey sets come light on dark.
+Each reader takes the data directory and a split, and returns images ``(n, h, w)`` or ``(n, h, w,
+3)`` uint8 and labels ``(n,)`` int, -1 where a set has none. Grey sets come light on dark.
 """
 
 from __future__ import annotations
@@ -56,18 +56,26 @@ def idx_set(folder: str) -> Reader:
     def read(root: Path, split: Split) -> Labelled:
         stem = {"train": "train", "test": "t10k"}[split]
         names = [f"{stem}-{what}" for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-        images, labels = (first_existing([root / folder / name, root / folder / f"{name}.gz"]) for name in names)
+        images, labels = (
+            first_existing([root / folder / name, root / folder / f"{name}.gz"]) for name in names
+        )
         return _paired(read_idx(images), read_idx(labels).astype(int), images)
 
     return read
 
 
 def emnist(root: Path, split: Split) -> Labelled:
-    """EMNIST letters, from the official ``gzip.zip`` or its files; they are stored transposed, and turned upright here."""
+    """EMNIST letters, from the official ``gzip.zip`` or its files; they are stored transposed, and
+    turned upright here.
+    """
     stem = f"emnist-letters-{split}-"
     found = {}
-    for name, content in members([root / "emnist" / "gzip.zip", root / "emnist"], lambda name: name.startswith(stem)):
-        found["images" if "images" in name else "labels"] = _idx(content, name.endswith(".gz"), name)
+    for name, content in members(
+        [root / "emnist" / "gzip.zip", root / "emnist"], lambda name: name.startswith(stem)
+    ):
+        found["images" if "images" in name else "labels"] = _idx(
+            content, name.endswith(".gz"), name
+        )
     if found.keys() != {"images", "labels"}:
         raise InputError(f"{root / 'emnist'}: expected the images and the labels of {stem}*")
     return _paired(found["images"].transpose(0, 2, 1), found["labels"].astype(int), root / "emnist")
@@ -78,13 +86,18 @@ def cifar_set(folder: str, archive: str, files: dict[Split, list[str]], label_by
 
     def read(root: Path, split: Split) -> Labelled:
         places, images, labels = [root / folder, root / archive], [], []
-        parts = {name.rsplit("/", 1)[-1]: raw for name, raw in members(places, files[split].__contains__)}
+        parts = {
+            name.rsplit("/", 1)[-1]: raw for name, raw in members(places, files[split].__contains__)
+        }
         for name in files[split]:
             if name not in parts:
                 raise MissingDataError(f"{first_existing(places)}: {name} is missing")
             raw, record = np.frombuffer(parts[name], np.uint8), label_bytes + 3072
             if len(raw) == 0 or len(raw) % record:
-                raise InputError(f"{first_existing(places)}, {name}: {len(raw)} bytes are no multiple of {record}: truncated?")
+                raise InputError(
+                    f"{first_existing(places)}, {name}: {len(raw)} bytes are no multiple of "
+                    f"{record}: truncated?"
+                )
             rows = raw.reshape(-1, record)
             labels.append(rows[:, label_bytes - 1].astype(int))  # CIFAR-100: coarse, then fine
             images.append(rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
@@ -94,22 +107,30 @@ def cifar_set(folder: str, archive: str, files: dict[Split, list[str]], label_by
 
 
 def svhn(root: Path, split: Split) -> Labelled:
-    """SVHN's cropped digits: MATLAB files with X ``(32, 32, 3, n)`` and y, where 10 stands for the digit 0."""
+    """SVHN's cropped digits: MATLAB files with X ``(32, 32, 3, n)`` and y, where 10 stands for the
+    digit 0.
+    """
     from scipy.io import loadmat  # slow to import, and for this set alone
 
     file = first_existing([root / "svhn" / f"{split}_32x32.mat", root / f"{split}_32x32.mat"])
     try:
         content = loadmat(file, variable_names=["X", "y"])
-        images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1).astype(int) % 10
+        images, labels = (
+            np.asarray(content["X"]),
+            np.asarray(content["y"]).reshape(-1).astype(int) % 10,
+        )
     except Exception as error:  # scipy tells damage by many types
         raise InputError(f"{file}: not SVHN's format, or damaged ({error})") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
-        raise InputError(f"{file}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, n)")
+        raise InputError(
+            f"{file}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, n)"
+        )
     return _paired(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels, file)
 
 
 def omniglot(root: Path, split: Split) -> Labelled:
-    """Inverted to light on dark and reduced, anti-aliased, from 105 to 28 pixels; label = character.
+    """Inverted to light on dark and reduced, anti-aliased, from 105 to 28 pixels; label =
+    character.
 
     The background half is "train", the evaluation half "test".
     """
@@ -117,11 +138,15 @@ def omniglot(root: Path, split: Split) -> Labelled:
     places = [root / "omniglot" / f"images_{half}.zip", root / "omniglot" / f"images_{half}"]
 
     def drawing(picture: Image.Image) -> Image.Image:
-        return Image.fromarray(inverted(np.asarray(picture.convert("L")))).resize((28, 28), Image.Resampling.BOX)
+        return Image.fromarray(inverted(np.asarray(picture.convert("L")))).resize(
+            (28, 28), Image.Resampling.BOX
+        )
 
     names, images = _pictures(places, (".png",), drawing)
     characters: dict[str, int] = {}
-    return images, np.array([characters.setdefault(str(Path(name).parent), len(characters)) for name in names])
+    return images, np.array(
+        [characters.setdefault(str(Path(name).parent), len(characters)) for name in names]
+    )
 
 
 def picture_set(folder: str, archive: str, suffixes: tuple[str, ...]) -> Reader:
@@ -135,7 +160,9 @@ def picture_set(folder: str, archive: str, suffixes: tuple[str, ...]) -> Reader:
 
 
 def tiny_imagenet_aliased(root: Path, split: Split) -> Labelled:
-    """The test pictures of Tiny ImageNet, shrunk as one should not: every second pixel of every second row, unlabelled."""
+    """The test pictures of Tiny ImageNet, shrunk as one should not: every second pixel of every
+    second row, unlabelled.
+    """
     names, images = _pictures(
         [root / "tiny-imagenet-200", root / "tiny-imagenet-200.zip"],
         (".jpeg",),
@@ -146,7 +173,9 @@ def tiny_imagenet_aliased(root: Path, split: Split) -> Labelled:
 
 
 def gtsrb(root: Path, split: Split) -> Labelled:
-    """The signs of the final test at 32x32; a hash of their names halves them into train and test."""
+    """The signs of the final test at 32x32; a hash of their names halves them into train and
+    test.
+    """
     folder = root / "GTSRB" / "Final_Test" / "Images"
     names, images = _pictures([folder, root / "GTSRB_Final_Test_Images.zip"], (".ppm",), _square)
     stems = [Path(name).name for name in names]
@@ -166,7 +195,10 @@ def _gtsrb_labels(places: Sequence[Path], names: Sequence[str]) -> np.ndarray:
         if not place.exists():  # the labels are an archive of their own, and no protocol needs them
             continue
         try:
-            tables = [content for _, content in members([place], lambda name: name.startswith("GT-final_test"))]
+            tables = [
+                content
+                for _, content in members([place], lambda name: name.startswith("GT-final_test"))
+            ]
         except MissingDataError:
             continue
         for table in tables:  # beside the pictures lies one without classes
@@ -179,7 +211,9 @@ CELEBA_CROP = 140
 
 
 def celeba(root: Path, split: Split) -> Labelled:
-    """The aligned faces: the central 140x140 pixels, at 32x32; the official partition (validation is left out)."""
+    """The aligned faces: the central 140x140 pixels, at 32x32; the official partition (validation
+    is left out).
+    """
     partition = root / "celeba" / "list_eval_partition.txt"
     lines = _bytes(partition).decode().split("\n")
     number = {"train": "0", "test": "2"}[split]
@@ -217,14 +251,18 @@ def _pictures(
             with Image.open(io.BytesIO(content)) as picture:
                 found[name] = np.asarray(prepared(picture))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{first_existing(places)}, {name}: cannot be read as a picture ({error})") from error
+            raise InputError(
+                f"{first_existing(places)}, {name}: cannot be read as a picture ({error})"
+            ) from error
     names = sorted(found)
     return names, np.stack([found[name] for name in names])
 
 
 def _paired(images: np.ndarray, labels: np.ndarray, place: Path) -> Labelled:
     if len(images) != len(labels):
-        raise InputError(f"{place}: {len(images)} images and {len(labels)} labels do not belong together")
+        raise InputError(
+            f"{place}: {len(images)} images and {len(labels)} labels do not belong together"
+        )
     return images, labels
 
 

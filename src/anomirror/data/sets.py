@@ -1,4 +1,5 @@
-"""Any set of images by name, in the size and channels that a comparison needs: official, generated, or a folder.
+"""Any set of images by name, in the size and channels that a comparison needs: official, generated,
+or a folder.
 
 What needs torch is imported where pictures are read: the command line lists the names without it.
 """
@@ -24,7 +25,9 @@ FOLDER_SIZE = 32
 
 @dataclass(frozen=True)
 class Images:
-    """One split of a set: ``(n, size, size, channels)`` uint8, labels ``(n,)`` (-1: none), and how the pixels came about."""
+    """One split of a set: ``(n, size, size, channels)`` uint8, labels ``(n,)`` (-1: none), and how
+    the pixels came about.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -35,12 +38,17 @@ def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
     """``data_dir``, or the environment variable ``ANOMIRROR_DATA``."""
     chosen = data_dir or os.environ.get("ANOMIRROR_DATA")
     if not chosen:
-        raise InputError("named data sets need --data-dir, or the environment variable ANOMIRROR_DATA")
+        raise InputError(
+            "named data sets need --data-dir, or the environment variable ANOMIRROR_DATA"
+        )
     return Path(chosen)
 
 
-def load_dataset(name: str, split: Split = "test", data_dir: str | os.PathLike[str] | None = None) -> Labelled:
-    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` uint8 as their reader gives them, and labels ``(n,)`` int (-1: none).
+def load_dataset(
+    name: str, split: Split = "test", data_dir: str | os.PathLike[str] | None = None
+) -> Labelled:
+    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` uint8 as their reader gives them, and labels
+    ``(n,)`` int (-1: none).
 
     Raises
     ------
@@ -58,11 +66,15 @@ def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int
     if name in DATASETS:
         return DATASETS[name].size, DATASETS[name].channels
     if name in GENERATED:
-        raise SettingError(f"{name} is generated in the form of the normal images; it can only be an anomaly set")
+        raise SettingError(
+            f"{name} is generated in the form of the normal images; it can only be an anomaly set"
+        )
     from anomirror.images import open_images
 
     _refuse_unless_folder(name)
-    return folder_size, open_images(Path(name), image_size=_valid(folder_size), part="train").shape[0]
+    return folder_size, open_images(Path(name), image_size=_valid(folder_size), part="train").shape[
+        0
+    ]
 
 
 def canonical(name: str) -> str:
@@ -75,29 +87,38 @@ def is_folder(name: str) -> bool:
     return name not in DATASETS and name not in GENERATED and Path(name).is_dir()
 
 
-def images_of(name: str, split: Split | None, form: tuple[int, int], data_dir: Path | None = None) -> Images:
+def images_of(
+    name: str, split: Split | None, form: tuple[int, int], data_dir: Path | None = None
+) -> Images:
     """A split of a set in a form ``(size, channels)``.
 
-    A generated set is drawn in that form, and is the same each time. The pictures of a folder are split as its subfolders
-    ``train`` and ``test`` say, if it has both, else four fifths are its train split by a hash of their names; ``split`` None is
-    all of them (of a named set, its test split).
+    A generated set is drawn in that form, and is the same each time. The pictures of a folder are
+    split as its subfolders ``train`` and ``test`` say, if it has both, else four fifths are its
+    train split by a hash of their names; ``split`` None is all of them (of a named set, its test
+    split).
     """
     size, channels = form
     if name in GENERATED:
         drawn = GENERATED[name](COUNT, size, channels)
-        return Images(drawn, np.full(len(drawn), -1), (f"generated {size}x{size}, {channels} channel(s)",))
+        return Images(
+            drawn, np.full(len(drawn), -1), (f"generated {size}x{size}, {channels} channel(s)",)
+        )
     if name in DATASETS:
         images, labels = load_dataset(name, split or "test", data_dir)
         steps = (DATASETS[name].preparation,) if DATASETS[name].preparation else ()
     else:
         images, labels = _folder(Path(name), split, size)
-        steps = (f"aspect kept, scaled to {size}x{size} (bilinear, anti-aliased), padded with black",)
+        steps = (
+            f"aspect kept, scaled to {size}x{size} (bilinear, anti-aliased), padded with black",
+        )
     converted = brought_to(images, size, channels)
     return Images(converted.images, labels, (*steps, *converted.steps))
 
 
 def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
-    """The readable pictures below a folder at ``size``; an unreadable one is an error that names it."""
+    """The readable pictures below a folder at ``size``; an unreadable one is an error that names
+    it.
+    """
     from anomirror.images import defect_layout, open_images
 
     _refuse_unless_folder(str(folder))
@@ -106,12 +127,19 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
     parts = [name for name in ("train", "test") if (folder / name).is_dir()]
     if split is not None and len(parts) == 1:
         raise SettingError(
-            f"{folder}: has a folder {parts[0]} but not its counterpart, so it is unclear what may be trained on; "
+            f"{folder}: has a folder {parts[0]} but not its counterpart, so it is unclear what may "
+            "be trained on; "
             f"give {folder / parts[0]} itself, or make both"
         )
     whole = split is None or bool(parts)
-    opened = open_images(folder / split if split is not None and parts else folder, image_size=_valid(size))
-    chosen = [index for index, name in enumerate(opened.names) if whole or _in_test(name) == (split == "test")]
+    opened = open_images(
+        folder / split if split is not None and parts else folder, image_size=_valid(size)
+    )
+    chosen = [
+        index
+        for index, name in enumerate(opened.names)
+        if whole or _in_test(name) == (split == "test")
+    ]
     if not chosen:
         raise InputError(f"{folder}: has no picture for its {split} split")
     batches = [opened.take(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
@@ -121,7 +149,9 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
 
 def _refuse_unless_folder(name: str) -> None:
     if not is_folder(name):
-        raise SettingError(f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})")
+        raise SettingError(
+            f"{name}: no folder, nor a data set ({', '.join([*DATASETS, *GENERATED])})"
+        )
 
 
 def _in_test(name: str) -> bool:
@@ -133,5 +163,8 @@ def _valid(size: int) -> int:
     from anomirror.images import SIZES
 
     if size not in SIZES:
-        raise SettingError(f"a folder's pictures cannot be brought to {size} pixels: choose one of {', '.join(map(str, SIZES))}")
+        raise SettingError(
+            f"a folder's pictures cannot be brought to {size} pixels: choose one of "
+            f"{', '.join(map(str, SIZES))}"
+        )
     return size

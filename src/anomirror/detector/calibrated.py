@@ -23,11 +23,15 @@ MAPPED = 256
 """Normal images from whose maps the scale of maps is taken, at most."""
 
 CALIBRATION = 10_000
-"""Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as much as a short training."""
+"""Training images whose raw scores fit the scorer and the threshold, at most: scoring more costs as
+much as a short training.
+"""
 
 
 class Calibrated(ABC):
-    """The part of every detector that splits the normal images, and calibrates on what it held out."""
+    """The part of every detector that splits the normal images, and calibrates on what it held
+    out.
+    """
 
     explains: ClassVar[bool]
 
@@ -49,7 +53,9 @@ class Calibrated(ABC):
     """Whether images are held out for its history even where they do not calibrate."""
 
     @abstractmethod
-    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None: ...
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None: ...
 
     @abstractmethod
     def stream(self, images: ImageSet) -> Scores: ...
@@ -61,7 +67,9 @@ class Calibrated(ABC):
     def _check_fitted(self) -> None: ...
 
     def promise(self) -> str | None:
-        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it keeps ``contamination``."""
+        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it
+        keeps ``contamination``.
+        """
         self._check_fitted()
         return calibration.promise(self.calibrated_by_, self.calibrated_on_, self.contamination)
 
@@ -77,20 +85,30 @@ class Calibrated(ABC):
         """Scorer and threshold, from raw scores of normal images."""
         self.scorer_ = make_scorer(self.scorer).fit(raw)
         unseen = self.calibrated_by_ != "train"
-        self.offset_ = threshold(self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise())
+        self.offset_ = threshold(
+            self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise()
+        )
 
     def _noise(self) -> float:
-        """What rounding alone leaves in a raw score, where that is a difference of much larger numbers."""
+        """What rounding alone leaves in a raw score, where that is a difference of much larger
+        numbers.
+        """
         return 0.0
 
     def _forget_calibration(self) -> None:
-        """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with new weights."""
+        """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with
+        new weights.
+        """
         for name in ("scorer_", "offset_"):
             self.__dict__.pop(name, None)
 
     def _learn_and_score(self, given: TrainingSet) -> Scores:
-        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless "train" is asked for)."""
-        self.calibrated_by_ = calibration.choose(self.calibration, self.heldout, given.hashes, can_fold=self._folds)
+        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless
+        "train" is asked for).
+        """
+        self.calibrated_by_ = calibration.choose(
+            self.calibration, self.heldout, given.hashes, can_fold=self._folds
+        )
         if self.calibrated_by_ == "folds":
             return self._cross_fitted(given)
         kept, heldout = self._kept_and_heldout(given)
@@ -98,7 +116,9 @@ class Calibrated(ABC):
         self.n_train_ = len(kept)
         calibrating = kept
         if self.calibrated_by_ == "heldout" and heldout is not None:
-            calibrating = Subset(given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices)))
+            calibrating = Subset(
+                given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices))
+            )
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
         return self.stream(evenly_spaced(calibrating, self._calibrated()))
@@ -129,11 +149,14 @@ class Calibrated(ABC):
         if self.explains:
             self.map_scale_ = float(np.median(scales))
         self.n_train_ = len(normal)
-        calibrating: Scores = raw[calibration.distinct(given.hashes, every)]  # fewer than 1,000, or asked for
+        # fewer than 1,000, or asked for
+        calibrating: Scores = raw[calibration.distinct(given.hashes, every)]
         return calibrating
 
     def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
-        """Most of the images, and a random ``share`` of them (at least one), each in their order."""
+        """Most of the images, and a random ``share`` of them (at least one), each in their
+        order.
+        """
         order = self._shuffled(len(images)).tolist()
         count = max(1, math.floor(len(images) * share))
         return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))

@@ -12,8 +12,9 @@ from anomirror.decisions import least_rate
 from anomirror.errors import ImageError, warn
 
 Calibration = Literal["auto", "train", "heldout", "folds"]
-"""Where scorer and threshold come from: images that are held out of the fit; folds, each scored by a fit on the others; or the
-fitted images themselves, as in the paper, which promises nothing. "auto" is held out or folds."""
+"""Where scorer and threshold come from: images that are held out of the fit; folds, each scored by
+a fit on the others; or the fitted images themselves, as in the paper, which promises nothing.
+"auto" is held out or folds."""
 
 CalibratedBy = Literal["train", "heldout", "folds"]
 
@@ -34,17 +35,22 @@ def heldout_count(count: int, share: float) -> int:
     """
     if count >= HELD_OUT_FROM:
         return max(HELD_OUT_LEAST, math.floor(count * share))
-    return max(min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2), math.floor(count * share))
+    return max(
+        min(max(SMALL_LEAST, math.floor(count * SMALL_SHARE)), count // 2),
+        math.floor(count * share),
+    )
 
 
 def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)`` sorted.
+    """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)``
+    sorted.
 
     Parameters
     ----------
     order : a permutation of all images.
     copies : ``(n,)``: equal for copies of one image.
-    count : how many are wanted; fewer come where only groups of copies are left that are larger than what is missing.
+    count : how many are wanted; fewer come where only groups of copies are left that are larger
+        than what is missing.
     """
     members = _groups(order, copies)
     chosen: list[int] = []
@@ -59,7 +65,9 @@ def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray
 
 
 def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[np.ndarray]:
-    """All images in ``count`` parts of about the same size, each sorted; copies of one image lie in one part."""
+    """All images in ``count`` parts of about the same size, each sorted; copies of one image lie in
+    one part.
+    """
     parts: list[list[int]] = [[] for _ in range(min(count, len(np.unique(copies))))]
     for group in sorted(_groups(order, copies), key=len, reverse=True):
         min(parts, key=len).extend(group)
@@ -74,7 +82,9 @@ def _groups(order: Sequence[int], copies: np.ndarray) -> list[list[int]]:
     return list(found.values())
 
 
-def choose(calibration: Calibration, heldout: float, copies: np.ndarray, *, can_fold: bool) -> CalibratedBy:
+def choose(
+    calibration: Calibration, heldout: float, copies: np.ndarray, *, can_fold: bool
+) -> CalibratedBy:
     """What calibrates a fit to images with these hashes, ``(n,)``.
 
     Parameters
@@ -95,42 +105,63 @@ def choose(calibration: Calibration, heldout: float, copies: np.ndarray, *, can_
         return "train"
     if heldout == 0 and not can_fold:
         return "train"  # nothing shall be held out
-    return "folds" if can_fold and (calibration == "folds" or len(copies) < HELD_OUT_FROM) else "heldout"
+    return (
+        "folds"
+        if can_fold and (calibration == "folds" or len(copies) < HELD_OUT_FROM)
+        else "heldout"
+    )
 
 
-def held_out_places(calibration: Calibration, heldout: float, order: Sequence[int], copies: np.ndarray) -> np.ndarray:
-    """Places of the images that are held out to calibrate, ``(m,)`` sorted, from a random order of all.
+def held_out_places(
+    calibration: Calibration, heldout: float, order: Sequence[int], copies: np.ndarray
+) -> np.ndarray:
+    """Places of the images that are held out to calibrate, ``(m,)`` sorted, from a random order of
+    all.
 
     Raises
     ------
     ImageError : ``calibration="heldout"`` asks for so few that they calibrate nothing.
     """
     count = len(copies)
-    wanted = max(1, math.floor(count * heldout)) if calibration == "heldout" else heldout_count(count, heldout)
+    wanted = (
+        max(1, math.floor(count * heldout))
+        if calibration == "heldout"
+        else heldout_count(count, heldout)
+    )
     chosen = held_out(order, copies, wanted)
     if calibration == "heldout" and len(chosen) < SMALL_LEAST:
         raise ImageError(
-            f"calibration='heldout': heldout={heldout} of {count} images are {len(chosen)} to calibrate on, "
-            f"and at least {SMALL_LEAST} are needed; raise heldout, give more images, or use calibration='auto'"
+            f"calibration='heldout': heldout={heldout} of {count} images are {len(chosen)} to "
+            "calibrate on, "
+            f"and at least {SMALL_LEAST} are needed; raise heldout, give more images, or use "
+            "calibration='auto'"
         )
     return chosen
 
 
 def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
-    """Of some places the first of each group of copies, in order: copies say nothing more of what is normal."""
+    """Of some places the first of each group of copies, in order: copies say nothing more of what
+    is normal.
+    """
     _, first = np.unique(copies[places], return_index=True)
     return [int(place) for place in np.sort(places[first])]
 
 
 def promise(by: CalibratedBy, count: int, asked: float) -> str | None:
-    """What ``count`` calibration images cannot promise of false alarms, in a sentence; None if they keep ``asked``."""
+    """What ``count`` calibration images cannot promise of false alarms, in a sentence; None if they
+    keep ``asked``.
+    """
     percent = f"{100 * asked:g} %"
     if by == "train":
-        return f"the threshold comes from images that were fitted: false alarms on new images can be far more than {percent}"
+        return (
+            "the threshold comes from images that were fitted: false alarms on new images can be "
+            f"far more than {percent}"
+        )
     least = least_rate(count)
     if least <= asked + 1e-9:
         return None
     return (
         f"{count} image{'s' if count > 1 else ''} calibrate this: "
-        f"false alarms below {100 * least:.1f} % cannot be asked for ({percent} were); give more normal images"
+        f"false alarms below {100 * least:.1f} % cannot be asked for ({percent} were); give more "
+        "normal images"
     )

@@ -28,11 +28,27 @@ from anomirror.detector.parameters import (
     within,
 )
 from anomirror.detector.persistence import Persistent
-from anomirror.detector.streaming import SAMPLE_BYTES, batches, evenly_spaced, filled, flat, scoring_batch, spaced
+from anomirror.detector.streaming import (
+    SAMPLE_BYTES,
+    batches,
+    evenly_spaced,
+    filled,
+    flat,
+    scoring_batch,
+    spaced,
+)
 from anomirror.detector.training_set import TrainingSet
 from anomirror.devices import choose_device
 from anomirror.errors import DivergenceError, SettingError, unknown, warn
-from anomirror.images import Frame, ImageInput, ImageSet, ImageShape, ImageSize, SizeRange, open_images
+from anomirror.images import (
+    Frame,
+    ImageInput,
+    ImageSet,
+    ImageShape,
+    ImageSize,
+    SizeRange,
+    open_images,
+)
 from anomirror.scorers import Domain, Scorer, Scores, make_scorer
 from anomirror.training import History
 
@@ -44,20 +60,23 @@ REMEMBERED = 100_000
 class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, ABC):
     """A detector of anomalous images that is fitted on normal ones.
 
-    Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for normal images, as everywhere in
-    scikit-learn. A method writes :meth:`_learn`, :meth:`_statistics`, :meth:`_raw`, :meth:`_tensors` and :meth:`_restore`.
+    Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for
+    normal images, as everywhere in scikit-learn. A method writes :meth:`_learn`,
+    :meth:`_statistics`, :meth:`_raw`, :meth:`_tensors` and :meth:`_restore`.
     """
 
     auto_size: ClassVar[int] = 32
-    """The largest size that ``image_size="auto"`` chooses: what suits the method, and ends within minutes on two cores."""
+    """The largest size that ``image_size="auto"`` chooses: what suits the method, and ends within
+    minutes on two cores.
+    """
     learns_from_anomalies: ClassVar[bool] = False
     """Whether labelled anomalies are trained on; methods without leave them out."""
     statistic_names: ClassVar[tuple[str, ...]]
     """What :meth:`statistics` measures of each image."""
 
     image_size: ImageSize = "auto"
-    """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256; "auto" is
-    32, where the images are not smaller; None keeps the pixels and pads."""
+    """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256;
+    "auto" is 32, where the images are not smaller; None keeps the pixels and pads."""
 
     batch_size: SampleSize = 64
     """Normal images in a minibatch."""
@@ -72,19 +91,19 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     """Fraction of normal images that :meth:`predict` may call anomalies."""
 
     scorer: Annotated[str | Scorer, SCORING, UNSTORED] = "negate"
-    """"negate": high raw scores are anomalous; "log-gaussian" (a density of the raw score's logarithm)
-    and "gaussian" are two-sided: a raw score that is too low is anomalous too (docs/first-hour.md
-    compares them). Or a scorer object."""
+    """"negate": high raw scores are anomalous; "log-gaussian" (a density of the raw score's
+    logarithm) and "gaussian" are two-sided: a raw score that is too low is anomalous too
+    (docs/first-hour.md compares them). Or a scorer object."""
 
     calibration: Calibration = "auto"
-    """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a fit on
-    the other four (methods without networks); "heldout" ones; or "train", as in the paper, which
-    promises nothing for new images. "auto" holds out ``heldout`` of 1,000 images or more, at least 100;
-    of fewer it takes folds, or holds out a fifth, at least 20, never more than half."""
+    """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a
+    fit on the other four (methods without networks); "heldout" ones; or "train", as in the paper,
+    which promises nothing for new images. "auto" holds out ``heldout`` of 1,000 images or more, at
+    least 100; of fewer it takes folds, or holds out a fifth, at least 20, never more than half."""
 
     heldout: Annotated[float, within("[0, 1)")] = 0.05
-    """Fraction of the images kept out of the fit, for the calibration and the history; where a method
-    trains networks, 0 calibrates on "train"."""
+    """Fraction of the images kept out of the fit, for the calibration and the history; where a
+    method trains networks, 0 calibrates on "train"."""
 
     workers: Annotated[CountOrZero, UNSTORED] = 0
     """Processes that decode images which are not in memory."""
@@ -140,15 +159,23 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     # ------------------------------------------------------------------ what a method writes
 
     @abstractmethod
-    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
-        """Fit to normal images; ``heldout`` are others, for the history and the choice of an epoch."""
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
+        """Fit to normal images; ``heldout`` are others, for the history and the choice of an
+        epoch.
+        """
 
     @abstractmethod
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)`` for each name, perhaps of others too."""
+        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)`` for each name,
+        perhaps of others too.
+        """
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
-        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`; a method with one of them needs none."""
+        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`; a method with one
+        of them needs none.
+        """
         (name,) = self.scoring_statistics
         return statistics[name]
 
@@ -170,7 +197,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
             raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
         if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
             raise SettingError(
-                f"scorer={self.scorer!r} needs raw scores of at least 0, and those of {self.method} are not; "
+                f"scorer={self.scorer!r} needs raw scores of at least 0, and those of "
+                f"{self.method} are not; "
                 "use scorer='gaussian'"
             )
 
@@ -187,17 +215,21 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         Parameters
         ----------
         X : images in any form that :func:`anomirror.images.open_images` takes.
-        y : None: all are normal. Or one of +1 (normal) and -1 (known anomaly) for each image; known anomalies are used
-            by methods that can (AMA), and are only left out of training by the others.
+        y : None: all are normal. Or one of +1 (normal) and -1 (known anomaly) for each image; known
+            anomalies are used by methods that can (AMA), and are only left out of training by the
+            others.
 
         Raises
         ------
-        ImageError : files that cannot be read (all of them are listed), unless ``skip_bad``; too few images.
+        ImageError : files that cannot be read (all of them are listed), unless ``skip_bad``; too
+            few images.
         SettingError : a parameter out of its range.
         """
         self._validate()
         images = self.open(X)
-        given = TrainingSet.of(images, y, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose)
+        given = TrainingSet.of(
+            images, y, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose
+        )
         self.image_shape_ = images.shape
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
@@ -207,7 +239,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         self._forget_calibration()
         raw = self._learn_and_score(given)
         if not np.isfinite(raw).all():
-            raise DivergenceError("the scores of the training images are not finite", len(self.history_))
+            raise DivergenceError(
+                "the scores of the training images are not finite", len(self.history_)
+            )
         self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
         self._calibrate(raw)
         if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
@@ -215,11 +249,15 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         return self
 
     def open(self, X: ImageInput) -> ImageSet:
-        """Images to fit on, as this detector would see them: of a folder with ``train`` and ``test`` the first."""
+        """Images to fit on, as this detector would see them: of a folder with ``train`` and
+        ``test`` the first.
+        """
         return open_images(X, image_size=self.image_size, most=self.auto_size, part="train")
 
     def open_to_score(self, X: ImageInput) -> ImageSet:
-        """Images to score, as this fitted detector sees them: of a folder with ``train`` and ``test`` the second."""
+        """Images to score, as this fitted detector sees them: of a folder with ``train`` and
+        ``test`` the second.
+        """
         self._check_fitted()
         return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")
 
@@ -228,8 +266,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
         Parameters
         ----------
-        names : some of :attr:`statistic_names`, or None for all that can be measured here. Each is computed only where it
-            is asked for.
+        names : some of :attr:`statistic_names`, or None for all that can be measured here. Each is
+            computed only where it is asked for.
 
         Raises
         ------
@@ -238,7 +276,10 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         self._check_fitted()
         wanted = self._available() if names is None else names
         if odd := sorted(set(wanted) - set(self.statistic_names)):
-            raise SettingError(f"{self.method} has {unknown('statistic', odd[0], self.statistic_names, 'choose among')}")
+            raise SettingError(
+                f"{self.method} has "
+                f"{unknown('statistic', odd[0], self.statistic_names, 'choose among')}"
+            )
         images = self.open_to_score(X)
         measured = self._measured(images, wanted)
         self.warn_of_sizes(images.native_sizes(), images.names)
@@ -258,7 +299,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         return self.raw_scores_from(self.statistics(X, self.scoring_statistics))
 
     def raw_scores_from(self, statistics: Mapping[str, Scores]) -> Scores:
-        """:meth:`raw_scores` from statistics that were measured already, perhaps under other parameters of scoring."""
+        """:meth:`raw_scores` from statistics that were measured already, perhaps under other
+        parameters of scoring.
+        """
         self._check_fitted()
         return np.asarray(self._raw(statistics), np.float64)
 
@@ -277,7 +320,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     def predict(self, X: ImageInput) -> np.ndarray:
         """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
-        return np.where(self.decision_function(X) >= 0, 1, -1)  # a score that is no number is no normal one
+        # a score that is no number is no normal one
+        return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @property
     def frame_(self) -> Frame:
@@ -297,7 +341,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
         """All images as the method sees them, in order, on the device."""
-        return batches(images, batch_size or self._scoring_batch(), choose_device(self.device), self.workers)
+        return batches(
+            images, batch_size or self._scoring_batch(), choose_device(self.device), self.workers
+        )
 
     def _scoring_batch(self) -> int:
         """Images that are scored at once."""
@@ -329,14 +375,20 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         if len(far):
             height, width = sizes[far[0]]
             warn(
-                f"images far from the size or shape of the training images ({self.sizes_}) are scaled into their frame, and "
-                f"their scores say less: {len(far)} of {len(sizes)}, for example {names[int(far[0])]} of {width}x{height}"
+                f"images far from the size or shape of the training images ({self.sizes_}) are "
+                "scaled into their frame, and "
+                f"their scores say less: {len(far)} of {len(sizes)}, for example "
+                f"{names[int(far[0])]} of {width}x{height}"
             )
 
     def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
-        """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of pixels in [-1, 1]."""
+        """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of
+        pixels in [-1, 1].
+        """
         count = min(count, max(2, SAMPLE_BYTES // (4 * math.prod(self.image_shape_))))
-        return torch.cat([flat(x).cpu() for x in self._batches(evenly_spaced(images, count))]).numpy()
+        return torch.cat(
+            [flat(x).cpu() for x in self._batches(evenly_spaced(images, count))]
+        ).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

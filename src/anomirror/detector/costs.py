@@ -18,9 +18,10 @@ from anomirror.detector.network import NetworkDetector
 from anomirror.detector.streaming import SAMPLE_BYTES, spaced
 from anomirror.devices import choose_device
 from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
+from anomirror.minibatch import TrainingData
 from anomirror.progress import duration
 from anomirror.schedule import Schedule
-from anomirror.training import Run, TrainingData, train
+from anomirror.training import Run, train
 
 try:
     import resource
@@ -28,7 +29,9 @@ except ImportError:  # not on Windows: what a fit takes of memory is not told th
     resource = None  # type: ignore[assignment]
 
 _PER_SECOND = 2e10
-"""Multiplications and additions of a linear fit, on one core of the last years: what is told is "about"."""
+"""Multiplications and additions of a linear fit, on one core of the last years: what is told is
+"about".
+"""
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,30 @@ class Cost:
 
 
 def cost_of(detector: Detector, images: ImageSet) -> Cost:
-    """Measured on a few images and a step of each phase of a copy of the detector; nothing of it is kept."""
-    fitting = _seconds_of_training(detector, images) if isinstance(detector, NetworkDetector) else _seconds_of_algebra(images)
+    """Measured on a few images and a step of each phase of a copy of the detector; nothing of it is
+    kept.
+    """
+    fitting = (
+        _seconds_of_training(detector, images)
+        if isinstance(detector, NetworkDetector)
+        else _seconds_of_algebra(images)
+    )
     pixels = math.prod(images.shape)
     kept = len(images) * pixels
     rows = 0 if isinstance(detector, NetworkDetector) else 3 * min(SAMPLE_BYTES, 4 * kept)
     gigabytes = None
     if resource is not None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
         gigabytes = (peak + min(kept, 1 << 30) + rows) / 1e9
     return Cost(_seconds_of_reading(images) + fitting, gigabytes, fitting)
 
 
 def sentence(detector: Detector, images: ImageSet) -> str:
-    """For a person, before a fit: "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)"."""
+    """For a person, before a fit: "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB
+    (--size 64: 12 minutes)".
+    """
     detector._validate()
     cost = cost_of(detector, images)
     size = images.shape[1]
@@ -63,7 +76,9 @@ def sentence(detector: Detector, images: ImageSet) -> str:
     of = ""
     if len(known):
         (low_height, low_width), (height, width) = known.min(0), known.max(0)
-        smallest = f"{low_width}x{low_height} to " if (low_height, low_width) != (height, width) else ""
+        smallest = (
+            f"{low_width}x{low_height} to " if (low_height, low_width) != (height, width) else ""
+        )
         of = f" of {smallest}{width}x{height}"
     larger = next((other for other in SIZES if other > size), None)
     way = ""
@@ -71,7 +86,9 @@ def sentence(detector: Detector, images: ImageSet) -> str:
         factor = (larger / size) ** 2
         way = f" (--size {larger}: {duration(cost.seconds + (factor - 1) * cost.fitting)})"
     memory = "" if cost.gigabytes is None else f", {cost.gigabytes:.1f} GB"
-    return f"{len(images):,} images{of} at {size}x{size}: about {duration(cost.seconds)}{memory}{way}"
+    return (
+        f"{len(images):,} images{of} at {size}x{size}: about {duration(cost.seconds)}{memory}{way}"
+    )
 
 
 def _seconds_of_reading(images: ImageSet) -> float:
@@ -102,7 +119,9 @@ def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
     probe.sizes_ = None
     device = choose_device(probe.device)
     batch_size = min(probe.batch_size, len(images))
-    noise = np.random.default_rng(0).integers(0, 256, (max(batch_size, 2), channels, size, size), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (max(batch_size, 2), channels, size, size), dtype=np.uint8
+    )
     normal = ArrayImages(noise, Frame(size, 1, size))
     probe.networks_, make_optimizers = probe._build_seeded(0, device)
     run = Run(
@@ -117,7 +136,10 @@ def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
     history = train([replace(phase, epochs=2) for phase in phases], TrainingData(normal), run)
     probe.networks_.eval()
     per_epoch = probe.steps_per_epoch or max(1, len(images) // batch_size)
-    steps = sum(phase.epochs * per_epoch * history[2 * place + 1]["seconds"] for place, phase in enumerate(phases))
+    steps = sum(
+        phase.epochs * per_epoch * history[2 * place + 1]["seconds"]
+        for place, phase in enumerate(phases)
+    )
     if probe.max_steps is not None:
         steps *= min(1.0, probe.max_steps / sum(phase.epochs * per_epoch for phase in phases))
     scored = min(len(noise), probe._scoring_batch())

@@ -46,13 +46,15 @@ class Explaining(ABC):
     def explain(self, X: ImageInput) -> np.ndarray:
         """Where images depart from normal ones: one map for each, float32, >= 0.
 
-        The departure of each pixel (the method says from what) above the 99 % quantile of those of normal pixels, in units of
-        that quantile: 0 for 99 % of the pixels of normal images, 1 for a departure twice as large.
+        The departure of each pixel (the method says from what) above the 99 % quantile of those of
+        normal pixels, in units of that quantile: 0 for 99 % of the pixels of normal images, 1 for a
+        departure twice as large.
 
         Returns
         -------
-        ``(n, h, w)`` in the height and width of the input for arrays; ``(n, size, size)`` for files and datasets, whose
-        sizes may differ (``frame_.take_out`` brings one map into the size of its image).
+        ``(n, h, w)`` in the height and width of the input for arrays; ``(n, size, size)`` for files
+        and datasets, whose sizes may differ (``frame_.take_out`` brings one map into the size of
+        its image).
 
         Raises
         ------
@@ -76,7 +78,9 @@ class Explaining(ABC):
             raise SettingError(f"{self.method} cannot say where an image is odd, so it has no maps")
         self._check_fitted()
         if self.map_scale_ is None:
-            raise SettingError(f"this model of {self.method} was fitted before maps were; fit it again")
+            raise SettingError(
+                f"this model of {self.method} was fitted before maps were; fit it again"
+            )
 
     def _map(self, x: Tensor) -> Tensor:
         """``(b, c, size, size)`` to the departure of each pixel, ``(b, size, size)``, >= 0."""

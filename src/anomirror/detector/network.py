@@ -36,19 +36,22 @@ from anomirror.detector.streaming import evenly_spaced
 from anomirror.devices import Precision, autocast, choose_device
 from anomirror.errors import DivergenceError, SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape, fingerprint
+from anomirror.minibatch import TrainingData
 from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.schedule import Phase, Schedule
 from anomirror.scorers import Scores
 from anomirror.storage import state_tensors, without_prefix
-from anomirror.training import Checkpoints, Run, TrainingData, refuse_taken, train
+from anomirror.training import Checkpoints, Run, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 
 
 @declared
 class NetworkDetector(Detector):
-    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases`, :meth:`_statistics` and :meth:`_raw`."""
+    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases`,
+    :meth:`_statistics` and :meth:`_raw`.
+    """
 
     learning_rate: Rate = 1e-3
     """Learning rate of every optimiser."""
@@ -72,7 +75,9 @@ class NetworkDetector(Detector):
     """Minibatches after which the training ends."""
 
     ema_decay: OpenFraction | None = 0.99
-    """Decay per step of the average of the weights that is scored with; None keeps the last weights."""
+    """Decay per step of the average of the weights that is scored with; None keeps the last
+    weights.
+    """
 
     precision: Precision = "auto"
     """Of training: "auto" (bf16 where the device computes it natively), "float32" or "bf16"."""
@@ -82,15 +87,19 @@ class NetworkDetector(Detector):
     scores)."""
 
     calibration: Literal["auto", "heldout", "train"] = "auto"
-    """Images on which scorer and threshold are fitted, 10,000 at most: "heldout" ones, or "train", as in
-    the paper, which promises nothing for new images. "auto" holds out ``heldout`` of them, at least
-    100, and of fewer than 1,000 a fifth, at least 20, never more than half."""
+    """Images on which scorer and threshold are fitted, 10,000 at most: "heldout" ones, or "train",
+    as in the paper, which promises nothing for new images. "auto" holds out ``heldout`` of them, at
+    least 100, and of fewer than 1,000 a fifth, at least 20, never more than half."""
 
     checkpoint_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
-    """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from it."""
+    """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from
+    it.
+    """
 
     callback: Annotated[Callback | None, UNSTORED] = None
-    """Called after each epoch with the detector in scoring state; what it returns enters the history."""
+    """Called after each epoch with the detector in scoring state; what it returns enters the
+    history.
+    """
 
     networks_: nn.ModuleDict = fitted()
     """The networks by name, in eval mode."""
@@ -103,10 +112,14 @@ class NetworkDetector(Detector):
     """How the history calls what is watched: with ``_train`` and ``_heldout`` after it."""
     _monitored = 256  # images of each kind whose raw score enters the history
     _best_by: ClassVar[str | None] = None
-    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None keeps the last."""
+    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None
+    keeps the last.
+    """
 
     @abstractmethod
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         """The networks, and a function that makes their optimisers once they are on the device."""
 
     @abstractmethod
@@ -119,7 +132,10 @@ class NetworkDetector(Detector):
     @contextmanager
     def _scoring(self) -> Iterator[None]:
         """As in every detector, in ``scoring_precision``."""
-        with super()._scoring(), autocast(self.scoring_precision, choose_device(self.device), cached=True):
+        with (
+            super()._scoring(),
+            autocast(self.scoring_precision, choose_device(self.device), cached=True),
+        ):
             yield
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
@@ -132,15 +148,25 @@ class NetworkDetector(Detector):
         generator = torch.Generator().manual_seed(seed)
         group = together()
         if group.size > 1 and self.random_state is None:
-            raise SettingError("several processes need a random_state: each would draw a seed of its own")
-        if group.size > 1 and not group.agree(json.dumps(self._identity(anomalies), sort_keys=True), device):
             raise SettingError(
-                "the processes of this run differ in parameters or images, and can train no model together; "
+                "several processes need a random_state: each would draw a seed of its own"
+            )
+        if group.size > 1 and not group.agree(
+            json.dumps(self._identity(anomalies), sort_keys=True), device
+        ):
+            raise SettingError(
+                "the processes of this run differ in parameters or images, and can train no model "
+                "together; "
                 "for a model of its own in each, start them without torchrun"
             )
         networks, make_optimizers = self._build_seeded(seed, device)
         self.networks_ = networks
-        data = TrainingData(kept, anomalies, self._anomalies_per_batch(min(self.batch_size, len(kept))), self.workers)
+        data = TrainingData(
+            kept,
+            anomalies,
+            self._anomalies_per_batch(min(self.batch_size, len(kept))),
+            self.workers,
+        )
         run = Run(
             modules=dict(networks.items()),
             optimizers=make_optimizers(),
@@ -174,7 +200,9 @@ class NetworkDetector(Detector):
             ema_decay=self.ema_decay,
         )
 
-    def _build_seeded(self, seed: int, device: torch.device) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+    def _build_seeded(
+        self, seed: int, device: torch.device
+    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
         """Networks whose first weights depend on the seed alone."""
         with first_weights_from(torch.Generator().manual_seed(seed)):
             modules, make_optimizers = self._build(self.image_shape_)
@@ -182,17 +210,28 @@ class NetworkDetector(Detector):
         return networks, make_optimizers
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
-        """What decides a training: a checkpoint of another one is not continued, processes that differ do not train together."""
+        """What decides a training: a checkpoint of another one is not continued, processes that
+        differ do not train together.
+        """
         scoring = marked(type(self), SCORING, MEASURING)
-        parameters = {name: value for name, value in self.stored_parameters().items() if name not in scoring}
+        parameters = {
+            name: value for name, value in self.stored_parameters().items() if name not in scoring
+        }
         known = None if anomalies is None else fingerprint(anomalies, self.workers)
-        return {"method": self.method, **parameters, "data": self.data_fingerprint_, "known anomalies": known}
+        return {
+            "method": self.method,
+            **parameters,
+            "data": self.data_fingerprint_,
+            "known anomalies": known,
+        }
 
     def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
         if self.checkpoint_dir is None:
             return None
         if self.random_state is None:
-            raise SettingError("checkpoint_dir needs a random_state: a run without a seed cannot be continued")
+            raise SettingError(
+                "checkpoint_dir needs a random_state: a run without a seed cannot be continued"
+            )
         # each process draws for itself, so another number of them would be another run
         together = {"processes": group.size} if group.size > 1 else {}
         return Checkpoints(Path(self.checkpoint_dir), {**self._identity(anomalies), **together})
@@ -200,7 +239,9 @@ class NetworkDetector(Detector):
     def _snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
         """A copy of this detector with copies of ``modules`` as its networks, ready to score."""
         snapshot = copy.copy(self)
-        snapshot.networks_ = nn.ModuleDict({name: copy.deepcopy(module) for name, module in modules.items()}).eval()
+        snapshot.networks_ = nn.ModuleDict(
+            {name: copy.deepcopy(module) for name, module in modules.items()}
+        ).eval()
         snapshot._finish(normal)
         return snapshot
 
@@ -216,7 +257,8 @@ class NetworkDetector(Detector):
             row |= _numbers(self.callback(snapshot), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(
-                f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is {watched:g} on average; "
+                f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is "
+                f"{watched:g} on average; "
                 f"{self._way_out}",
                 run.epoch,
             )
@@ -227,7 +269,9 @@ class NetworkDetector(Detector):
         return self.scoring_statistics
 
     def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
-        """What the history shows of normal images after each epoch, and what must not grow without bound."""
+        """What the history shows of normal images after each epoch, and what must not grow without
+        bound.
+        """
         return self._raw(statistics)
 
     def _largest_watched(self) -> float:
@@ -251,9 +295,12 @@ class NetworkDetector(Detector):
                 found = stored.get(key)
                 if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
                     what = "missing" if found is None else f"{tuple(found.shape)} {found.dtype}"
-                    raise ValueError(f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}")
+                    raise ValueError(
+                        f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}"
+                    )
             network.load_state_dict(stored, assign=True)
-        self.networks_ = networks.to(choose_device(self.device)).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        networks.to(choose_device(self.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks_ = networks.eval()
 
 
 @declared
@@ -274,7 +321,11 @@ class ReconstructingDetector(NetworkDetector):
 
 def _numbers(returned: Any, row: Mapping[str, float]) -> dict[str, float]:
     """What a callback returned, as numbers that the history can hold."""
-    if not isinstance(returned, Mapping) or not all(isinstance(value, (int, float, np.number)) for value in returned.values()):
-        raise SettingError(f"callback returned {returned!r}: expected a mapping of names to numbers")
+    if not isinstance(returned, Mapping) or not all(
+        isinstance(value, (int, float, np.number)) for value in returned.values()
+    ):
+        raise SettingError(
+            f"callback returned {returned!r}: expected a mapping of names to numbers"
+        )
     refuse_taken(returned, row)
     return {str(name): float(value) for name, value in returned.items()}

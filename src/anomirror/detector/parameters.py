@@ -96,7 +96,9 @@ _T = TypeVar("_T")
 
 
 def fitted(*, default: Any = dataclasses.MISSING, init: Literal[False] = False) -> Any:
-    """An attribute that ``fit`` sets: no parameter, and absent before a fit unless it has a default."""
+    """An attribute that ``fit`` sets: no parameter, and absent before a fit unless it has a
+    default.
+    """
     return dataclasses.field(default=default, init=init)
 
 
@@ -154,7 +156,9 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
     """Parameters of a declared class by name, its own before those of its base classes."""
     hints, docs = _hints(cls, include_extras=True), _docs(cls)
     found = {
-        field.name: Parameter(field.name, hints[field.name], field.default, docs.get(field.name, ""))
+        field.name: Parameter(
+            field.name, hints[field.name], field.default, docs.get(field.name, "")
+        )
         for field in dataclasses.fields(cls)
         if field.init
     }
@@ -291,7 +295,9 @@ def _definition(cls: type) -> list[ast.stmt]:
 
 @lru_cache(maxsize=1)
 def _classes(module: str) -> dict[str, list[ast.stmt]]:
-    """Statements of every class of a module, which is parsed once for all of its classes in a row."""
+    """Statements of every class of a module, which is parsed once for all of its classes in a
+    row.
+    """
     tree = ast.parse(inspect.getsource(sys.modules[module]))
     return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
@@ -299,9 +305,14 @@ def _classes(module: str) -> dict[str, list[ast.stmt]]:
 def _documented(cls: type) -> str:
     """The class's docstring with its parameters and fitted attributes after the summary."""
     docs = _docs(cls)
-    parameters = [_entry(p.name, f"{words(p.hint)}, default {p.default!r}", p.doc) for p in parameters_of(cls).values()]
+    parameters = [
+        _entry(p.name, f"{words(p.hint)}, default {p.default!r}", p.doc)
+        for p in parameters_of(cls).values()
+    ]
     attributes = [
-        _entry(field.name, "", docs[field.name]) for field in dataclasses.fields(cls) if not field.init and field.name in docs
+        _entry(field.name, "", docs[field.name])
+        for field in dataclasses.fields(cls)
+        if not field.init and field.name in docs
     ]
     parts = inspect.cleandoc(vars(cls).get("__doc__") or "").split("\n\n")
     rest = next((i for i, part in enumerate(parts) if "\n---" in part), len(parts))

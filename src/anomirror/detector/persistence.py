@@ -27,7 +27,9 @@ HASHES = "training.hashes"
 
 
 class Persistent(ABC):
-    """The part of every detector that a model folder holds: fitted state, and the parameters that decide results."""
+    """The part of every detector that a model folder holds: fitted state, and the parameters that
+    decide results.
+    """
 
     method: ClassVar[str]
     """Name in the registry, on the command line and in model files."""
@@ -64,10 +66,13 @@ class Persistent(ABC):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "offset_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(images) first")
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet: call fit(images) first"
+            )
 
     def save(self, path: str | os.PathLike[str] | ModelTarget, *, overwrite: bool = False) -> Path:
-        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`); returns where it is.
+        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`); returns where
+        it is.
 
         Raises
         ------
@@ -96,9 +101,15 @@ class Persistent(ABC):
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
         unstored = marked(type(self), UNSTORED)
-        return {name: _plain(value) for name, value in self.get_params(deep=False).items() if name not in unstored}
+        return {
+            name: _plain(value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in unstored
+        }
 
-    def _restore_from(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
+    def _restore_from(
+        self, card: ModelCard, tensors: Mapping[str, Tensor], history: History
+    ) -> Self:
         try:
             self._validate()
             self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
@@ -110,7 +121,9 @@ class Persistent(ABC):
             self.training_hashes_ = tensors.pop(HASHES).numpy()
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             if self.image_size not in (None, "auto", self.image_shape_[1]):
-                raise ValueError(f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}")
+                raise ValueError(
+                    f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}"
+                )
             self._restore(tensors, card.fitted)
             for what, found, expected in (
                 ("tensors", tensors.keys(), self._tensors().keys()),
@@ -119,7 +132,9 @@ class Persistent(ABC):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
         except (SettingError, LookupError, RuntimeError, ValueError, TypeError) as error:
-            raise ModelFileError(f"model.json and weights.safetensors do not fit together: {error}") from error
+            raise ModelFileError(
+                f"model.json and weights.safetensors do not fit together: {error}"
+            ) from error
         return self
 
 

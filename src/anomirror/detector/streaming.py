@@ -11,10 +11,14 @@ from torch import Tensor
 from anomirror.images import ImageSet, Subset, in_batches, iterate, to_network
 
 SCORING_BATCH = 128
-"""Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory does."""
+"""Images of 32x32 that are scored at once (fewer larger ones): scores do not depend on it, memory
+does.
+"""
 
 SAMPLE_BYTES = 400_000_000
-"""Pixels as float32 of which a method without networks is fitted, at most: three such arrays exist at once."""
+"""Pixels as float32 of which a method without networks is fitted, at most: three such arrays exist
+at once.
+"""
 
 
 def scoring_batch(size: int) -> int:
@@ -22,14 +26,18 @@ def scoring_batch(size: int) -> int:
     return max(1, SCORING_BATCH * 32 * 32 // size**2)
 
 
-def batches(images: ImageSet, batch_size: int, device: torch.device, workers: int) -> Iterator[Tensor]:
+def batches(
+    images: ImageSet, batch_size: int, device: torch.device, workers: int
+) -> Iterator[Tensor]:
     """All images in order, ``(b, c, size, size)`` float32 in [-1, 1] on the device."""
     for batch in iterate(images, in_batches(len(images), batch_size), workers):
         yield to_network(batch.to(device))
 
 
 def filled(x: Tensor, count: int) -> Tensor:
-    """``count`` images, the last one repeated, on a GPU, where kernels are chosen by shape and each rounds in its own way."""
+    """``count`` images, the last one repeated, on a GPU, where kernels are chosen by shape and each
+    rounds in its own way.
+    """
     if x.device.type == "cpu" or len(x) == count:
         return x
     return torch.cat([x, x[-1:].expand(count - len(x), -1, -1, -1)])
@@ -60,5 +68,7 @@ def flat(x: Tensor) -> Tensor:
 
 
 def most_components(rows: np.ndarray) -> int:
-    """Principal components that ``(n, d)`` rows may have: half of n, so that a new row leaves over about what these do."""
+    """Principal components that ``(n, d)`` rows may have: half of n, so that a new row leaves over
+    about what these do.
+    """
     return max(1, min(len(rows) // 2, int(rows.shape[1])))

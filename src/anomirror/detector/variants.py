@@ -21,7 +21,9 @@ def with_params(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetec
     return other
 
 
-def raw_scores_under(detector: Detector, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]) -> dict[str, Scores]:
+def raw_scores_under(
+    detector: Detector, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Scores]:
     """Raw scores of a fitted detector under several settings of scoring, under their names.
 
     Networks run once for all settings that measure alike.
@@ -34,17 +36,23 @@ def raw_scores_under(detector: Detector, X: ImageInput, scorings: Mapping[str, M
     ------
     SettingError : a parameter that is none of these, or out of its range.
     """
-    changeable, measuring = (marked(type(detector), *marks) for marks in ((SCORING, MEASURING), (MEASURING,)))
+    changeable, measuring = (
+        marked(type(detector), *marks) for marks in ((SCORING, MEASURING), (MEASURING,))
+    )
     variants: dict[str, Detector] = {}
     for name, changes in scorings.items():
         if odd := sorted(changes.keys() - changeable):
-            raise SettingError(f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(changeable))}")
+            raise SettingError(
+                f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(changeable))}"
+            )
         variants[name] = with_params(detector, changes)
         variants[name]._validate()
     found: dict[str, Scores] = {}
     while left := [name for name in variants if name not in found]:
         first = variants[left[0]]
-        alike = [n for n in left if all(getattr(variants[n], p) == getattr(first, p) for p in measuring)]
+        alike = [
+            n for n in left if all(getattr(variants[n], p) == getattr(first, p) for p in measuring)
+        ]
         wanted = frozenset().union(*(variants[name].scoring_statistics for name in alike))
         statistics = first.statistics(X, wanted)
         found |= {name: variants[name].raw_scores_from(statistics) for name in alike}

@@ -96,7 +96,8 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
 
     Raises
     ------
-    ModelFileError : the folder is missing, truncated, changed, of a newer format, or names an unknown method.
+    ModelFileError : the folder is missing, truncated, changed, of a newer format, or names an
+        unknown method.
     """
     card, tensors, history = load_model(path)
     try:

@@ -1,4 +1,6 @@
-"""ALAD: a bidirectional GAN whose cycles, from images and from codes, have discriminators of their own."""
+"""ALAD: a bidirectional GAN whose cycles, from images and from codes, have discriminators of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from anomirror import losses
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import Betas, Count, Probability, declared
 from anomirror.images import ImageSet, ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator, JointDiscriminator
@@ -22,7 +25,7 @@ from anomirror.networks.freezing import frozen
 from anomirror.networks.spectral import cached_weights, converge_sigma
 from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 CODE_WIDTHS = (64, 32)
 """Dense layers of the discriminator of pairs of codes."""
@@ -30,29 +33,34 @@ CODE_WIDTHS = (64, 32)
 
 @declared
 class ALAD(ReconstructingDetector):
-    """|| f(x, x) - f(x, G(E(x))) ||_1: f are the features of the discriminator that tells images from their reconstructions.
+    """|| f(x, x) - f(x, G(E(x))) ||_1: f are the features of the discriminator that tells images
+    from their reconstructions.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> alad = ALAD(encoder_width=4, generator_width=4, discriminator_width=4, epochs=1, steps_per_epoch=1).fit(images)
+    >>> widths = {"encoder_width": 4, "generator_width": 4, "discriminator_width": 4}
+    >>> alad = ALAD(**widths, epochs=1, steps_per_epoch=1).fit(images)
     >>> alad.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    Pairs of images are stacked on the channels; the released code sets them one above the other. Weights are those after the
-    epoch whose reconstructions of held-out normal images were closest. The released code looks for its best epoch by its score,
-    and never goes back to it; a distance in features of a discriminator that still learns is no measure over epochs. Without
-    held-out images the last weights stay. E and G enter the batch-norm statistics with what scoring shows them, x and E(x).
-    Averaged weights are scored with the last batch-norm statistics of those that learn, as in the released code. The
-    discriminator of pairs of images has three convolutions of 4x4 down to 4x4, as the others in this package, the released one
-    two of 5x5 with 64 and 128 channels. One minibatch serves both kinds of step.
+    Pairs of images are stacked on the channels; the released code sets them one above the other.
+    Weights are those after the epoch whose reconstructions of held-out normal images were closest.
+    The released code looks for its best epoch by its score, and never goes back to it; a distance
+    in features of a discriminator that still learns is no measure over epochs. Without held-out
+    images the last weights stay. E and G enter the batch-norm statistics with what scoring shows
+    them, x and E(x). Averaged weights are scored with the last batch-norm statistics of those that
+    learn, as in the released code. The discriminator of pairs of images has three convolutions of
+    4x4 down to 4x4, as the others in this package, the released one two of 5x5 with 64 and 128
+    channels. One minibatch serves both kinds of step.
 
     References
     ----------
-    Zenati, Romain, Foo, Lecouat, Chandrasekhar: Adversarially Learned Anomaly Detection, ICDM 2018, arXiv 1812.02288.
+    Zenati, Romain, Foo, Lecouat, Chandrasekhar: Adversarially Learned Anomaly Detection, ICDM 2018,
+    arXiv 1812.02288.
     """
 
     method = "alad"
@@ -86,7 +94,9 @@ class ALAD(ReconstructingDetector):
         with super()._scoring(), cached_weights(self.networks_):
             yield
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         width, dropout = self.discriminator_width, self.dropout
         networks: dict[str, nn.Module] = {
@@ -99,9 +109,16 @@ class ALAD(ReconstructingDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            players = {"autoencoder": ("encoder", "generator"), "discriminators": ("d_xz", "d_xx", "d_zz")}
+            players = {
+                "autoencoder": ("encoder", "generator"),
+                "discriminators": ("d_xz", "d_xx", "d_zz"),
+            }
             return {
-                player: Adam([p for name in names for p in networks[name].parameters()], lr=self.learning_rate, betas=betas)
+                player: Adam(
+                    [p for name in names for p in networks[name].parameters()],
+                    lr=self.learning_rate,
+                    betas=betas,
+                )
                 for player, names in players.items()
             }
 
@@ -111,8 +128,12 @@ class ALAD(ReconstructingDetector):
         return [Phase("adversarial", self._step, self.epochs)]
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """One minibatch of Eq. (6): min over E and G, max over D_xz, D_xx, D_zz, each by the loss that does not saturate."""
-        encoder, generator, d_xz, d_zz = (self.networks_[name] for name in ("encoder", "generator", "d_xz", "d_zz"))
+        """One minibatch of Eq. (6): min over E and G, max over D_xz, D_xx, D_zz, each by the loss
+        that does not saturate.
+        """
+        encoder, generator, d_xz, d_zz = (
+            self.networks_[name] for name in ("encoder", "generator", "d_xz", "d_zz")
+        )
         x = batch.normal
         z = torch.randn(len(x), self.latent_dim, generator=run.generator).to(run.device)
         z_x = encoder(x)
@@ -128,8 +149,12 @@ class ALAD(ReconstructingDetector):
         run.update("discriminators", joint + images + codes)
 
         with frozen(d_xz, self.networks_["d_xx"], d_zz):
-            fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(d_xz(x_z, z), 1.0)
-            cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(d_zz(z, z_hat), 1.0)
+            fooled = losses.cross_entropy(d_xz(x, z_x), 0.0) + losses.cross_entropy(
+                d_xz(x_z, z), 1.0
+            )
+            cycles = losses.cross_entropy(self._d_xx(x, x_hat), 1.0) + losses.cross_entropy(
+                d_zz(z, z_hat), 1.0
+            )
             run.update("autoencoder", fooled + cycles)
         told = {"d_xz": joint, "d_xx": images, "d_zz": codes, "autoencoder": fooled + cycles}
         return {name: loss.detach() for name, loss in told.items()}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -17,47 +16,52 @@ from anomirror.detector.streaming import evenly_spaced, shuffled_whole_batches
 from anomirror.detectors.structure_corrected import StructureCorrected
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, ImageShape
+from anomirror.losses import Term
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import recompute, running_statistics, without_updating_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.residual import Critic, Generator
-from anomirror.networks.spectral import cached_weights, converge_sigma
+from anomirror.networks.spectral import converge_sigma
 from anomirror.schedule import Phase
-from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class AMA(StructureCorrected):
-    """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them from their reconstruction.
+    """Adversarial Mirrored AutoEncoder: fitted on normal images, scores how a critic tells them
+    from their reconstruction.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> ama = AMA(epochs=1, steps_per_epoch=1, encoder_width=4, generator_width=4, critic_width=4).fit(images)
+    >>> widths = {"encoder_width": 4, "generator_width": 4, "critic_width": 4}
+    >>> ama = AMA(**widths, epochs=1, steps_per_epoch=1).fit(images)
     >>> ama.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    Departures from the paper, each switched off by the argument in brackets. Scoring with averaged weights (``ema_decay=None``)
-    and recomputed batch-norm statistics (``recompute_statistics=False``). R corrected for structure (``structure_power=0``; see
-    :class:`StructureCorrected`). The A-score as a density of log R around its median (``scorer="gaussian"``): R has a long tail.
+    Departures from the paper, each switched off by the argument in brackets. Scoring with averaged
+    weights (``ema_decay=None``) and recomputed batch-norm statistics
+    (``recompute_statistics=False``). R corrected for structure (``structure_power=0``; see
+    :class:`StructureCorrected`). The A-score as a density of log R around its median
+    (``scorer="gaussian"``): R has a long tail.
 
-    Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives pass through E and G with
-    the running batch-norm statistics, as they will in scoring, and neither they nor interpolations enter those statistics.
+    Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives
+    pass through E and G with the running batch-norm statistics, as they will in scoring, and
+    neither they nor interpolations enter those statistics.
 
     References
     ----------
-    Somepalli, Wu, Balaji, Vinzamuri, Feizi: Unsupervised Anomaly Detection with Adversarial Mirrored AutoEncoders,
-    UAI 2021, arXiv 2003.10713.
+    Somepalli, Wu, Balaji, Vinzamuri, Feizi: Unsupervised Anomaly Detection with Adversarial
+    Mirrored AutoEncoders, UAI 2021, arXiv 2003.10713.
     """
 
     method = "ama"
     _way_out = "lower the learning rate, or turn the critic's normalisation on"
     learns_from_anomalies = True
     explains = True
-    statistic_names = ("r", "s", "gap", "code_norm", "code_cycle", "residual", "contrast")
 
     latent_dim: Count = 16
     """Size of the latent code, n_z."""
@@ -72,11 +76,12 @@ class AMA(StructureCorrected):
     """Channels of the critic; the paper's are 128."""
 
     mirrored: bool = True
-    """The critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images."""
+    """The critic sees pairs (x, x) and (x, x_hat); False is the ordinary critic on single images.
+    """
 
     interpolation: Count | None = 3
-    """k, images whose codes are mixed in the simplex interpolation, at most ``batch_size``; None leaves
-    it out."""
+    """k, images whose codes are mixed in the simplex interpolation, at most ``batch_size``; None
+    leaves it out."""
 
     interpolation_weight: Weight = 0.5
     """lambda_inter."""
@@ -101,7 +106,9 @@ class AMA(StructureCorrected):
     """Fraction of the run after which negatives start (the paper: 10 of 100 epochs)."""
 
     negatives_literal: bool = False
-    """L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own reconstruction."""
+    """L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own
+    reconstruction.
+    """
 
     delta: Rate = 2.0
     """Thickness of the shell, or margin of the box."""
@@ -130,13 +137,9 @@ class AMA(StructureCorrected):
 
     lr_milestones = (0.3, 0.6, 0.9)
 
-    @contextmanager
-    def _scoring(self) -> Iterator[None]:
-        """As in every detector with networks, the critic's spectral norms computed once for all batches."""
-        with super()._scoring(), cached_weights(self.networks_["critic"]):
-            yield
-
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         encoder = Encoder(channels, size, self.latent_dim, self.encoder_width)
         generator = Generator(channels, size, self.latent_dim, self.generator_width)
@@ -160,11 +163,13 @@ class AMA(StructureCorrected):
         return [Phase("adversarial", self._step, self.epochs)]
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """One minibatch of the whole objective, Eq. (2) to (4): min over E and G, max over D of sum_t w_t gap_t + reg."""
-        encoder, generator, critic = (self.networks_[name] for name in ("encoder", "generator", "critic"))
+        """The objective, Eq. (2) to (4): min over E and G, max over D of sum_t w_t gap_t + reg."""
+        encoder, generator, critic = (
+            self.networks_[name] for name in ("encoder", "generator", "critic")
+        )
         x = batch.normal
         z = encoder(x)
-        terms = [losses.Term("gap", 1.0, x, generator(z))]
+        terms = [Term("gap", 1.0, x, generator(z))]
         if self.interpolation is not None:
             terms += self._interpolations(x, z, run)
         if run.progress >= self.negatives_start:
@@ -174,30 +179,39 @@ class AMA(StructureCorrected):
         for _ in range(self.critic_steps):
             gaps = losses.gaps(critic, self._pair, terms)
             penalty = self._penalty(terms[0], run)
-            gain = torch.stack([term.weight * gap for term, gap in zip(terms, gaps, strict=True)]).sum()
+            gain = losses.weighted_sum(terms, gaps)
             run.update("critic", self.gradient_penalty * penalty - gain)
 
         critic.requires_grad_(False).eval()  # in eval mode the spectral norm does not iterate
-        values = critic(torch.cat([self._pair(term.x, term.x_hat) for term in terms])).split([len(t.x) for t in terms])
-        fooling = torch.stack([term.weight * value.mean() for term, value in zip(terms, values, strict=True)]).sum()
+        pairs = [self._pair(term.x, term.x_hat) for term in terms]
+        values = torch.split(critic(torch.cat(pairs)), [len(pair) for pair in pairs])
+        fooling = losses.weighted_sum(terms, [value.mean() for value in values])
         norm = losses.latent_norm(z)
-        run.update("autoencoder", self.latent_weight * norm - fooling)  # D(x, x) does not depend on E and G
+        # D(x, x) does not depend on E and G
+        run.update("autoencoder", self.latent_weight * norm - fooling)
 
-        against_root = norm.detach() / math.sqrt(self.latent_dim)  # the paper claims that this settles near 1
-        logged = {"latent_norm": norm.detach(), "latent_norm_over_sqrt_d": against_root, "penalty": penalty.detach()}
+        # the paper claims that this settles near 1
+        against_root = norm.detach() / math.sqrt(self.latent_dim)
+        logged = {
+            "latent_norm": norm.detach(),
+            "latent_norm_over_sqrt_d": against_root,
+            "penalty": penalty.detach(),
+        }
         for term, gap in zip(terms, gaps, strict=True):
-            logged[term.name] = logged.get(term.name, 0.0) + gap.detach() / sum(t.name == term.name for t in terms)
+            logged[term.name] = logged.get(term.name, 0.0) + gap.detach() / sum(
+                t.name == term.name for t in terms
+            )
         return logged
 
-    def _penalty(self, term: losses.Term, run: Run) -> Tensor:
+    def _penalty(self, term: Term, run: Run) -> Tensor:
         """The gradient penalty between (x, x) and (x, x_hat); 0 if it has no weight."""
         if self.gradient_penalty == 0:
             return torch.zeros((), device=term.x.device)
         real, fake = self._pair(term.x, term.x), self._pair(term.x, term.x_hat.detach())
         return losses.gradient_penalty(self.networks_["critic"], real, fake, run.generator)
 
-    def _interpolations(self, x: Tensor, z: Tensor, run: Run) -> list[losses.Term]:
-        """D(x, x) - D(x, x_inter) for mixtures of k codes; the gradient reaches E through z, and G."""
+    def _interpolations(self, x: Tensor, z: Tensor, run: Run) -> list[Term]:
+        """D(x, x) - D(x, x_inter) for mixtures of k codes; the gradient reaches E and G."""
         k = cast(int, self.interpolation)
         chosen = latent.endpoints(len(z), k, run.generator).to(z.device)
         weights = latent.simplex_weights(len(z), k, run.generator).to(z.device)
@@ -206,31 +220,38 @@ class AMA(StructureCorrected):
             x_inter = generator(latent.interpolate(z, chosen, weights))
         beside = k if self.mirrored and self.interpolation_endpoints == "all" else 1
         weight = self.interpolation_weight / beside
-        # every column of chosen is a permutation of the batch, so the mean of D(x, x) over it is that of the batch
-        return [losses.Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, own_source=x) for i in range(beside)]
+        # every column of chosen is a permutation of the batch, so the mean of D(x, x) over it is
+        # that of the batch
+        return [
+            Term("gap_interpolation", weight, x[chosen[:, i]], x_inter, own_source=x)
+            for i in range(beside)
+        ]
 
-    def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[losses.Term]:
+    def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[Term]:
         """L_neg: known anomalies, or synthetic ones as images, beside their own reconstruction."""
         encoder, generator = self.networks_["encoder"], self.networks_["generator"]
-        known = batch.anomalies
-        if len(known):
+        labelled = batch.anomalies
+        if len(labelled):
             with running_statistics(encoder, generator):
-                return [losses.Term("gap_negative", -self.anomalies_weight, known, generator(encoder(known)))]
+                x_hat = generator(encoder(labelled))
+            return [Term("gap_negative", -self.anomalies_weight, labelled, x_hat)]
         if self.negatives is None:
             return []
         count = self._share_of(len(z))
         if self.negatives == "box":
             z_negative = latent.box(count, z, self.delta, run.generator)
         else:
-            z_negative = latent.shell(count, self.latent_dim, self.delta, self.negatives, run.generator)
+            shape = count, self.latent_dim
+            z_negative = latent.shell(*shape, self.delta, self.negatives, run.generator)
         z_negative = z_negative.to(z.device)
         with running_statistics(encoder, generator):
             if self.negatives_literal:
-                x = batch.normal[:count]
-                return [losses.Term("gap_negative", -self.negatives_weight, x, generator(z_negative))]
-            with torch.no_grad():
-                x_negative = generator(z_negative)
-            return [losses.Term("gap_negative", -self.negatives_weight, x_negative, generator(encoder(x_negative)))]
+                x, x_hat = batch.normal[:count], generator(z_negative)
+            else:
+                with torch.no_grad():
+                    x = generator(z_negative)
+                x_hat = generator(encoder(x))
+        return [Term("gap_negative", -self.negatives_weight, x, x_hat)]
 
     def _pair(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """What the critic sees: (x, x_hat) stacked on the channels, or x_hat alone."""
@@ -238,44 +259,6 @@ class AMA(StructureCorrected):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
-
-    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """r and s, which scores are made of; and what a person may want to know of an image.
-
-        * r: the R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1
-        * s: S(x) = || f(x, x) - f(x, reference) ||_1, what R(x) would be if no structure of x were reconstructed
-        * gap: D(x, x) - D(x, x_hat)
-        * code_norm, code_cycle: || E(x) ||_2 and || E(x) - E(x_hat) ||_2
-        * residual, contrast: || x - x_hat ||_2 and || x - reference ||_2 in pixels
-        """
-        encoder, critic = self.networks_["encoder"], cast(Critic, self.networks_["critic"])
-        wanted, found = frozenset(names), {}
-        if wanted - {"s", "contrast"}:
-            z = encoder(x)
-            x_hat = self.networks_["generator"](z)
-        if wanted & {"r", "s", "gap"}:
-            f_same = critic.features(self._pair(x, x))
-        if wanted & {"r", "gap"}:
-            f_other = critic.features(self._pair(x, x_hat))
-            found["r"] = losses.feature_distance(f_same, f_other)
-        if "gap" in wanted:
-            found["gap"] = critic.value(f_same) - critic.value(f_other)
-        if wanted & {"s", "contrast"}:
-            reference = self._reference(x)
-            found["contrast"] = losses.euclidean_norm(x - reference)
-        if "s" in wanted:
-            found["s"] = losses.feature_distance(f_same, critic.features(self._pair(x, reference)))
-        if "code_cycle" in wanted:
-            found["code_cycle"] = losses.euclidean_norm(z - encoder(x_hat))
-        if wanted & {"code_norm", "residual"}:
-            found |= {"code_norm": losses.euclidean_norm(z), "residual": losses.euclidean_norm(x - x_hat)}
-        return found
-
-    def _watches(self) -> frozenset[str]:
-        return frozenset({"r"})
-
-    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
-        return statistics["r"]
 
     def _finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_["critic"])
@@ -286,24 +269,14 @@ class AMA(StructureCorrected):
         """Everything that scoring needs to know next to the weights."""
         if self.recompute_statistics:
             autoencoder = nn.Sequential(self.networks_["encoder"], self.networks_["generator"])
-            # large images are scored a few at a time; their statistics want as many at once as training saw
+            # large images are scored a few at a time; their statistics want as many at once as
+            # training saw
             batch_size = max(self.batch_size, self._scoring_batch())
-            recompute(autoencoder, self._batches(shuffled_whole_batches(normal, batch_size), batch_size))
+            recompute(
+                autoencoder, self._batches(shuffled_whole_batches(normal, batch_size), batch_size)
+            )
         self._fit_correction(normal)
         self.map_scale_ = self._map_scale(evenly_spaced(normal, 256))
-
-    def _map(self, x: Tensor) -> Tensor:
-        """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
-        return (x - self._reconstruction(x)).abs().mean(1)
-
-    def _fitted(self) -> dict[str, float]:
-        return {"residual_scale": cast(float, self.map_scale_), **super()._fitted()}
-
-    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
-        super()._restore(tensors, fitted)
-        self.map_scale_ = fitted["residual_scale"]
-        if not self.map_scale_ > 0:
-            raise ValueError(f"a scale that is not positive: {dict(fitted)}")
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
         return self._share_of(batch_size)
@@ -311,10 +284,10 @@ class AMA(StructureCorrected):
     def _share_of(self, batch_size: int) -> int:
         return max(1, round(self.negatives_fraction * batch_size))
 
-    def _largest_watched(self) -> float:
-        return 1e9
-
     def _validate(self) -> None:
         super()._validate()
         if self.interpolation is not None and self.interpolation > self.batch_size:
-            raise SettingError(f"interpolation={self.interpolation!r}: expected at most batch_size={self.batch_size}")
+            raise SettingError(
+                f"interpolation={self.interpolation!r}: expected at most "
+                f"batch_size={self.batch_size}"
+            )

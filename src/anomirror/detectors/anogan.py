@@ -13,10 +13,11 @@ from anomirror import losses
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import MEASURING, Betas, Count, Fraction, Rate, declared
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
 from anomirror.schedule import Phase
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 SEARCHED = 256
 """Training images that calibrate the scorer: each costs a search."""
@@ -24,7 +25,8 @@ SEARCHED = 256
 
 @declared
 class AnoGAN(ReconstructingDetector):
-    """How far the nearest image that G makes is from x, in pixels and in features of the discriminator.
+    """How far the nearest image that G makes is from x, in pixels and in features of the
+    discriminator.
 
     A GAN, and for each image that is scored a search for its code by gradient descent.
 
@@ -78,7 +80,9 @@ class AnoGAN(ReconstructingDetector):
     betas: Betas = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generator": Generator(channels, size, self.latent_dim, self.generator_width),
@@ -87,7 +91,10 @@ class AnoGAN(ReconstructingDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            return {name: Adam(network.parameters(), lr=self.learning_rate, betas=betas) for name, network in networks.items()}
+            return {
+                name: Adam(network.parameters(), lr=self.learning_rate, betas=betas)
+                for name, network in networks.items()
+            }
 
         return networks, make_optimizers
 
@@ -109,7 +116,8 @@ class AnoGAN(ReconstructingDetector):
 
     @torch.no_grad()
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes ``(b, latent_dim)`` of all images, and their residuals before each step and at the end.
+        """Codes ``(b, latent_dim)`` of all images, and their residuals before each step and at the
+        end.
 
         Only the codes have gradients. The sum over images is minimised, so that none of them
         matters to another.

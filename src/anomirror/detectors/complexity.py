@@ -1,4 +1,6 @@
-"""S: the likelihood of an image, set against how complex it is for a codec that knows no normal images."""
+"""S: the likelihood of an image, set against how complex it is for a codec that knows no normal
+images.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,15 @@ from anomirror.codecs import CODECS, codec_of, compressed_bits, installed, pictu
 from anomirror.detector.parameters import SCORING, UNSTORED, declared
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageSet, ImageShape
+from anomirror.minibatch import Batch
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class Complexity(PixelCNNDetector):
-    """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless codec needs for x.
+    """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless
+    codec needs for x.
 
     Examples
     --------
@@ -35,13 +39,13 @@ class Complexity(PixelCNNDetector):
 
     Notes
     -----
-    Both terms are bits of the image in the network's frame; a codec's header is the same for all images. The codec sees 8 bits a
-    channel: images of float pixels are rounded for it.
+    Both terms are bits of the image in the network's frame; a codec's header is the same for all
+    images. The codec sees 8 bits a channel: images of float pixels are rounded for it.
 
     References
     ----------
-    Serrà, Álvarez, Gómez, Slizovskaia, Núñez, Luque: Input complexity and out-of-distribution detection with likelihood-based
-    generative models, ICLR 2020, arXiv 1909.11480.
+    Serrà, Álvarez, Gómez, Slizovskaia, Núñez, Luque: Input complexity and out-of-distribution
+    detection with likelihood-based generative models, ICLR 2020, arXiv 1909.11480.
     """
 
     method = "complexity"
@@ -57,11 +61,19 @@ class Complexity(PixelCNNDetector):
 
     steps_per_epoch = 480
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         network = self._pixelcnn(image_shape[0])
 
         def make_optimizers() -> dict[str, Optimizer]:
-            return {"pixelcnn": Adam(network.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
+            return {
+                "pixelcnn": Adam(
+                    network.parameters(),
+                    lr=self.learning_rate,
+                    betas=(self.betas[0], self.betas[1]),
+                )
+            }
 
         return {"pixelcnn": network}, make_optimizers
 
@@ -89,7 +101,9 @@ class Complexity(PixelCNNDetector):
         found = super()._statistics(x, names) if "bits" in names else {}
         for name in names:
             if name != "bits":
-                lengths = compressed_bits(pictures(x), name.removesuffix("_bits"), self._cache_folder())
+                lengths = compressed_bits(
+                    pictures(x), name.removesuffix("_bits"), self._cache_folder()
+                )
                 found[name] = torch.from_numpy(lengths)
         return found
 
@@ -103,7 +117,9 @@ class Complexity(PixelCNNDetector):
     def _programs(self) -> dict[str, str]:
         return {} if self.likelihood_only else {self.codec: codec_of(self.codec).version()}
 
-    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
         if not self.likelihood_only:  # what fails shall fail before a training, not after it
             codec_of(self.codec).require()
             compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())

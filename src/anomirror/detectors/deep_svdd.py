@@ -13,10 +13,11 @@ from torch.optim import Adam, Optimizer
 from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import Count, CountOrZero, Milestones, Weight, declared
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.lenet import Hypersphere, LeNetDecoder
 from anomirror.schedule import Phase
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 LEAST_COORDINATE = 0.1
 """No coordinate of the centre lies closer to 0: weights of 0 would reach it, whatever the image."""
@@ -24,28 +25,33 @@ LEAST_COORDINATE = 0.1
 
 @declared
 class DeepSVDD(NetworkDetector):
-    """|| phi(x) - c ||^2: phi is trained to map normal images close to the centre c, the one-class objective.
+    """|| phi(x) - c ||^2: phi is trained to map normal images close to the centre c, the one-class
+    objective.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> svdd = DeepSVDD(widths=(4, 4), latent_dim=16, pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
+    >>> short = {"pretrain_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
+    >>> svdd = DeepSVDD(widths=(4, 4), latent_dim=16, **short).fit(images)
     >>> svdd.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    c is the mean of phi over the training images after pretraining, in evaluation mode; coordinates closer to 0 than 0.1 are
-    pushed to +-0.1, one that is exactly 0 to +0.1 (in the released code it stays 0). Pictures of 28x28 lie in a frame of 32x32,
-    which the normalisation of contrast sees whole; with two widths the last maps are of 8x8, the paper's of 7x7, and the decoder
-    begins with a convolution of 4x4 maps, which the paper's for MNIST doubles first. The AMA paper leaves the normalisation of
-    contrast out. The released network for CIFAR-10 normalises codes by their minibatch on the way into the decoder, and begins by
-    Xavier's rule; that for MNIST, and this one, do not.
+    c is the mean of phi over the training images after pretraining, in evaluation mode; coordinates
+    closer to 0 than 0.1 are pushed to +-0.1, one that is exactly 0 to +0.1 (in the released code it
+    stays 0). Pictures of 28x28 lie in a frame of 32x32, which the normalisation of contrast sees
+    whole; with two widths the last maps are of 8x8, the paper's of 7x7, and the decoder begins with
+    a convolution of 4x4 maps, which the paper's for MNIST doubles first. The AMA paper leaves the
+    normalisation of contrast out. The released network for CIFAR-10 normalises codes by their
+    minibatch on the way into the decoder, and begins by Xavier's rule; that for MNIST, and this
+    one, do not.
 
     References
     ----------
-    Ruff, Vandermeulen, Goernitz, Deecke, Siddiqui, Binder, Mueller, Kloft: Deep One-Class Classification, ICML 2018.
+    Ruff, Vandermeulen, Goernitz, Deecke, Siddiqui, Binder, Mueller, Kloft: Deep One-Class
+    Classification, ICML 2018.
     """
 
     method = "deep_svdd"
@@ -56,15 +62,18 @@ class DeepSVDD(NetworkDetector):
     """Channels of the convolutions of phi, each halves the sides; (8, 4) and (32, 64, 128) are the
     paper's for MNIST and CIFAR-10."""
 
-    latent_dim: Annotated[int, Field(ge=1, multiple_of=16, description="that is a multiple of 16")] = 64
+    latent_dim: Annotated[
+        int, Field(ge=1, multiple_of=16, description="that is a multiple of 16")
+    ] = 64
     """Size of phi(x), of which the decoder makes maps of 4x4; the paper's are 32 and 128."""
 
     pretrain_epochs: CountOrZero = 4
-    """Epochs of phi as the encoder of an autoencoder, before c is chosen; 0 leaves it as it began."""
+    """Epochs of phi as the encoder of an autoencoder, before c is chosen; 0 leaves it as it began.
+    """
 
     contrast_normalization: bool = False
-    """Normalise each image by itself: less its mean, over its mean absolute deviation; all images are
-    then scaled by what the normal training images span. The paper does."""
+    """Normalise each image by itself: less its mean, over its mean absolute deviation; all images
+    are then scaled by what the normal training images span. The paper does."""
 
     weight_decay: Weight = 5e-7
     """L2 penalty of Adam."""
@@ -80,7 +89,9 @@ class DeepSVDD(NetworkDetector):
     epochs = 4
     ema_decay = None
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         hypersphere = Hypersphere(channels, size, self.latent_dim, self.widths)
         decoder = LeNetDecoder(channels, size, self.latent_dim, self.widths)
@@ -88,8 +99,12 @@ class DeepSVDD(NetworkDetector):
         def make_optimizers() -> dict[str, Optimizer]:
             both = [*hypersphere.parameters(), *decoder.parameters()]
             return {
-                "autoencoder": Adam(both, lr=self.learning_rate, weight_decay=self.pretrain_weight_decay),
-                "phi": Adam(hypersphere.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay),
+                "autoencoder": Adam(
+                    both, lr=self.learning_rate, weight_decay=self.pretrain_weight_decay
+                ),
+                "phi": Adam(
+                    hypersphere.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+                ),
             }
 
         return {"hypersphere": hypersphere, "decoder": decoder}, make_optimizers
@@ -97,9 +112,15 @@ class DeepSVDD(NetworkDetector):
     def _phases(self) -> list[Phase]:
         return [
             Phase(
-                "pretrain", self._reconstruct, self.pretrain_epochs, self._measure_contrast, tuple(self.pretrain_lr_milestones)
+                "pretrain",
+                self._reconstruct,
+                self.pretrain_epochs,
+                self._measure_contrast,
+                tuple(self.pretrain_lr_milestones),
             ),
-            Phase("svdd", self._contract, self.epochs, self._choose_centre, tuple(self.lr_milestones)),
+            Phase(
+                "svdd", self._contract, self.epochs, self._choose_centre, tuple(self.lr_milestones)
+            ),
         ]
 
     @torch.no_grad()

@@ -13,12 +13,13 @@ from anomirror import losses
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import Betas, Count, Weight, declared
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
 from anomirror.schedule import Phase
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
@@ -39,9 +40,9 @@ class FAnoGAN(ReconstructingDetector):
     Notes
     -----
     The critic has no normalisation (in the paper that of layers), and no network has residual
-    blocks, as those of the released code for images of 64x64 have; rate, betas and ``latent_dim`` of
-    preset ``paper`` are AnoGAN's (that code has 1e-4, (0, .9) and 128, and RMSProp at 5e-5 for E).
-    With averaged weights E learns next to the averaged G and D, which rest.
+    blocks, as those of the released code for images of 64x64 have; rate, betas and ``latent_dim``
+    of preset ``paper`` are AnoGAN's (that code has 1e-4, (0, .9) and 128, and RMSProp at 5e-5 for
+    E). With averaged weights E learns next to the averaged G and D, which rest.
 
     References
     ----------
@@ -80,7 +81,9 @@ class FAnoGAN(ReconstructingDetector):
     betas: Betas = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generator": Generator(channels, size, self.latent_dim, self.generator_width),
@@ -90,7 +93,10 @@ class FAnoGAN(ReconstructingDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            return {name: Adam(network.parameters(), lr=self.learning_rate, betas=betas) for name, network in networks.items()}
+            return {
+                name: Adam(network.parameters(), lr=self.learning_rate, betas=betas)
+                for name, network in networks.items()
+            }
 
         return networks, make_optimizers
 

@@ -1,4 +1,6 @@
-"""Fence GAN: a generator that is kept at the border of what is normal, and a discriminator that learns where the border is."""
+"""Fence GAN: a generator that is kept at the border of what is normal, and a discriminator that
+learns where the border is.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,23 @@ from torch.optim import Adam, Optimizer
 
 from anomirror import losses
 from anomirror.detector.network import NetworkDetector
-from anomirror.detector.parameters import Betas, Count, CountOrZero, OpenFraction, Probability, Rate, Weight, declared
+from anomirror.detector.parameters import (
+    Betas,
+    Count,
+    CountOrZero,
+    OpenFraction,
+    Probability,
+    Rate,
+    Weight,
+    declared,
+)
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator, Generator
 from anomirror.networks.freezing import frozen
 from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
@@ -29,21 +41,24 @@ class FenceGAN(NetworkDetector):
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
+    >>> short = {"pretrain_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
+    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, **short).fit(images)
     >>> fence.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    Both networks are DCGAN's; the released code has others for each data set, and drops values before the last layer of D
-    alone, for CIFAR-10. D has no batch norm, as its own for MNIST: real and generated images pass through it apart, and
-    statistics of both together, as in scoring, would be those of neither. Real and generated images enter one step of D; the
-    released code takes a step for each. The distance is not squared, as in the released code. Of a single generated image, or
-    of equal ones, there is no dispersion, and its term is a constant.
+    Both networks are DCGAN's; the released code has others for each data set, and drops values
+    before the last layer of D alone, for CIFAR-10. D has no batch norm, as its own for MNIST: real
+    and generated images pass through it apart, and statistics of both together, as in scoring,
+    would be those of neither. Real and generated images enter one step of D; the released code
+    takes a step for each. The distance is not squared, as in the released code. Of a single
+    generated image, or of equal ones, there is no dispersion, and its term is a constant.
 
     References
     ----------
-    Ngo, Winarto, Kou, Park, Akram, Lee: Fence GAN: Towards Better Anomaly Detection, ICTAI 2019, arXiv 1904.01209.
+    Ngo, Winarto, Kou, Park, Akram, Lee: Fence GAN: Towards Better Anomaly Detection, ICTAI 2019,
+    arXiv 1904.01209.
     """
 
     method = "fence_gan"
@@ -84,17 +99,24 @@ class FenceGAN(NetworkDetector):
     pretrain_epochs: CountOrZero = 1
     """Epochs of D alone, before G learns."""
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         generator = Generator(channels, size, self.latent_dim, self.generator_width)
-        discriminator = Discriminator(channels, size, self.discriminator_width, norm=None, dropout=self.dropout)
+        discriminator = Discriminator(
+            channels, size, self.discriminator_width, norm=None, dropout=self.dropout
+        )
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas, decay = (self.betas[0], self.betas[1]), self.discriminator_weight_decay
             return {
                 "generator": Adam(generator.parameters(), lr=self.learning_rate, betas=betas),
                 "discriminator": Adam(
-                    discriminator.parameters(), lr=self.discriminator_learning_rate, betas=betas, weight_decay=decay
+                    discriminator.parameters(),
+                    lr=self.discriminator_learning_rate,
+                    betas=betas,
+                    weight_decay=decay,
                 ),
             }
 
@@ -143,6 +165,9 @@ class FenceGAN(NetworkDetector):
 def generator_loss(logits: Tensor, fake: Tensor, border: float, dispersion_weight: float) -> Tensor:
     """BCE(D(G(z)), alpha) + beta / mean_i || G(z_i) - mean_j G(z_j) ||, Eq. (6) to (8).
 
-    ``logits`` (b,) of D for the generated images ``fake`` (b, c, h, w). Where these do not differ the second term is constant.
+    ``logits`` (b,) of D for the generated images ``fake`` (b, c, h, w). Where these do not differ
+    the second term is constant.
     """
-    return losses.cross_entropy(logits, border) + dispersion_weight / losses.dispersion(fake).clamp_min(1e-3)
+    return losses.cross_entropy(logits, border) + dispersion_weight / losses.dispersion(
+        fake
+    ).clamp_min(1e-3)

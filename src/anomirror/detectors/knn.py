@@ -23,8 +23,8 @@ class KNN(Detector):
 
     Notes
     -----
-    A training image is its own nearest neighbour, at distance 0: only images that are not among the neighbours can calibrate, and
-    ``calibration="train"`` is refused.
+    A training image is its own nearest neighbour, at distance 0: only images that are not among the
+    neighbours can calibrate, and ``calibration="train"`` is refused.
 
     Examples
     --------
@@ -57,16 +57,22 @@ class KNN(Detector):
     components_: Tensor = fitted()
     neighbors_: Tensor = fitted()
 
-    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
         pixels = self._flat_sample(normal, self.largest_sample)
-        pca = SklearnPCA(min(self.n_components, most_components(pixels)), random_state=self._seed()).fit(pixels)
+        pca = SklearnPCA(
+            min(self.n_components, most_components(pixels)), random_state=self._seed()
+        ).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(pca.mean_, np.float32))
         self.components_ = torch.from_numpy(np.array(pca.components_, np.float32, order="C"))
         self._index(torch.from_numpy(np.array(pca.transform(pixels), np.float32, order="C")))
 
     def _index(self, neighbors: Tensor) -> None:
         self.neighbors_ = neighbors
-        self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(neighbors.double().numpy())
+        self._nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(neighbors))).fit(
+            neighbors.double().numpy()
+        )
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Mean distance to the k nearest normal images."""
@@ -77,7 +83,9 @@ class KNN(Detector):
         return (flat(x).cpu() - self.mean_).double() @ self.components_.T.double()
 
     def _map(self, x: Tensor) -> Tensor:
-        """|x - the mean of its nearest normal images, as the components show them|, as the mean over channels."""
+        """|x - the mean of its nearest normal images, as the components show them|, as the mean
+        over channels.
+        """
         _, nearest = self._nearest.kneighbors(self._projected(x).numpy())
         usual = self.neighbors_[torch.from_numpy(nearest)].mean(1) @ self.components_ + self.mean_
         return (x.cpu() - usual.view_as(x)).abs().mean(1)
@@ -93,5 +101,7 @@ class KNN(Detector):
         self.map_scale_ = fitted.get("map_scale")
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or tensors["neighbors"].shape[1] != len(self.components_):
-            raise ValueError(f"neighbours of shape {tuple(tensors['neighbors'].shape)} do not fit the components")
+            raise ValueError(
+                f"neighbours of shape {tuple(tensors['neighbors'].shape)} do not fit the components"
+            )
         self._index(tensors["neighbors"])

@@ -1,4 +1,6 @@
-"""Likelihood ratio: how much more likely an image is under a model of normal images than under one of their background."""
+"""Likelihood ratio: how much more likely an image is under a model of normal images than under one
+of their background.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +15,41 @@ from anomirror import likelihood
 from anomirror.detector.parameters import Weight, declared, within
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.pixelcnn import penalty
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class LikelihoodRatio(PixelCNNDetector):
-    """-log2 p(x) / p_0(x): p is a PixelCNN++ of normal images, p_0 one of the same images with random pixels, their background.
+    """-log2 p(x) / p_0(x): p is a PixelCNN++ of normal images, p_0 one of the same images with
+    random pixels, their background.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> ratio = LikelihoodRatio(filters=4, mixtures=1, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
+    >>> short = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
+    >>> ratio = LikelihoodRatio(filters=4, mixtures=1, **short).fit(images)
     >>> ratio.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    As in PixelCNN++, and other than in the paper's released code, weights are normalised and start by a minibatch, pixels are
-    scaled to [-1, 1], and pictures lie in a frame of 32x32, whose border is mutated as they are. Departures that an argument
-    switches off: averaged weights (``ema_decay=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and
-    p_0 are trained side by side on the same minibatches. In the released training code the L2 penalty is given to the layers, and
-    the loss that is minimised is the likelihood alone: whether the paper's grid of weight decays was felt there we cannot tell.
+    As in PixelCNN++, and other than in the paper's released code, weights are normalised and start
+    by a minibatch, pixels are scaled to [-1, 1], and pictures lie in a frame of 32x32, whose border
+    is mutated as they are. Departures that an argument switches off: averaged weights
+    (``ema_decay=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and p_0
+    are trained side by side on the same minibatches. In the released training code the L2 penalty
+    is given to the layers, and the loss that is minimised is the likelihood alone: whether the
+    paper's grid of weight decays was felt there we cannot tell.
 
     References
     ----------
-    Ren, Liu, Fertig, Snoek, Poplin, DePristo, Dillon, Lakshminarayanan: Likelihood Ratios for Out-of-Distribution Detection,
-    NeurIPS 2019, arXiv 1906.02845. PixelCNN++: Salimans, Karpathy, Chen, Kingma, ICLR 2017, arXiv 1701.05517.
+    Ren, Liu, Fertig, Snoek, Poplin, DePristo, Dillon, Lakshminarayanan: Likelihood Ratios for
+    Out-of-Distribution Detection, NeurIPS 2019, arXiv 1906.02845. PixelCNN++: Salimans, Karpathy,
+    Chen, Kingma, ICLR 2017, arXiv 1701.05517.
     """
 
     method = "likelihood_ratio"
@@ -51,15 +59,23 @@ class LikelihoodRatio(PixelCNNDetector):
     """mu, probability that a channel of a pixel is replaced for p_0."""
 
     weight_decay: Weight = 100.0
-    """L2 penalty of p_0: this times the sum of its squared weights is added to its mean -log p_0(x)."""
+    """L2 penalty of p_0: this times the sum of its squared weights is added to its mean -log
+    p_0(x).
+    """
 
     steps_per_epoch = 240
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
-        networks: dict[str, nn.Module] = {name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")}
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+        networks: dict[str, nn.Module] = {
+            name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")
+        }
 
         def make_optimizers() -> dict[str, Optimizer]:
-            both = [parameter for network in networks.values() for parameter in network.parameters()]
+            both = [
+                parameter for network in networks.values() for parameter in network.parameters()
+            ]
             return {"both": Adam(both, lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
 
         return networks, make_optimizers
@@ -89,7 +105,9 @@ class LikelihoodRatio(PixelCNNDetector):
         """-log2 p(x) and -log2 p_0(x)."""
         found = super()._statistics(x, names) if "bits" in names else {}
         if "background_bits" in names:
-            found["background_bits"] = -likelihood.bits(self._log_probability_under("background", x))
+            found["background_bits"] = -likelihood.bits(
+                self._log_probability_under("background", x)
+            )
         return found
 
     def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
@@ -98,7 +116,12 @@ class LikelihoodRatio(PixelCNNDetector):
 
 
 def mutated(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """``x`` (b, c, h, w) in [-1, 1] with each value replaced, with probability ``rate``, by one of 256 at random."""
+    """``x`` (b, c, h, w) in [-1, 1] with each value replaced, with probability ``rate``, by one of
+    256 at random.
+    """
     replaced = torch.rand(x.shape, generator=generator) < rate
-    values = torch.randint(likelihood.LEVELS, x.shape, generator=generator) * (2 * likelihood.HALF_STEP) - 1
+    values = (
+        torch.randint(likelihood.LEVELS, x.shape, generator=generator) * (2 * likelihood.HALF_STEP)
+        - 1
+    )
     return torch.where(replaced.to(x.device), values.to(x.device), x)

@@ -15,23 +15,25 @@ from anomirror import likelihood
 from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import SCORING, Betas, Count, Probability, declared, within
 from anomirror.images import ImageInput
+from anomirror.minibatch import Batch
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN
 from anomirror.schedule import Phase
 from anomirror.scorers import Domain, Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class LikelihoodDetector(NetworkDetector):
     """A detector whose statistic rests on log p(x).
 
-    It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and :meth:`_formula`.
+    It writes :meth:`_build`, :meth:`_start`, :meth:`_step`, :meth:`_log_probability` and
+    :meth:`_formula`.
     """
 
     likelihood_only: Annotated[bool, SCORING] = False
-    """Score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold stay as
-    they were fitted."""
+    """Score by -log2 p(x) alone. Raw scores follow a change after the fit; scorer and threshold
+    stay as they were fitted."""
 
     learning_rate = 3e-3
     betas: Betas = (0.95, 0.9995)
@@ -81,10 +83,12 @@ class LikelihoodDetector(NetworkDetector):
         return statistics["bits"] if self.likelihood_only else self._formula(statistics)
 
     def bits_per_dim(self, X: ImageInput) -> np.ndarray:
-        """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is no knowledge at all.
+        """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is
+        no knowledge at all.
 
-        A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32 multiply by 32 * 32 / (28 * 28).
-        The frame's border costs a PixelCNN++ next to nothing; of a Glow it is noise within a grey level, and costs bits.
+        A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32
+        multiply by 32 * 32 / (28 * 28). The frame's border costs a PixelCNN++ next to nothing; of a
+        Glow it is noise within a grey level, and costs bits.
         """
         return self._watched(self.statistics(X, self._watches()))
 
@@ -125,7 +129,15 @@ class PixelCNNDetector(LikelihoodDetector):
     """Dropout in the gated blocks."""
 
     def _pixelcnn(self, channels: int) -> PixelCNN:
-        return PixelCNN(channels, self.filters, self.blocks, self.mixtures, self.levels, self.nonlinearity, self.dropout)
+        return PixelCNN(
+            channels,
+            self.filters,
+            self.blocks,
+            self.mixtures,
+            self.levels,
+            self.nonlinearity,
+            self.dropout,
+        )
 
     @torch.no_grad()
     def _start_network(self, network: str, x: Tensor) -> None:

@@ -15,39 +15,43 @@ from anomirror import latent, losses
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import Count, Probability, Weight, declared, within
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.convolutional import Encoder
 from anomirror.networks.dcgan import Generator
 from anomirror.networks.dense import BoxClassifier
 from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class NegativeSampling(ReconstructingDetector):
-    """1 - P(normal): of the code of an image, by a classifier that was trained against uniform points of a box.
+    """1 - P(normal): of the code of an image, by a classifier that was trained against uniform
+    points of a box.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> small = {"encoder_width": 4, "generator_width": 4, "autoencoder_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
+    >>> short = {"autoencoder_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
+    >>> small = {"encoder_width": 4, "generator_width": 4, **short}
     >>> NegativeSampling(**small).fit(images).score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    The paper classifies rows of measurements; for images these are the codes of an autoencoder, encoded in evaluation mode.
-    Codes come to the classifier scaled by the box, where the released code takes off their mean and divides by their deviation.
-    The box is that of all training images, in the released code that of each minibatch; and normal codes weigh as much as all
-    points of the box together, so that P(normal) is one of even odds. Adam in place of RMSProp; no early stopping. With
-    averaged weights the classifier learns beside the averaged autoencoder.
+    The paper classifies rows of measurements; for images these are the codes of an autoencoder,
+    encoded in evaluation mode. Codes come to the classifier scaled by the box, where the released
+    code takes off their mean and divides by their deviation. The box is that of all training
+    images, in the released code that of each minibatch; and normal codes weigh as much as all
+    points of the box together, so that P(normal) is one of even odds. Adam in place of RMSProp; no
+    early stopping. With averaged weights the classifier learns beside the averaged autoencoder.
 
     References
     ----------
-    Sipple: Interpretable, Multidimensional, Multimodal Anomaly Detection with Negative Sampling for Detection of Device Failure,
-    ICML 2020.
+    Sipple: Interpretable, Multidimensional, Multimodal Anomaly Detection with Negative Sampling for
+    Detection of Device Failure, ICML 2020.
     """
 
     method = "negative_sampling"
@@ -64,8 +68,8 @@ class NegativeSampling(ReconstructingDetector):
     """Channels of the generator's last but one convolution."""
 
     delta: Weight = 0.05
-    """Margin of the box: it reaches from min - delta * range to max + delta * range of each coordinate
-    of the codes."""
+    """Margin of the box: it reaches from min - delta * range to max + delta * range of each
+    coordinate of the codes."""
 
     negatives_per_image: Count = 4
     """Points of the box for each image of a minibatch."""
@@ -85,7 +89,9 @@ class NegativeSampling(ReconstructingDetector):
     epochs = 4
     ema_decay = None
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         encoder = Encoder(channels, size, self.latent_dim, self.encoder_width)
         generator = Generator(channels, size, self.latent_dim, self.generator_width)
@@ -93,11 +99,17 @@ class NegativeSampling(ReconstructingDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             return {
-                "autoencoder": Adam([*encoder.parameters(), *generator.parameters()], lr=self.learning_rate),
+                "autoencoder": Adam(
+                    [*encoder.parameters(), *generator.parameters()], lr=self.learning_rate
+                ),
                 "classifier": Adam(classifier.parameters(), lr=self.learning_rate),
             }
 
-        return {"encoder": encoder, "generator": generator, "classifier": classifier}, make_optimizers
+        return {
+            "encoder": encoder,
+            "generator": generator,
+            "classifier": classifier,
+        }, make_optimizers
 
     def _phases(self) -> list[Phase]:
         return [
@@ -114,7 +126,9 @@ class NegativeSampling(ReconstructingDetector):
 
     @torch.no_grad()
     def _fit_box(self, batches: Iterable[Batch], run: Run) -> None:
-        """[min - delta * range, max + delta * range] of each coordinate of the codes of all training images."""
+        """[min - delta * range, max + delta * range] of each coordinate of the codes of all
+        training images.
+        """
         run.rest("encoder", "generator")
         spans = []
         with run.autocast(), running_statistics(self.networks_["encoder"]):
@@ -126,12 +140,18 @@ class NegativeSampling(ReconstructingDetector):
         classifier.high.copy_(high + self.delta * (high - low))
 
     def _classify(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """A step of the classifier: cross-entropy of the codes of normal images against points of the box, each half of it."""
+        """A step of the classifier: cross-entropy of the codes of normal images against points of
+        the box, each half of it.
+        """
         classifier = self._classifier()
         with torch.no_grad(), running_statistics(self.networks_["encoder"]):
             z = self._encoded(batch.normal)
-        negatives = latent.in_box(self.negatives_per_image * len(z), classifier.low, classifier.high, run.generator)
-        normal_logit, negative_logit = classifier(torch.cat([z, negatives])).split([len(z), len(negatives)])
+        negatives = latent.in_box(
+            self.negatives_per_image * len(z), classifier.low, classifier.high, run.generator
+        )
+        normal_logit, negative_logit = classifier(torch.cat([z, negatives])).split(
+            [len(z), len(negatives)]
+        )
         loss = losses.discriminator_loss(normal_logit, negative_logit)
         run.update("classifier", loss)
         return {"cross_entropy": loss.detach() / 2}

@@ -43,13 +43,21 @@ class PCA(Detector):
     mean_: Tensor = fitted()
     components_: Tensor = fitted()
 
-    def _learn(self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
         pixels = self._flat_sample(normal, self.largest_sample)
         limit = most_components(pixels)
-        components = min(self.n_components, limit) if isinstance(self.n_components, (int, np.integer)) else self.n_components
+        components = (
+            min(self.n_components, limit)
+            if isinstance(self.n_components, (int, np.integer))
+            else self.n_components
+        )
         pca = SklearnPCA(components, random_state=self._seed()).fit(pixels)
         self.mean_ = torch.from_numpy(np.array(pca.mean_, np.float32))
-        self.components_ = torch.from_numpy(np.array(pca.components_[:limit], np.float32, order="C"))
+        self.components_ = torch.from_numpy(
+            np.array(pca.components_[:limit], np.float32, order="C")
+        )
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """|| (1 - C' C) (x - mean) ||^2"""
@@ -57,7 +65,8 @@ class PCA(Detector):
 
     def _residual(self, x: Tensor) -> Tensor:
         """(1 - C' C) (x - mean), ``(b, pixels)``."""
-        centred = (flat(x) - self.mean_.to(x.device)).double()  # float64: the same digits in any batch
+        # float64: the same digits in any batch
+        centred = (flat(x) - self.mean_.to(x.device)).double()
         components = self.components_.to(x.device).double()
         return centred - centred @ components.T @ components
 
@@ -76,4 +85,6 @@ class PCA(Detector):
         self.map_scale_ = fitted.get("map_scale")
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or self.components_.shape[1:] != (pixels,):
-            raise ValueError(f"components of shape {tuple(self.components_.shape)} for images of {pixels} pixels")
+            raise ValueError(
+                f"components of shape {tuple(self.components_.shape)} for images of {pixels} pixels"
+            )

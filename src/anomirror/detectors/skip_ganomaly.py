@@ -12,38 +12,42 @@ from anomirror import losses
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weight, declared
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.freezing import frozen
 from anomirror.networks.unet import UNet
 from anomirror.schedule import Phase
 from anomirror.scorers import Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class SkipGANomaly(ReconstructingDetector):
-    """lambda MSE(x, x_hat) + (1 - lambda) MSE(f(x), f(x_hat)): x_hat is a U-Net's, f are features of a discriminator.
+    """lambda MSE(x, x_hat) + (1 - lambda) MSE(f(x), f(x_hat)): x_hat is a U-Net's, f are features
+    of a discriminator.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> skip = SkipGANomaly(generator_width=4, discriminator_width=4, epochs=1, steps_per_epoch=1).fit(images)
+    >>> widths = {"generator_width": 4, "discriminator_width": 4}
+    >>> skip = SkipGANomaly(**widths, epochs=1, steps_per_epoch=1).fit(images)
     >>> skip.score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    Scores are those of each image alone: batch norms use their running statistics, and nothing is scaled by the range of a test
-    set, both unlike the released code, which also chooses its epoch on the test. There the difference of features enters the
-    loss of D as well, with its sign, and D begins anew when it is too sure; here, as in the paper, the difference is in the
-    loss of the U-Net alone. Features are D's last maps, of 4x4; the released ones are 100 values that one more convolution
-    makes of them.
+    Scores are those of each image alone: batch norms use their running statistics, and nothing is
+    scaled by the range of a test set, both unlike the released code, which also chooses its epoch
+    on the test. There the difference of features enters the loss of D as well, with its sign, and D
+    begins anew when it is too sure; here, as in the paper, the difference is in the loss of the
+    U-Net alone. Features are D's last maps, of 4x4; the released ones are 100 values that one more
+    convolution makes of them.
 
     References
     ----------
-    Akcay, Atapour-Abarghouei, Breckon: Skip-GANomaly: Skip Connected and Adversarially Trained Encoder-Decoder Anomaly Detection,
-    IJCNN 2019, arXiv 1901.08954.
+    Akcay, Atapour-Abarghouei, Breckon: Skip-GANomaly: Skip Connected and Adversarially Trained
+    Encoder-Decoder Anomaly Detection, IJCNN 2019, arXiv 1901.08954.
     """
 
     method = "skip_ganomaly"
@@ -66,8 +70,8 @@ class SkipGANomaly(ReconstructingDetector):
     """Weight of the mean squared error of features in that loss."""
 
     image_share: Annotated[Fraction, SCORING] = 0.9
-    """lambda, weight of the pixels in the score. Raw scores follow a change after the fit; scorer and
-    threshold stay as they were fitted."""
+    """lambda, weight of the pixels in the score. Raw scores follow a change after the fit; scorer
+    and threshold stay as they were fitted."""
 
     learning_rate = 5e-4
     betas: Betas = (0.5, 0.999)
@@ -75,7 +79,9 @@ class SkipGANomaly(ReconstructingDetector):
 
     ema_decay = None
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generator": UNet(channels, size, self.generator_width),
@@ -84,7 +90,10 @@ class SkipGANomaly(ReconstructingDetector):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            return {name: Adam(network.parameters(), lr=self.learning_rate, betas=betas) for name, network in networks.items()}
+            return {
+                name: Adam(network.parameters(), lr=self.learning_rate, betas=betas)
+                for name, network in networks.items()
+            }
 
         return networks, make_optimizers
 
@@ -92,7 +101,9 @@ class SkipGANomaly(ReconstructingDetector):
         return [Phase("adversarial", self._step, self.epochs)]
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """A step of D, then one of the U-Net: w_adv BCE(D(x_hat), 1) + w_con |x - x_hat| + w_lat |f(x) - f(x_hat)|^2, Eq. (5)."""
+        """A step of D, then one of the U-Net: w_adv BCE(D(x_hat), 1) + w_con |x - x_hat| + w_lat
+        |f(x) - f(x_hat)|^2, Eq. (5).
+        """
         discriminator, x = self._discriminator(), batch.normal
         x_hat = self.networks_["generator"](x)
         loss = losses.discriminator_loss(discriminator(x), discriminator(x_hat.detach()))
@@ -102,8 +113,18 @@ class SkipGANomaly(ReconstructingDetector):
             f, f_hat = discriminator.features(x), discriminator.features(x_hat)
             adversarial = losses.cross_entropy(discriminator.logit(f_hat), 1.0)
         image, feature = (x - x_hat).abs().mean(), (f - f_hat).square().mean()
-        run.update("generator", self.adversarial_weight * adversarial + self.image_weight * image + self.feature_weight * feature)
-        told = {"discriminator": loss, "adversarial": adversarial, "image": image, "feature": feature}
+        run.update(
+            "generator",
+            self.adversarial_weight * adversarial
+            + self.image_weight * image
+            + self.feature_weight * feature,
+        )
+        told = {
+            "discriminator": loss,
+            "adversarial": adversarial,
+            "image": image,
+            "feature": feature,
+        }
         return {name: value.detach() for name, value in told.items()}
 
     def _discriminator(self) -> Discriminator:
@@ -115,9 +136,15 @@ class SkipGANomaly(ReconstructingDetector):
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """R(x) and L(x), mean squares in pixels and in features of D."""
         x_hat, features = self._reconstruction(x), self._discriminator().features
-        image, feature = losses.mean_square(x, x_hat), losses.mean_square(features(x), features(x_hat))
+        image, feature = (
+            losses.mean_square(x, x_hat),
+            losses.mean_square(features(x), features(x_hat)),
+        )
         return {"image_error": image, "feature_error": feature}
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """A(x) = lambda R(x) + (1 - lambda) L(x), Eq. (7)."""
-        return self.image_share * statistics["image_error"] + (1 - self.image_share) * statistics["feature_error"]
+        return (
+            self.image_share * statistics["image_error"]
+            + (1 - self.image_share) * statistics["feature_error"]
+        )

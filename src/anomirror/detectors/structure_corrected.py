@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
 
-from anomirror import structure
+from anomirror import losses, structure
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import SCORING, Fraction, declared, fitted
 from anomirror.detector.streaming import evenly_spaced
 from anomirror.images import ImageSet
+from anomirror.networks.residual import Critic
+from anomirror.networks.spectral import cached_weights
 from anomirror.scorers import Scores
 
 FITTED_ON = 2048
@@ -21,19 +25,22 @@ FITTED_ON = 2048
 
 @declared
 class StructureCorrected(ReconstructingDetector):
-    """A detector whose raw score is R(x) / S(x)^p.
+    """Scores of an autoencoder and its critic: what they say of an image, and R(x) / S(x)^p.
 
-    R(x) = || f(x, x) - f(x, x_hat) ||_1 is the statistic ``r``, and S(x) = || f(x, x) - f(x, reference)
+    R(x) = || f(x, x) - f(x, x_hat) ||_1 is the statistic ``r``, and S(x) = || f(x, x) - f(x,
+    reference)
     ||_1 the statistic ``s``, where the reference is x without its structure.
 
     Notes
     -----
-    As reconstructions become good, the critic looks at ever finer detail, and R comes to measure how
-    much structure x has, not how wrong its reconstruction is; S is what the critic would say if
+    As reconstructions become good, the critic looks at ever finer detail, and R comes to measure
+    how much structure x has, not how wrong its reconstruction is; S is what the critic would say if
     nothing but the mean of x were reconstructed. The fitted p is the slope of log R on log S among
     normal images that are not all but blank: R is compared with what is usual for as much structure
     (docs/references.md).
     """
+
+    statistic_names = ("r", "s", "gap", "code_norm", "code_cycle", "residual", "contrast")
 
     structure_power: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
     """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see
@@ -54,6 +61,54 @@ class StructureCorrected(ReconstructingDetector):
         if self.reference_image == "median":
             return self.reference_image_.to(x.device).expand_as(x)
         return structure.flat_in_mean_colour(x)
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """As in every detector with networks, the critic's spectral norms computed once for all
+        batches.
+        """
+        with super()._scoring(), cached_weights(self.networks_["critic"]):
+            yield
+
+    @abstractmethod
+    def _pair(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """What the critic sees of x and x_hat."""
+
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """r and s, which scores are made of; and what a person may want to know of an image.
+
+        * r: the R-score, Eq. (5): R(x) = || f(x, x) - f(x, x_hat) ||_1
+        * s: S(x) = || f(x, x) - f(x, reference) ||_1, what R(x) would be if no structure of x were
+          reconstructed
+        * gap: D(x, x) - D(x, x_hat)
+        * code_norm, code_cycle: || E(x) ||_2 and || E(x) - E(x_hat) ||_2
+        * residual, contrast: || x - x_hat ||_2 and || x - reference ||_2 in pixels
+        """
+        encoder, critic = self.networks_["encoder"], cast(Critic, self.networks_["critic"])
+        wanted, found = frozenset(names), {}
+        if wanted - {"s", "contrast"}:
+            z = encoder(x)
+            x_hat = self.networks_["generator"](z)
+        if wanted & {"r", "s", "gap"}:
+            f_same = critic.features(self._pair(x, x))
+        if wanted & {"r", "gap"}:
+            f_other = critic.features(self._pair(x, x_hat))
+            found["r"] = losses.feature_distance(f_same, f_other)
+        if "gap" in wanted:
+            found["gap"] = critic.value(f_same) - critic.value(f_other)
+        if wanted & {"s", "contrast"}:
+            reference = self._reference(x)
+            found["contrast"] = losses.euclidean_norm(x - reference)
+        if "s" in wanted:
+            found["s"] = losses.feature_distance(f_same, critic.features(self._pair(x, reference)))
+        if "code_cycle" in wanted:
+            found["code_cycle"] = losses.euclidean_norm(z - encoder(x_hat))
+        if wanted & {"code_norm", "residual"}:
+            found |= {
+                "code_norm": losses.euclidean_norm(z),
+                "residual": losses.euclidean_norm(x - x_hat),
+            }
+        return found
 
     def _fit_correction(self, normal: ImageSet) -> None:
         """The reference image, and the power of its distance, from the final networks."""
@@ -79,6 +134,7 @@ class StructureCorrected(ReconstructingDetector):
 
     def _fitted(self) -> dict[str, float]:
         return {
+            "residual_scale": cast(float, self.map_scale_),
             "sensitivity_floor": self.sensitivity_floor_,
             "structure_power": self.structure_power_,
         }
@@ -92,9 +148,23 @@ class StructureCorrected(ReconstructingDetector):
         if self.reference_image_.shape != (self.image_shape_[0], 1, 1):
             shape = tuple(self.reference_image_.shape)
             raise ValueError(f"a reference image of {shape} for images of {self.image_shape_}")
+        self.map_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
         self.structure_power_ = fitted["structure_power"]
-        if not self.sensitivity_floor_ > 0:
-            raise ValueError(f"a sensitivity that is not positive: {dict(fitted)}")
+        if not (self.map_scale_ > 0 and self.sensitivity_floor_ > 0):
+            raise ValueError(f"scales that are not positive: {dict(fitted)}")
         if not 0 <= self.structure_power_ <= 1:
             raise ValueError(f"a power outside [0, 1]: {dict(fitted)}")
+
+    def _map(self, x: Tensor) -> Tensor:
+        """|x - x_hat| as the mean over channels, ``(b, size, size)``, in [0, 2]."""
+        return (x - self._reconstruction(x)).abs().mean(1)
+
+    def _watches(self) -> frozenset[str]:
+        return frozenset({"r"})
+
+    def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
+        return statistics["r"]
+
+    def _largest_watched(self) -> float:
+        return 1e9

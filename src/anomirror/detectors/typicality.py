@@ -1,4 +1,6 @@
-"""Typicality: whether an image, or a group of images, is about as likely as normal images are; too likely is anomalous, too."""
+"""Typicality: whether an image, or a group of images, is about as likely as normal images are; too
+likely is anomalous, too.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +17,44 @@ from anomirror.detector.parameters import Count, declared, fitted, within
 from anomirror.detectors.likelihoods import LikelihoodDetector
 from anomirror.errors import SettingError
 from anomirror.images import ImageInput, ImageSet, ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.glow import Glow
 from anomirror.scorers import Domain, Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 
 @declared
 class Typicality(LikelihoodDetector):
-    """|-log2 p(x) - H|: p is a Glow of normal images, H the mean of -log2 p(x) over normal training images.
+    """|-log2 p(x) - H|: p is a Glow of normal images, H the mean of -log2 p(x) over normal training
+    images.
 
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> typical = Typicality(flow_steps=1, hidden_width=4, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
-    >>> typical.score_samples(images[:2]).shape, typical.score_groups(images[:6], group_size=2).shape
-    ((2,), (3,))
+    >>> short = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
+    >>> typical = Typicality(flow_steps=1, hidden_width=4, **short).fit(images)
+    >>> typical.score_samples(images[:2]).shape
+    (2,)
+    >>> typical.score_groups(images[:6], group_size=2).shape
+    (3,)
 
     Notes
     -----
-    The detector is the test for one image, M = 1; for M > 1 there is :meth:`score_groups`. The uniform noise that makes grey
-    levels continuous is drawn afresh in training; in scoring it is one noise for all images, so that a score depends on nothing
-    but its image. Left out of the released Glow: the extra channel that marks the border of convolutions, the factor of 3 on
-    the log scales of activation norms, which there makes them learn faster. Activation norms start by one minibatch, there by
-    256 images; images are not augmented.
+    The detector is the test for one image, M = 1; for M > 1 there is :meth:`score_groups`. The
+    uniform noise that makes grey levels continuous is drawn afresh in training; in scoring it is
+    one noise for all images, so that a score depends on nothing but its image. Left out of the
+    released Glow: the extra channel that marks the border of convolutions, the factor of 3 on the
+    log scales of activation norms, which there makes them learn faster. Activation norms start by
+    one minibatch, there by 256 images; images are not augmented.
 
     References
     ----------
-    Nalisnick, Matsukawa, Teh, Lakshminarayanan: Detecting Out-of-Distribution Inputs to Deep Generative Models Using Typicality,
-    2019, arXiv 1906.02994. Glow: Kingma, Dhariwal, NeurIPS 2018, arXiv 1807.03039.
+    Nalisnick, Matsukawa, Teh, Lakshminarayanan: Detecting Out-of-Distribution Inputs to Deep
+    Generative Models Using Typicality, 2019, arXiv 1906.02994. Glow: Kingma, Dhariwal, NeurIPS
+    2018, arXiv 1807.03039.
     """
 
     method = "typicality"
@@ -71,7 +80,8 @@ class Typicality(LikelihoodDetector):
     """H in bits, from at most 4,096 evenly spaced training images."""
 
     def score_groups(self, X: ImageInput, group_size: int) -> Scores:
-        """-|mean of -log2 p(x) - H| of each ``group_size`` consecutive images: the test for M > 1 of one kind.
+        """-|mean of -log2 p(x) - H| of each ``group_size`` consecutive images: the test for M > 1
+        of one kind.
 
         Returns
         -------
@@ -86,7 +96,9 @@ class Typicality(LikelihoodDetector):
         whole = isinstance(group_size, (int, np.integer)) and group_size > 0
         if not whole or len(images) % group_size:
             over = f"; leave out {len(images) % group_size}" if whole else ""
-            raise SettingError(f"group_size={group_size!r}: {len(images)} images make no whole groups{over}")
+            raise SettingError(
+                f"group_size={group_size!r}: {len(images)} images make no whole groups{over}"
+            )
         bits = self._measured(images, ("bits",))["bits"]
         return -likelihood.deviation_of_groups(bits, self.entropy_, group_size)
 
@@ -95,11 +107,17 @@ class Typicality(LikelihoodDetector):
         """A distance."""
         return "nonnegative"
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         glow = Glow(image_shape[0], self.flow_levels, self.flow_steps, self.hidden_width)
 
         def make_optimizers() -> dict[str, Optimizer]:
-            return {"glow": Adamax(glow.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
+            return {
+                "glow": Adamax(
+                    glow.parameters(), lr=self.learning_rate, betas=(self.betas[0], self.betas[1])
+                )
+            }
 
         return {"glow": glow}, make_optimizers
 
@@ -121,7 +139,8 @@ class Typicality(LikelihoodDetector):
     def _log_probability_with(self, x: Tensor, noise: Tensor) -> Tensor:
         latents, log_determinant = self.networks_["glow"](likelihood.dequantized(x, noise))
         log_density = log_determinant + sum(
-            likelihood.gaussian_log_density(latent.z, latent.mean, latent.log_deviation) for latent in latents
+            likelihood.gaussian_log_density(latent.z, latent.mean, latent.log_deviation)
+            for latent in latents
         )
         return likelihood.flow_log_probability(log_density, x)
 

@@ -1,4 +1,6 @@
-"""WAIC: an ensemble of Wasserstein GANs, whose critics are then trained to classify, and how far they disagree."""
+"""WAIC: an ensemble of Wasserstein GANs, whose critics are then trained to classify, and how far
+they disagree.
+"""
 
 from __future__ import annotations
 
@@ -14,38 +16,44 @@ from anomirror import losses
 from anomirror.detector.network import NetworkDetector
 from anomirror.detector.parameters import Count, Weight, declared
 from anomirror.images import ImageShape
+from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import running_statistics
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.freezing import frozen
 from anomirror.schedule import Phase
 from anomirror.scorers import Domain, Scores
-from anomirror.training import Batch, Run
+from anomirror.training import Run
 
 FIRST, EVERY = 25, 500
-"""The first generator steps, and later every so manieth, come after ``critic_warmup`` critic steps."""
+"""The first generator steps, and later every so manieth, come after ``critic_warmup`` critic steps.
+"""
 
 
 @declared
 class WAIC(NetworkDetector):
-    """Variance minus mean of the logits of an ensemble of critics: the Watanabe-Akaike information criterion, negative.
+    """Variance minus mean of the logits of an ensemble of critics: the Watanabe-Akaike information
+    criterion, negative.
 
     Examples
     --------
     >>> import numpy as np
     >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> waic = WAIC(critic_width=2, generator_width=2, epochs=1, cross_entropy_epochs=1, steps_per_epoch=1, batch_size=8)
+    >>> short = {"epochs": 1, "cross_entropy_epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
+    >>> waic = WAIC(critic_width=2, generator_width=2, **short)
     >>> waic.fit(images).score_samples(images[:2]).shape
     (2,)
 
     Notes
     -----
-    The paper's generator is not described; this is DCGAN's. All members are one network of grouped convolutions, which draws
-    their noise in one go. RMSProp is torch's (squares decay by .99), and goes on through both phases.
+    The paper's generator is not described; this is DCGAN's. All members are one network of grouped
+    convolutions, which draws their noise in one go. RMSProp is torch's (squares decay by .99), and
+    goes on through both phases.
 
     References
     ----------
-    Choi, Jang, Alemi: WAIC, but Why? Generative Ensembles for Robust Anomaly Detection, 2018, arXiv 1810.01392.
-    WGAN-GP: Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville, NeurIPS 2017, arXiv 1704.00028.
+    Choi, Jang, Alemi: WAIC, but Why? Generative Ensembles for Robust Anomaly Detection, 2018, arXiv
+    1810.01392. WGAN-GP: Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville, NeurIPS 2017, arXiv
+    1704.00028.
     """
 
     method = "waic"
@@ -79,15 +87,22 @@ class WAIC(NetworkDetector):
     batch_size = 32
     ema_decay = None
 
-    def _build(self, image_shape: ImageShape) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(
+        self, image_shape: ImageShape
+    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
-            "generators": Generator(channels, size, self.latent_dim, self.generator_width, self.members),
+            "generators": Generator(
+                channels, size, self.latent_dim, self.generator_width, self.members
+            ),
             "critics": WideCritic(channels, size, self.critic_width, self.members),
         }
 
         def make_optimizers() -> dict[str, Optimizer]:
-            return {name: RMSprop(network.parameters(), lr=self.learning_rate) for name, network in networks.items()}
+            return {
+                name: RMSprop(network.parameters(), lr=self.learning_rate)
+                for name, network in networks.items()
+            }
 
         return networks, make_optimizers
 
@@ -98,7 +113,9 @@ class WAIC(NetworkDetector):
         ]
 
     def _play(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """A critic step of WGAN-GP for every member, and when it is their turn, a step of the generators."""
+        """A critic step of WGAN-GP for every member, and when it is their turn, a step of the
+        generators.
+        """
         critics, generators = self.networks_["critics"], self.networks_["generators"]
         x = self._for_all(batch.normal)
         with torch.no_grad():
@@ -110,11 +127,15 @@ class WAIC(NetworkDetector):
         told = {"gap": gap.detach() / self.members, "penalty": penalty.detach() / self.members}
         if run.step in generator_turns(run.total_steps, self.critic_steps, self.critic_warmup):
             with frozen(critics):
-                run.update("generators", -critics(generators(self._codes(len(x), run))).mean(0).sum())
+                run.update(
+                    "generators", -critics(generators(self._codes(len(x), run))).mean(0).sum()
+                )
         return told
 
     def _classify(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
-        """A step of every critic as a classifier of real images and those of its own generator, whose weights rest."""
+        """A step of every critic as a classifier of real images and those of its own generator,
+        whose weights rest.
+        """
         x = self._for_all(batch.normal)
         with torch.no_grad(), running_statistics(self.networks_["generators"]):
             fake = self.networks_["generators"](self._codes(len(x), run))
@@ -125,7 +146,9 @@ class WAIC(NetworkDetector):
 
     def _codes(self, count: int, run: Run) -> Tensor:
         """Standard normal codes of all members, ``(count, members * latent_dim)``."""
-        return torch.randn(count, self.members * self.latent_dim, generator=run.generator).to(run.device)
+        return torch.randn(count, self.members * self.latent_dim, generator=run.generator).to(
+            run.device
+        )
 
     def _for_all(self, x: Tensor) -> Tensor:
         """The same images for every member, ``(b, members * c, h, w)``."""

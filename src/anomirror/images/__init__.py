@@ -1,15 +1,24 @@
 """What a set of images is, and how any input becomes one.
 
-Everything above this floor sees an :class:`ImageSet`: a number of images of one shape ``(channels, size, size)``, read in
-batches of uint8 (0..255) or float32 (0..1) tensors. Arrays and tensors stay in memory; folders, file lists and torch
-datasets are read image by image, so a set may be larger than memory.
+Everything above this floor sees an :class:`ImageSet`: a number of images of one shape ``(channels,
+size, size)``, read in batches of uint8 (0..255) or float32 (0..1) tensors. Arrays and tensors stay
+in memory; folders, file lists and torch datasets are read image by image, so a set may be larger
+than memory.
 """
 
 from anomirror.images.batches import fingerprint, fingerprints, in_batches, iterate
 from anomirror.images.decoding import decode
 from anomirror.images.file_images import FileImages
 from anomirror.images.files import DefectLayout, Found, LeftOut, Part, defect_layout, find_files
-from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange, to_network, within_border
+from anomirror.images.frame import (
+    SIZES,
+    Frame,
+    ImageShape,
+    ImageSize,
+    SizeRange,
+    to_network,
+    within_border,
+)
 from anomirror.images.opening import frame_of, open_images
 from anomirror.images.protocol import ImageInput, ImageSet, Report
 from anomirror.images.sets import (

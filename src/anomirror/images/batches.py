@@ -27,18 +27,26 @@ class _Batches(Dataset[Tensor | ImageError]):
     def __getitem__(self, index: int) -> Tensor | ImageError:
         try:
             return self._images.take(self._batches[index])
-        except ImageError as error:  # as a value: raised in a worker it would arrive as the text of a traceback
+        # as a value: raised in a worker it would arrive as the text of a traceback
+        except ImageError as error:
             return error
 
 
-def iterate(images: ImageSet, batches: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Tensor]:
-    """The batches of ``images`` with these indices, in order; ``workers`` processes decode what is not in memory."""
+def iterate(
+    images: ImageSet, batches: Sequence[Sequence[int]], workers: int = 0
+) -> Iterator[Tensor]:
+    """The batches of ``images`` with these indices, in order; ``workers`` processes decode what is
+    not in memory.
+    """
     if images.in_memory or workers == 0:
         for indices in batches:
             yield images.take(indices)
         return
-    private = torch.Generator().manual_seed(0)  # DataLoader would draw its workers' seed from the caller's RNG
-    loader = DataLoader(_Batches(images, batches), batch_size=None, num_workers=workers, generator=private)
+    # DataLoader would draw its workers' seed from the caller's RNG
+    private = torch.Generator().manual_seed(0)
+    loader = DataLoader(
+        _Batches(images, batches), batch_size=None, num_workers=workers, generator=private
+    )
     for batch in loader:
         if isinstance(batch, ImageError):
             raise batch
@@ -51,12 +59,16 @@ def in_batches(count: int, batch_size: int) -> list[range]:
 
 
 def fingerprint(images: ImageSet, workers: int = 0) -> str:
-    """A short hash of the number, shape and all pixels: two runs saw the same data, in the same order."""
+    """A short hash of the number, shape and all pixels: two runs saw the same data, in the same
+    order.
+    """
     return fingerprints(images, workers)[0]
 
 
 def fingerprints(images: ImageSet, workers: int = 0) -> tuple[str, np.ndarray]:
-    """The fingerprint of a set, and a hash of the framed pixels of each image, ``(n,)`` int64: copies have the same."""
+    """The fingerprint of a set, and a hash of the framed pixels of each image, ``(n,)`` int64:
+    copies have the same.
+    """
     whole = hashlib.sha256(f"{len(images)} {images.shape}".encode())
     each = np.empty(len(images), np.int64)
     for indices in in_batches(len(images), 256):
@@ -69,9 +81,13 @@ def fingerprints(images: ImageSet, workers: int = 0) -> tuple[str, np.ndarray]:
 
 
 def _digest(image: np.ndarray) -> int:
-    """Of 64 bits; the same for 8-bit pixels whether they came as bytes or among 16-bit ones, as float."""
+    """Of 64 bits; the same for 8-bit pixels whether they came as bytes or among 16-bit ones, as
+    float.
+    """
     if image.dtype != np.uint8:
         levels = np.rint(image * np.float32(255))
         if np.abs(image * np.float32(255) - levels).max(initial=0) < 1e-4:
             image = levels.astype(np.uint8)
-    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little", signed=True
+    )

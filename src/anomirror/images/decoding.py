@@ -65,7 +65,8 @@ def header(path: str) -> Header | None:
         with Image.open(path) as picture:
             deep = picture.mode in _DEEP or _deep_colour(picture)
             height, width = picture.height, picture.width
-            known = picture.format != "PNG" or "exif" in picture.info  # else Pillow would decode the whole image to look for it
+            # else Pillow would decode the whole image to look for it
+            known = picture.format != "PNG" or "exif" in picture.info
             if known and picture.getexif().get(_ORIENTATION, 1) in _TURNED:
                 height, width = width, height
             return Header(_channels(picture), height, width, deep)
@@ -86,7 +87,8 @@ def _deep_colour(picture: Image.Image) -> bool:
         return False
     if picture.format == "PPM":
         return any(
-            isinstance(tile[3], tuple) and max((v for v in tile[3] if isinstance(v, int)), default=0) > 255
+            isinstance(tile[3], tuple)
+            and max((v for v in tile[3] if isinstance(v, int)), default=0) > 255
             for tile in _tiles(picture)
         )
     if picture.format == "TIFF":
@@ -105,7 +107,9 @@ def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, mapped: read where it is used; or the only one of an ``.npz`` file. Nothing is unpickled."""
+    """The array of an ``.npy`` file, mapped: read where it is used; or the only one of an ``.npz``
+    file. Nothing is unpickled.
+    """
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -113,7 +117,9 @@ def load_array(path: Path) -> np.ndarray:
         with loaded as archive:
             if len(archive.files) != 1:
                 names = ", ".join(archive.files)
-                raise InputError(f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone")
+                raise InputError(
+                    f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone"
+                )
             return cast(np.ndarray, archive[archive.files[0]])
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
@@ -124,22 +130,29 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def decode(path: str, channels: int | None = None) -> Tensor:
-    """One image file as ``(c, h, w)``: uint8, or float32 in [0, 1] if it has 16 bits a channel; see :func:`decode_for`."""
+    """One image file as ``(c, h, w)``: uint8, or float32 in [0, 1] if it has 16 bits a channel; see
+    :func:`decode_for`.
+    """
     return decode_for(None, path, channels)[0]
 
 
-def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tuple[Tensor, tuple[int, int]]:
-    """One image file for a longest side of ``wanted`` pixels, and the height and width that it has in the file, upright.
+def decode_for(
+    wanted: int | None, path: str, channels: int | None = None
+) -> tuple[Tensor, tuple[int, int]]:
+    """One image file for a longest side of ``wanted`` pixels, and the height and width that it has
+    in the file, upright.
 
     ``(c, h, w)`` uint8, or float32 in [0, 1] if it has 16 bits a channel.
 
-    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, EXIF orientation is applied, of an
-    animation the first frame is taken. With ``wanted`` a JPEG over one megapixel is decoded at a half, a quarter or an eighth of
-    its size, never below four times as many pixels on its longest side.
+    Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, EXIF
+    orientation is applied, of an animation the first frame is taken. With ``wanted`` a JPEG over
+    one megapixel is decoded at a half, a quarter or an eighth of its size, never below four times
+    as many pixels on its longest side.
 
     Raises
     ------
-    ImageError : it cannot be read, has 32-bit float pixels or too many of them, or 16-bit colour that nothing here reads.
+    ImageError : it cannot be read, has 32-bit float pixels or too many of them, or 16-bit colour
+        that nothing here reads.
     """
     try:
         with Image.open(path) as picture:
@@ -148,8 +161,15 @@ def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tu
                 deep = torch.from_numpy(_deep_pixels(path, picture, channels))
                 return deep, (int(deep.shape[1]), int(deep.shape[2]))
             longest = max(picture.size)
-            if wanted is not None and picture.width * picture.height > _REDUCED and (least := _MARGIN * wanted) < longest:
-                picture.draft(None, tuple(math.ceil(side * least / longest) for side in picture.size))  # type: ignore[arg-type]
+            if (
+                wanted is not None
+                and picture.width * picture.height > _REDUCED
+                and (least := _MARGIN * wanted) < longest
+            ):
+                width_wanted, height_wanted = (
+                    math.ceil(side * least / longest) for side in picture.size
+                )
+                picture.draft(None, (width_wanted, height_wanted))
             picture.load()
             if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
                 width, height = height, width
@@ -166,15 +186,24 @@ def decode_for(wanted: int | None, path: str, channels: int | None = None) -> tu
 def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.ndarray:
     """16-bit colour, through tifffile."""
     if picture.format != "TIFF":
-        raise ValueError("16-bit colour, of which only 8 bits could be read here; save it as TIFF, in grey, or with 8 bits")
+        raise ValueError(
+            "16-bit colour, of which only 8 bits could be read here; save it as TIFF, in grey, or "
+            "with 8 bits"
+        )
     try:
         import tifffile
     except ImportError as error:
-        raise ValueError("16-bit colour TIFF needs tifffile: pip install 'anomirror[formats]'") from error
+        raise ValueError(
+            "16-bit colour TIFF needs tifffile: pip install 'anomirror[formats]'"
+        ) from error
     array = np.asarray(tifffile.imread(path, key=0))
     if array.dtype != np.uint16 or array.ndim != 3:
         raise ValueError(f"TIFF pixels of {array.dtype} {array.shape} are not supported")
-    planes = array if array.shape[0] in (3, 4) and array.shape[2] not in (3, 4) else np.moveaxis(array, 2, 0)
+    planes = (
+        array
+        if array.shape[0] in (3, 4) and array.shape[2] not in (3, 4)
+        else np.moveaxis(array, 2, 0)
+    )
     colour = pixels(planes[None, :3])[0].numpy()
     if channels == 1:
         colour = np.tensordot(np.asarray(_LUMA, np.float32), colour, 1)[None]
@@ -189,7 +218,11 @@ def _one_line(error: Exception, path: str = "") -> str:
         return "is a folder; give it by itself, not in a list of files"
     if isinstance(error, Image.DecompressionBombError):
         found = [int(number) for number in re.findall(r"\d+", str(error))]
-        numbers = f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f} that are" if len(found) > 1 else ""
+        numbers = (
+            f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f} that are"
+            if len(found) > 1
+            else ""
+        )
         return f"{numbers or 'too many megapixels to be'} read; cut it into tiles, or reduce it"
     return " ".join(str(error).replace(path, "").split()) or type(error).__name__
 
@@ -203,7 +236,9 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
         if picture.mode == "F":
             raise ValueError("32-bit float pixels have no known range; save them with 8 or 16 bits")
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise ValueError(f"pixel mode {picture.mode} with values outside 0..65535 is not supported")
+            raise ValueError(
+                f"pixel mode {picture.mode} with values outside 0..65535 is not supported"
+            )
         deep = pixels(values.astype(np.uint16)[None, None])[0].numpy()
         return np.ascontiguousarray(deep.repeat(wanted, axis=0))
     array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)
@@ -211,7 +246,8 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
 
 
 def dataset_item(dataset: Dataset[Any], index: int, channels: int | None = None) -> Tensor:
-    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an :class:`ImageError`.
+    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an
+    :class:`ImageError`.
 
     PIL images are brought upright and to ``channels``, as files are.
     """
@@ -237,11 +273,14 @@ def odd_item(index: int, reason: str) -> ImageError:
 
 
 def as_batch(X: Any, channels: int | None) -> np.ndarray:
-    """An array or tensor as ``(n, c, h, w)``, checked; a view of the input, of its type: :func:`pixels` converts."""
+    """An array or tensor as ``(n, c, h, w)``, checked; a view of the input, of its type:
+    :func:`pixels` converts.
+    """
     array = as_array(X)
     if array.dtype == object or array.ndim not in (3, 4):
         raise InputError(
-            f"expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of {array.dtype} {array.shape}; "
+            "expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of "
+            f"{array.dtype} {array.shape}; "
             "for one image add a first axis: image[None]"
         )
     if len(array) == 0:
@@ -266,7 +305,11 @@ def pixels(array: np.ndarray) -> Tensor:
         array = (array / np.float32(65535)).astype(np.float32)
     elif np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float32).clip(0, 1)
-    return torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.uint8, order="C", copy=True))
+    return torch.from_numpy(
+        np.array(
+            array, dtype=np.float32 if array.dtype == np.float32 else np.uint8, order="C", copy=True
+        )
+    )
 
 
 def as_array(X: Any) -> np.ndarray:
@@ -277,7 +320,10 @@ def as_array(X: Any) -> np.ndarray:
     try:
         return np.asarray(X)
     except ValueError as error:
-        raise InputError(f"not an array of images: {error}; images of different sizes can come as files or a Dataset") from error
+        raise InputError(
+            f"not an array of images: {error}; images of different sizes can come as files or a "
+            "Dataset"
+        ) from error
 
 
 def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
@@ -290,12 +336,16 @@ def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
     if first == last == 1 == shape[2]:
         return True
     if first == last:
-        raise InputError(f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told")
+        raise InputError(
+            f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told"
+        )
     return last < first
 
 
 def _check_range(array: np.ndarray) -> None:
-    """Refuses pixels that mean nothing; a piece at a time, so that an array that lies on disk is never in memory whole."""
+    """Refuses pixels that mean nothing; a piece at a time, so that an array that lies on disk is
+    never in memory whole.
+    """
     if array.dtype in (np.uint8, np.bool_, np.uint16):
         return
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
@@ -306,10 +356,15 @@ def _check_range(array: np.ndarray) -> None:
         lowest, highest = part.min(), part.max()
         if not (np.isfinite(lowest) and np.isfinite(highest)):
             finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
-            raise InputError(f"image {start + int(np.flatnonzero(~finite)[0])} holds NaN or infinity")
+            raise InputError(
+                f"image {start + int(np.flatnonzero(~finite)[0])} holds NaN or infinity"
+            )
         low, high = min(low, lowest), max(high, highest)
     if np.issubdtype(array.dtype, np.integer):
         if low < 0 or high > 255:
             raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
     elif low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass uint8")
+        raise InputError(
+            f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass "
+            "uint8"
+        )

@@ -25,7 +25,9 @@ class FileImages:
 
     in_memory = False
 
-    def __init__(self, paths: Sequence[str], channels: int, frame: Frame, *, deep: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[str], channels: int, frame: Frame, *, deep: bool = False
+    ) -> None:
         self.names: Sequence[str] = paths
         self.frame = frame
         self._deep = deep
@@ -60,13 +62,20 @@ class FileImages:
 
     def part(self, indices: range) -> FileImages:
         """Some of the files, as a set of their own."""
-        return FileImages(self.names[indices.start : indices.stop : indices.step], self.shape[0], self.frame, deep=self._deep)
+        return FileImages(
+            self.names[indices.start : indices.stop : indices.step],
+            self.shape[0],
+            self.frame,
+            deep=self._deep,
+        )
 
-    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
+    def check(
+        self, memory_limit: int | None = None, report: Report | None = None
+    ) -> tuple[ImageSet, Unreadable]:
         """Decode every file once: the readable ones as a set, and why the others are not.
 
-        The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None: :data:`protocol.MEMORY_LIMIT`), so that
-        checking costs nothing.
+        The decoded set is kept in memory when it fits into ``memory_limit`` bytes (None:
+        :data:`protocol.MEMORY_LIMIT`), so that checking costs nothing.
         """
         limit = protocol.MEMORY_LIMIT if memory_limit is None else memory_limit
         kept = _Kept(len(self), self.shape, torch.float32 if self._deep else torch.uint8, limit)
@@ -98,7 +107,9 @@ class FileImages:
 
 
 class _Kept:
-    """Framed images in memory, as long as they fit; uint8 until the first one has 16 bits a channel."""
+    """Framed images in memory, as long as they fit; uint8 until the first one has 16 bits a
+    channel.
+    """
 
     def __init__(self, count: int, shape: ImageShape, pixel: torch.dtype, limit: int) -> None:
         self._shape = (count, *shape)
@@ -107,7 +118,11 @@ class _Kept:
         self.images: Tensor | None = self._empty(pixel)
 
     def _empty(self, pixel: torch.dtype) -> Tensor | None:
-        return torch.empty(self._shape, dtype=pixel) if math.prod(self._shape) * pixel.itemsize <= self._limit else None
+        return (
+            torch.empty(self._shape, dtype=pixel)
+            if math.prod(self._shape) * pixel.itemsize <= self._limit
+            else None
+        )
 
     def add(self, image: Tensor) -> None:
         """The next one."""

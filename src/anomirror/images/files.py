@@ -10,11 +10,14 @@ from typing import Literal
 
 from anomirror.errors import ImageError, InputError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"}
+)
 """File name endings, in lower case, that count as images when a folder is searched."""
 
 MASKS = "ground_truth"
-"""Folder of a defect data set (MVTec AD and those laid out like it) that holds masks, not images."""
+"""Folder of a defect data set (MVTec AD and those laid out like it) that holds masks, not images.
+"""
 
 Part = Literal["train", "test"]
 
@@ -63,7 +66,9 @@ class Found:
 
 @dataclass(frozen=True)
 class DefectLayout:
-    """A folder laid out as MVTec AD is: ``train/good``, ``test/good`` and ``test/<kind of defect>``."""
+    """A folder laid out as MVTec AD is: ``train/good``, ``test/good`` and ``test/<kind of
+    defect>``.
+    """
 
     root: Path
     kinds: tuple[str, ...]
@@ -97,15 +102,17 @@ def defect_layout(folder: Path) -> DefectLayout | None:
 
 
 def find_files(path: Path, part: Part | None = None) -> Found:
-    """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file itself.
+    """Image files of a folder (recursively, in sorted order), of a ``.txt`` list, or the one file
+    itself.
 
-    Links to folders are followed, each folder once. Hidden files and folders below ``path`` are passed over, and so are masks
-    in a ``ground_truth`` folder next to ``train`` and ``test``.
+    Links to folders are followed, each folder once. Hidden files and folders below ``path`` are
+    passed over, and so are masks in a ``ground_truth`` folder next to ``train`` and ``test``.
 
     Parameters
     ----------
     path : a folder, an image, or a ``.txt`` file with one path a line.
-    part : of a folder that is divided into ``train`` and ``test``: the one to read; None reads both.
+    part : of a folder that is divided into ``train`` and ``test``: the one to read; None reads
+        both.
 
     Raises
     ------
@@ -133,40 +140,58 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
             if not entry.startswith("."):
                 left_out.add(f"beside {part}/", entry)
         if layout is not None and part == "train":
-            for entry in sorted(entry.name for entry in (folder / "train").iterdir() if entry.name != "good"):
+            for entry in sorted(
+                entry.name for entry in (folder / "train").iterdir() if entry.name != "good"
+            ):
                 left_out.add("beside train/good/", f"train/{entry}")
     try:
         found = sorted(_images_below(searched, left_out))
     except OSError as error:
-        raise ImageError(f"{error.filename}: this folder cannot be searched ({error.strerror})") from error
+        raise ImageError(
+            f"{error.filename}: this folder cannot be searched ({error.strerror})"
+        ) from error
     if not found:
         passed_over = f"; left out: {left_out}" if left_out else ""
-        raise ImageError(f"{searched}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))}){passed_over}")
+        raise ImageError(
+            f"{searched}: no image in this folder (looked for "
+            f"{', '.join(sorted(SUFFIXES))}){passed_over}"
+        )
     return Found(found, left_out)
 
 
 def _refuse_several_layouts(folder: Path) -> None:
-    """A folder of data sets that are laid out as MVTec AD: their tests, defects and masks must not be fitted."""
-    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and defect_layout(entry) is not None)
+    """A folder of data sets that are laid out as MVTec AD: their tests, defects and masks must not
+    be fitted.
+    """
+    inside = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and defect_layout(entry) is not None
+    )
     if inside:
         raise ImageError(
-            f"{folder}: holds {len(inside)} data set(s) with train/good and test ({', '.join(inside[:5])}); "
+            f"{folder}: holds {len(inside)} data set(s) with train/good and test "
+            f"({', '.join(inside[:5])}); "
             f"name one, such as {folder / inside[0]}"
         )
 
 
 def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
-    """Image files of a folder and the folders in it; their paths alone are held, for there may be millions."""
+    """Image files of a folder and the folders in it; their paths alone are held, for there may be
+    millions.
+    """
     root = str(folder)
 
     def leave_out(reason: str, path: str) -> None:
         left_out.add(reason, os.path.relpath(path, root))
 
     folders, links = [root], list[str]()
-    seen = {_identity(str(above)) for above in (folder.resolve(), *folder.resolve().parents)}  # a link upwards is a loop
+    # a link upwards is a loop
+    seen = {_identity(str(above)) for above in (folder.resolve(), *folder.resolve().parents)}
     while folders or links:
         if not folders:
-            links.sort(reverse=True)  # folders themselves first: what is read twice is read under its own name
+            # folders themselves first: what is read twice is read under its own name
+            links.sort(reverse=True)
             link = links.pop()
             if _identity(link) in seen:
                 leave_out("link to a folder that is read already", link)
@@ -221,7 +246,11 @@ def _identity(folder: str) -> tuple[int, int]:
 def _listed_in(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            listed = [_listed(line, path.parent) for raw in lines if (line := raw.strip()) and not line.startswith("#")]
+            listed = [
+                _listed(line, path.parent)
+                for raw in lines
+                if (line := raw.strip()) and not line.startswith("#")
+            ]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the list of paths is not UTF-8 ({error.reason})") from error
     if not listed:
@@ -230,6 +259,8 @@ def _listed_in(path: Path) -> list[str]:
 
 
 def _listed(line: str, folder: Path) -> str:
-    """A path of a list: relative to the list's folder, or, where nothing lies there, as it stands."""
+    """A path of a list: relative to the list's folder, or, where nothing lies there, as it
+    stands.
+    """
     beside = folder / line
     return line if not beside.exists() and Path(line).exists() else str(beside)

@@ -18,12 +18,16 @@ SIZES = (32, 64, 128, 256)
 """Side lengths that the networks are built for."""
 
 ImageSize = int | Literal["auto"] | None
-"""One of :data:`SIZES`; "auto", which chooses by images and method; or None, which keeps the pixels."""
+"""One of :data:`SIZES`; "auto", which chooses by images and method; or None, which keeps the
+pixels.
+"""
 
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Sizes that images have in their files: their longest side in pixels, and width over height."""
+    """Sizes that images have in their files: their longest side in pixels, and width over
+    height.
+    """
 
     shortest: int
     longest: int
@@ -45,11 +49,23 @@ class SizeRange:
         """Which of heights and widths ``(n, 2)`` are so far outside this range, ``(n,)`` bool."""
         longest, ratio = sizes.max(1), sizes[:, 1] / sizes[:, 0]
         other_size = (longest * _FAR < self.shortest) | (longest > _FAR * self.longest)
-        return np.asarray(other_size | (ratio * _OTHER_SHAPE < self.narrowest) | (ratio > _OTHER_SHAPE * self.widest))
+        return np.asarray(
+            other_size
+            | (ratio * _OTHER_SHAPE < self.narrowest)
+            | (ratio > _OTHER_SHAPE * self.widest)
+        )
 
     def __str__(self) -> str:
-        sides = f"{self.shortest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
-        shapes = f"{self.narrowest:.2f}" if self.narrowest == self.widest else f"{self.narrowest:.2f} to {self.widest:.2f}"
+        sides = (
+            f"{self.shortest}"
+            if self.shortest == self.longest
+            else f"{self.shortest} to {self.longest}"
+        )
+        shapes = (
+            f"{self.narrowest:.2f}"
+            if self.narrowest == self.widest
+            else f"{self.narrowest:.2f} to {self.widest:.2f}"
+        )
         return f"longest side {sides} pixels, width over height {shapes}"
 
 
@@ -68,7 +84,8 @@ def within_border(x: Tensor) -> Tensor:
 
     ``(b, c, h, w)`` as the networks see it, to bool ``(b, 1, h, w)``.
 
-    >>> within_border(to_network(torch.tensor([[[[0, 0, 0], [0, 9, 0], [0, 0, 7]]]], dtype=torch.uint8))).int()[0, 0].tolist()
+    >>> image = torch.tensor([[[[0, 0, 0], [0, 9, 0], [0, 0, 7]]]], dtype=torch.uint8)
+    >>> within_border(to_network(image)).int()[0, 0].tolist()
     [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
     """
     lit = (x > -1).any(1, keepdim=True)
@@ -82,11 +99,13 @@ def _span(line: Tensor, along: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Frame:
-    """How an image of any height and width comes into the ``size`` x ``size`` square of the networks.
+    """How an image of any height and width comes into the ``size`` x ``size`` square of the
+    networks.
 
-    The aspect ratio is always kept: the longest side is brought into ``low`` .. ``high`` pixels (anti-aliased bilinear), where
-    it is not there already. What is left over of the square is padded with zeros (black), the image centred. So an image to be
-    scored first takes the size that the training images have in the square, whatever size its file has."""
+    The aspect ratio is always kept: the longest side is brought into ``low`` .. ``high`` pixels
+    (anti-aliased bilinear), where it is not there already. What is left over of the square is
+    padded with zeros (black), the image centred. So an image to be scored first takes the size that
+    the training images have in the square, whatever size its file has."""
 
     size: int
     low: int
@@ -96,8 +115,9 @@ class Frame:
     def choose(cls, height: int, width: int, image_size: ImageSize, most: int = SIZES[0]) -> Frame:
         """The frame for training images that are at most ``height`` x ``width``.
 
-        ``image_size`` itself; None: the smallest of :data:`SIZES` that holds them, pixels as they are (256 for all larger
-        ones); "auto": that as well where it is not over ``most``, else ``most``, to which all are scaled.
+        ``image_size`` itself; None: the smallest of :data:`SIZES` that holds them, pixels as they
+        are (256 for all larger ones); "auto": that as well where it is not over ``most``, else
+        ``most``, to which all are scaled.
         """
         longest = max(height, width)
         if image_size is None or (image_size == "auto" and longest <= most):
@@ -106,7 +126,10 @@ class Frame:
         if image_size == "auto":
             return cls.scaled(most)
         if image_size not in SIZES:
-            raise SettingError(f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, 'auto', or None")
+            raise SettingError(
+                f"image_size={image_size!r}: choose one of {', '.join(map(str, SIZES))}, 'auto', "
+                "or None"
+            )
         return cls.scaled(int(image_size))
 
     @classmethod
@@ -115,8 +138,12 @@ class Frame:
         return cls(size, size, size)
 
     def as_seen(self, sizes: SizeRange) -> Frame:
-        """The frame for images that are scored by what was trained on images of ``sizes`` in this one."""
-        low, high = (min(max(side, self.low), self.high) for side in (sizes.shortest, sizes.longest))
+        """The frame for images that are scored by what was trained on images of ``sizes`` in this
+        one.
+        """
+        low, high = (
+            min(max(side, self.low), self.high) for side in (sizes.shortest, sizes.longest)
+        )
         return Frame(self.size, low, high)
 
     def inner(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -138,7 +165,9 @@ class Frame:
         return F.pad(images, (left, self.size - left - width, top, self.size - top - height))
 
     def take_out(self, maps: Tensor, height: int, width: int) -> Tensor:
-        """The inverse for ``(..., size, size)`` maps: the padding cut off, scaled back to ``height`` x ``width``."""
+        """The inverse for ``(..., size, size)`` maps: the padding cut off, scaled back to
+        ``height`` x ``width``.
+        """
         top, left, inner_height, inner_width = self.inner(height, width)
         maps = maps[..., top : top + inner_height, left : left + inner_width]
         if (inner_height, inner_width) == (height, width):
@@ -148,7 +177,9 @@ class Frame:
 
 def _resized(images: Tensor, height: int, width: int) -> Tensor:
     batch = images if images.ndim == 4 else images[None]
-    out = F.interpolate(batch.float(), size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    out = F.interpolate(
+        batch.float(), size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
     if images.dtype == torch.uint8:
         out = out.round().clamp(0, 255).to(torch.uint8)
     return out if images.ndim == 4 else out[0]

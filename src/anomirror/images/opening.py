@@ -18,7 +18,15 @@ from anomirror.images.file_images import FileImages
 from anomirror.images.files import Part, find_files
 from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
 from anomirror.images.protocol import ImageInput, ImageSet
-from anomirror.images.sets import ArrayImages, DatasetImages, Joined, MappedImages, Sizes, Subset, known_sizes
+from anomirror.images.sets import (
+    ArrayImages,
+    DatasetImages,
+    Joined,
+    MappedImages,
+    Sizes,
+    Subset,
+    known_sizes,
+)
 
 
 def open_images(
@@ -36,15 +44,17 @@ def open_images(
     ----------
     X : what holds the images:
 
-        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3 the one of 1, 3 or 4
-          is taken as channels, else the *smaller*. uint8 is 0..255, uint16 0..65535, float 0..1. It is not copied: leave it as
-          it is for as long as it is used; ``(h, w)`` and ``(h, w, 3)`` are one image;
-        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line (relative to its folder), an
-          ``.npy`` or ``.npz`` array, or a list, tuple, array or Series of image paths;
+        * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3
+          the one of 1, 3 or 4 is taken as channels, else the *smaller*. uint8 is 0..255, uint16
+          0..65535, float 0..1. It is not copied: leave it as it is for as long as it is used; ``(h,
+          w)`` and ``(h, w, 3)`` are one image;
+        * a folder (searched recursively), one image file, a ``.txt`` file with one path a line
+          (relative to its folder), an ``.npy`` or ``.npz`` array, or a list, tuple, array or Series
+          of image paths;
         * a list or tuple of arrays, tensors or PIL images, which may differ in size; one PIL image;
         * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
-    image_size : side of the square that the networks see; None keeps the pixels, "auto" does where the images are not larger than
-        ``most``, and else scales them to it (see :class:`Frame`).
+    image_size : side of the square that the networks see; None keeps the pixels, "auto" does where
+        the images are not larger than ``most``, and else scales them to it (see :class:`Frame`).
     shape : what a fitted detector expects; images must have its number of channels.
     frame : how images come into ``shape``, of a fitted detector; without it as ``image_size`` says.
     part : of a folder that is divided into ``train`` and ``test``: the one to read.
@@ -108,13 +118,18 @@ def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
 def _with_number(array: np.ndarray) -> np.ndarray:
     """One image as a batch of one; rows of pixels are refused."""
     if array.ndim == 2 and max(array.shape) > 32 * min(array.shape):
-        raise InputError(f"an array of {array.shape} looks like rows of pixels: expected images as (n, h, w) or (n, h, w, c)")
+        raise InputError(
+            f"an array of {array.shape} looks like rows of pixels: expected images as (n, h, w) or "
+            "(n, h, w, c)"
+        )
     one = array.ndim == 3 and array.shape[2] in (1, 3, 4) and min(array.shape[:2]) > 4
     return array[None] if array.ndim == 2 or one else array
 
 
 def frame_of(images: ImageSet) -> Frame | None:
-    """The frame in which other images are like these, as far as their sizes are known; None of a part of a set."""
+    """The frame in which other images are like these, as far as their sizes are known; None of a
+    part of a set.
+    """
     frame: Frame | None = getattr(images, "frame", None)
     known = known_sizes(images)
     return frame if frame is None or not len(known) else frame.as_seen(SizeRange.of(known))
@@ -123,7 +138,9 @@ def frame_of(images: ImageSet) -> Frame | None:
 class _Wanted:
     """What the images shall become."""
 
-    def __init__(self, image_size: ImageSize, most: int, shape: ImageShape | None, frame: Frame | None) -> None:
+    def __init__(
+        self, image_size: ImageSize, most: int, shape: ImageShape | None, frame: Frame | None
+    ) -> None:
         self.image_size = image_size
         self.most = most
         self.shape = shape
@@ -134,7 +151,9 @@ class _Wanted:
         if self.shape is None or self.frame is None:
             return Frame.choose(height, width, self.image_size, self.most)
         if channels != self.shape[0]:
-            raise ImageError(f"images have {channels} channels, the detector was fitted on {self.shape[0]}")
+            raise ImageError(
+                f"images have {channels} channels, the detector was fitted on {self.shape[0]}"
+            )
         return self.frame
 
 
@@ -156,12 +175,20 @@ def _paths(X: Any) -> list[str] | None:
     """The paths of a list, an array or a Series of paths; None of anything else."""
     if isinstance(X, (Tensor, np.ndarray)) and getattr(X, "ndim", 0) != 1:
         return None
-    if not (hasattr(X, "__iter__") and hasattr(X, "__len__")) or isinstance(X, (dict, bytes)) or len(X) == 0:
+    if (
+        not (hasattr(X, "__iter__") and hasattr(X, "__len__"))
+        or isinstance(X, (dict, bytes))
+        or len(X) == 0
+    ):
         return None
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
         return None
     items = list(X)
-    return [os.fspath(item) for item in items] if all(isinstance(item, (str, os.PathLike)) for item in items) else None
+    return (
+        [os.fspath(item) for item in items]
+        if all(isinstance(item, (str, os.PathLike)) for item in items)
+        else None
+    )
 
 
 def _listed(X: Sequence[Any]) -> _Listed | None:
@@ -179,7 +206,13 @@ def _listed(X: Sequence[Any]) -> _Listed | None:
 def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
     found = path.stat() if path.is_file() else None
     loaded = load_array(path)
-    images = open_images(loaded, image_size=wanted.image_size, most=wanted.most, shape=wanted.shape, frame=wanted.frame)
+    images = open_images(
+        loaded,
+        image_size=wanted.image_size,
+        most=wanted.most,
+        shape=wanted.shape,
+        frame=wanted.frame,
+    )
     if found is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
         return MappedImages(images, path, found)
     return images
@@ -192,7 +225,8 @@ def _open_dataset(dataset: Dataset[Any], wanted: _Wanted) -> DatasetImages:
     sizes = Sizes.unknown(len(cast(Any, dataset)))
     bad: list[tuple[str, str]] = []
     channels = height = width = 0
-    pictures = isinstance(dataset, _Listed) and dataset.of_pictures  # grey ones among them become colour, as files do
+    # grey ones among them become colour, as files do
+    pictures = isinstance(dataset, _Listed) and dataset.of_pictures
     for index in range(len(cast(Any, dataset))):
         try:
             image = dataset_item(dataset, index)
@@ -204,7 +238,10 @@ def _open_dataset(dataset: Dataset[Any], wanted: _Wanted) -> DatasetImages:
             sizes[index] = int(image.shape[1]), int(image.shape[2])
             height, width = max(height, image.shape[1]), max(width, image.shape[2])
     if not channels:
-        raise ImageError(f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}", bad)
+        raise ImageError(
+            f"none of the {len(bad)} items of the dataset can be read; {bad[0][0]}: {bad[0][1]}",
+            bad,
+        )
     return DatasetImages(dataset, channels, wanted.frame_for(channels, height, width), sizes)
 
 
@@ -216,9 +253,14 @@ def _open_files(paths: Sequence[str], wanted: _Wanted) -> FileImages:
     if not headers:
         _, bad = FileImages(paths, 1, Frame.scaled(SIZES[0])).check()
         listed = [(paths[index], reason) for index, reason in bad.items()]
-        raise ImageError(f"none of {len(paths)} files can be read as an image; {listed[0][0]}: {listed[0][1]}", listed)
+        raise ImageError(
+            f"none of {len(paths)} files can be read as an image; {listed[0][0]}: {listed[0][1]}",
+            listed,
+        )
     channels = max(known.channels for known in headers)
-    frame = wanted.frame_for(channels, max(known.height for known in headers), max(known.width for known in headers))
+    frame = wanted.frame_for(
+        channels, max(known.height for known in headers), max(known.width for known in headers)
+    )
     images = FileImages(paths, channels, frame, deep=any(known.deep for known in headers))
     for index, known in enumerate(by_path):
         if known is not None:

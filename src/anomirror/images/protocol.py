@@ -14,7 +14,9 @@ Report = Callable[[int], None]
 """Told how many more images were read."""
 
 MEMORY_LIMIT = 1 << 30
-"""Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every pass."""
+"""Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every
+pass.
+"""
 
 Unreadable = dict[int, str]
 """Index of an image that cannot be read, and the reason."""
@@ -45,5 +47,7 @@ class ImageSet(Protocol):
         ...
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        """The image before it was framed, ``(c, h, w)``; a large JPEG file reduced to ``wanted`` pixels at least."""
+        """The image before it was framed, ``(c, h, w)``; a large JPEG file reduced to ``wanted``
+        pixels at least.
+        """
         ...

@@ -51,7 +51,8 @@ class _Picked(Sequence[str]):
 
 
 class ArrayImages:
-    """An array ``(n, c, h, w)`` that :func:`as_batch` checked, in memory or mapped from a file; batches are copies of its pixels.
+    """An array ``(n, c, h, w)`` that :func:`as_batch` checked, in memory or mapped from a file;
+    batches are copies of its pixels.
 
     ``frame`` is applied to each batch as it is read.
     """
@@ -83,7 +84,9 @@ class ArrayImages:
 
 
 class MappedImages(ArrayImages):
-    """The array of an ``.npy`` file, read where it is used; the file must stay as it is meanwhile."""
+    """The array of an ``.npy`` file, read where it is used; the file must stay as it is
+    meanwhile.
+    """
 
     def __init__(self, images: ArrayImages, path: Path, found: os.stat_result) -> None:
         super().__init__(images._array, images.frame)
@@ -94,23 +97,33 @@ class MappedImages(ArrayImages):
         self._refuse_changes()
         return super().take(indices)
 
-    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
-        """In memory if it fits, as files are: no training shall depend for hours on what happens to a file."""
+    def check(
+        self, memory_limit: int | None = None, report: Report | None = None
+    ) -> tuple[ImageSet, Unreadable]:
+        """In memory if it fits, as files are: no training shall depend for hours on what happens to
+        a file.
+        """
         self._refuse_changes()
         if self._array.nbytes > (protocol.MEMORY_LIMIT if memory_limit is None else memory_limit):
             return self, {}
         return ArrayImages(np.array(self._array), self.frame), {}
 
     def _refuse_changes(self) -> None:
-        """Another file of the same name does no harm; pixels beyond the new end of this one would end the process."""
+        """Another file of the same name does no harm; pixels beyond the new end of this one would
+        end the process.
+        """
         try:
             now = self._path.stat()
         except FileNotFoundError:
             return
         before = self._found
-        if now.st_ino == before.st_ino and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        if now.st_ino == before.st_ino and (now.st_size, now.st_mtime_ns) != (
+            before.st_size,
+            before.st_mtime_ns,
+        ):
             raise InputError(
-                f"{self._path}: was changed while it was read; start again, and next time write a file of another name"
+                f"{self._path}: was changed while it was read; start again, and next time write a "
+                "file of another name"
             )
 
 
@@ -147,7 +160,9 @@ class DatasetImages:
 
     in_memory = False
 
-    def __init__(self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Sizes | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Sizes | None = None
+    ) -> None:
         count = len(cast(Any, dataset))
         self._dataset = dataset
         self._sizes = Sizes.unknown(count) if sizes is None else sizes
@@ -179,12 +194,17 @@ class DatasetImages:
     def picture(self, index: int, wanted: int) -> Tensor:
         return self._item(index)
 
-    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
-        """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time they are read."""
+    def check(
+        self, memory_limit: int | None = None, report: Report | None = None
+    ) -> tuple[ImageSet, Unreadable]:
+        """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time
+        they are read.
+        """
         bad: Unreadable = {}
         for index in range(len(self)):
             try:
-                if index not in self._sizes:  # what was read already, to choose the frame, was readable
+                # what was read already, to choose the frame, was readable
+                if index not in self._sizes:
                     self._item(index)
             except ImageError as error:
                 bad[index] = error.bad[0][1]
@@ -250,17 +270,25 @@ class Joined:
         images, own = self._locate(index)
         return images.picture(own, wanted)
 
-    def check(self, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
+    def check(
+        self, memory_limit: int | None = None, report: Report | None = None
+    ) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`, for both parts."""
-        (first, bad), (second, more) = (check_files(part, memory_limit, report) for part in self._parts)
-        return Joined(first, second), bad | {len(self._parts[0]) + index: reason for index, reason in more.items()}
+        (first, bad), (second, more) = (
+            check_files(part, memory_limit, report) for part in self._parts
+        )
+        return Joined(first, second), bad | {
+            len(self._parts[0]) + index: reason for index, reason in more.items()
+        }
 
 
 Check = Callable[[int | None, Report | None], tuple[ImageSet, Unreadable]]
 """The method of a set of which not every image may be readable."""
 
 
-def check_files(images: ImageSet, memory_limit: int | None = None, report: Report | None = None) -> tuple[ImageSet, Unreadable]:
+def check_files(
+    images: ImageSet, memory_limit: int | None = None, report: Report | None = None
+) -> tuple[ImageSet, Unreadable]:
     """The readable images of a set, and why the others (files, or items of a dataset) are not."""
     check: Check | None = getattr(images, "check", None)
     return check(memory_limit, report) if check else (images, {})
@@ -271,7 +299,9 @@ def unreadable_error(images: ImageSet, bad: Unreadable, way_out: str) -> ImageEr
     named = [(images.names[index], reason) for index, reason in bad.items()]
     listed = "\n".join(f"  {name}: {reason}" for name, reason in named[:20])
     more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
-    return ImageError(f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n{way_out}", named)
+    return ImageError(
+        f"{len(bad)} of {len(images)} files cannot be read:\n{listed}{more}\n{way_out}", named
+    )
 
 
 def known_sizes(images: ImageSet) -> np.ndarray:
@@ -283,7 +313,9 @@ def known_sizes(images: ImageSet) -> np.ndarray:
 def stacked(images: Sequence[Tensor]) -> Tensor:
     """``(b, c, h, w)``: float32 if one of them is."""
     types = {image.dtype for image in images}
-    return torch.stack([as_type(image, torch.float32) for image in images] if len(types) > 1 else list(images))
+    return torch.stack(
+        [as_type(image, torch.float32) for image in images] if len(types) > 1 else list(images)
+    )
 
 
 def as_type(image: Tensor, wanted: torch.dtype) -> Tensor:

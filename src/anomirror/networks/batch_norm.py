@@ -12,12 +12,16 @@ from torch.optim.swa_utils import update_bn
 
 
 def _norms(modules: Iterable[nn.Module]) -> list[_BatchNorm]:
-    return [layer for module in modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    return [
+        layer for module in modules for layer in module.modules() if isinstance(layer, _BatchNorm)
+    ]
 
 
 @contextmanager
 def running_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Inside, batch norms normalise with their running statistics, as in scoring, and do not change them."""
+    """Inside, batch norms normalise with their running statistics, as in scoring, and do not change
+    them.
+    """
     norms = [norm for norm in _norms(modules) if norm.training]
     for norm in norms:
         norm.eval()
@@ -30,7 +34,9 @@ def running_statistics(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_updating_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Inside, batch norms normalise with the batch's own statistics and do not enter them into the running ones."""
+    """Inside, batch norms normalise with the batch's own statistics and do not enter them into the
+    running ones.
+    """
     norms = _norms(modules)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -44,5 +50,7 @@ def without_updating_statistics(*modules: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def recompute(chain: nn.Sequential, batches: Iterable[Tensor]) -> None:
-    """Running statistics of all batch norms in ``chain``, afresh, as the mean over ``batches``; leaves it in eval mode."""
+    """Running statistics of all batch norms in ``chain``, afresh, as the mean over ``batches``;
+    leaves it in eval mode.
+    """
     update_bn(batches, chain.eval())

@@ -1,4 +1,6 @@
-"""DCGAN's generator and discriminators, and others without residual blocks; ensembles are one network of grouped convolutions."""
+"""DCGAN's generator and discriminators, and others without residual blocks; ensembles are one
+network of grouped convolutions.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,28 @@ Norm = Literal["batch", "spectral", "both"]
 
 
 class Generator(nn.Module):
-    """DCGAN's (Radford et al. 2016): ``(b, members * latent_dim)`` to ``(b, members * channels, size, size)`` in [-1, 1].
+    """DCGAN's (Radford et al. 2016): ``(b, members * latent_dim)`` to ``(b, members * channels,
+    size, size)`` in [-1, 1].
 
-    A dense layer to 4x4, then a transposed convolution for each doubling; channels shrink ``width`` x 4, 2, 1, 1, ... Channels of
-    one member meet those of no other.
+    A dense layer to 4x4, then a transposed convolution for each doubling; channels shrink ``width``
+    x 4, 2, 1, 1, ... Channels of one member meet those of no other.
     """
 
-    def __init__(self, channels: int, size: int, latent_dim: int, width: int, members: int = 1) -> None:
+    def __init__(
+        self, channels: int, size: int, latent_dim: int, width: int, members: int = 1
+    ) -> None:
         super().__init__()
         widths = [members * width * max(4 // 2**stage, 1) for stage in range(doublings(size))]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(members * latent_dim, widths[0], 4, groups=members, bias=False)]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(members * latent_dim, widths[0], 4, groups=members, bias=False)
+        ]
         for before, after in zip(widths, [*widths[1:], None], strict=True):
             layers += [nn.BatchNorm2d(before), nn.ReLU()]
             last = after is None
             out = members * channels if after is None else after
-            layers.append(nn.ConvTranspose2d(before, out, 4, stride=2, padding=1, groups=members, bias=last))
+            layers.append(
+                nn.ConvTranspose2d(before, out, 4, stride=2, padding=1, groups=members, bias=last)
+            )
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:
             if isinstance(layer, nn.ConvTranspose2d):
@@ -39,26 +48,38 @@ class Generator(nn.Module):
 
 
 class WideCritic(nn.Module):
-    """The critic of Choi et al. 2018: ``(b, members * channels, size, size)`` in [-1, 1] to ``(b, members)``.
+    """The critic of Choi et al. 2018: ``(b, members * channels, size, size)`` in [-1, 1] to ``(b,
+    members)``.
 
-    Convolutions of 5x5 with ``width``, ``width``, 2 ``width`` and 2 ``width`` channels, the second and fourth of stride 2, and
-    more such for sizes beyond 32, down to 8x8; one of 7x7 with 16 ``width``; two dense layers, 4 ``width`` and 1. LeakyReLU(0.2)
-    between them. The paper's width is 32.
+    Convolutions of 5x5 with ``width``, ``width``, 2 ``width`` and 2 ``width`` channels, the second
+    and fourth of stride 2, and more such for sizes beyond 32, down to 8x8; one of 7x7 with 16
+    ``width``; two dense layers, 4 ``width`` and 1. LeakyReLU(0.2) between them. The paper's width
+    is 32.
     """
 
     def __init__(self, channels: int, size: int, width: int, members: int = 1) -> None:
         super().__init__()
-        plan = [(width, 5, 1), (width, 5, 2), (2 * width, 5, 1), *[(2 * width, 5, 2)] * (doublings(size) - 2)]
+        plan = [
+            (width, 5, 1),
+            (width, 5, 2),
+            (2 * width, 5, 1),
+            *[(2 * width, 5, 2)] * (doublings(size) - 2),
+        ]
         layers: list[nn.Module] = []
         before = channels
         for after, side, stride in plan:
             layers += [
-                nn.Conv2d(members * before, members * after, side, stride, padding=2, groups=members),
+                nn.Conv2d(
+                    members * before, members * after, side, stride, padding=2, groups=members
+                ),
                 nn.LeakyReLU(0.2),
             ]
             before = after
         for after, side in ((16 * width, 7), (4 * width, 2), (1, 1)):
-            layers += [nn.Conv2d(members * before, members * after, side, groups=members), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(members * before, members * after, side, groups=members),
+                nn.LeakyReLU(0.2),
+            ]
             before = after
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -67,13 +88,23 @@ class WideCritic(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """DCGAN's (Radford et al. 2016): ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``, high for real images.
+    """DCGAN's (Radford et al. 2016): ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``,
+    high for real images.
 
-    Convolutions of 4x4 and stride 2 down to 4x4, LeakyReLU(0.2) and ``dropout`` after each; their outputs are the features f,
-    a linear layer makes the logit. ``norm``: "batch" (from the second convolution on, as in DCGAN), "spectral", or "both".
+    Convolutions of 4x4 and stride 2 down to 4x4, LeakyReLU(0.2) and ``dropout`` after each; their
+    outputs are the features f, a linear layer makes the logit. ``norm``: "batch" (from the second
+    convolution on, as in DCGAN), "spectral", or "both".
     """
 
-    def __init__(self, channels: int, size: int, width: int, *, norm: Norm | None = "batch", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        width: int,
+        *,
+        norm: Norm | None = "batch",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.body, before = halvings(
             channels,
@@ -100,11 +131,13 @@ class Discriminator(nn.Module):
 class JointDiscriminator(nn.Module):
     """D(x, z) of a bidirectional GAN: images and codes ``(b, latent_dim)`` to logits ``(b,)``.
 
-    Convolutions as in :class:`Discriminator` (spectral and batch norm) for x, two dense layers of 4 ``width`` for z, one of
-    8 ``width`` over both; ``dropout`` after the dense ones.
+    Convolutions as in :class:`Discriminator` (spectral and batch norm) for x, two dense layers of 4
+    ``width`` for z, one of 8 ``width`` over both; ``dropout`` after the dense ones.
     """
 
-    def __init__(self, channels: int, size: int, latent_dim: int, width: int, *, dropout: float) -> None:
+    def __init__(
+        self, channels: int, size: int, latent_dim: int, width: int, *, dropout: float
+    ) -> None:
         super().__init__()
         self.of_image, before = halvings(channels, size, width, normed_from=1, spectral=True)
         self.of_code = dense(latent_dim, (4 * width, 4 * width), dropout=dropout, spectral=True)

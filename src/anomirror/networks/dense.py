@@ -13,24 +13,39 @@ from anomirror.networks.spectral import linear
 
 
 def logits(layer: nn.Linear, features: Tensor) -> Tensor:
-    """Of a layer with one output, ``(b, d)`` to ``(b,)``: in float32 under autocast, too, where bf16 would leave two digits."""
+    """Of a layer with one output, ``(b, d)`` to ``(b,)``: in float32 under autocast, too, where
+    bf16 would leave two digits.
+    """
     with torch.autocast(features.device.type, enabled=False):
         return cast(Tensor, layer(features.float())[:, 0])
 
 
 def dense(
-    before: int, widths: Sequence[int], *, dropout: float = 0.0, spectral: bool = False, slope: float = 0.2
+    before: int,
+    widths: Sequence[int],
+    *,
+    dropout: float = 0.0,
+    spectral: bool = False,
+    slope: float = 0.2,
 ) -> nn.Sequential:
-    """``(b, before)`` to ``(b, widths[-1])``: LeakyReLU(``slope``) and dropout after each layer, the last one too."""
+    """``(b, before)`` to ``(b, widths[-1])``: LeakyReLU(``slope``) and dropout after each layer,
+    the last one too.
+    """
     layers: list[nn.Module] = []
     for after in widths:
-        layers += [linear(before, after, spectral=spectral, bias=True), nn.LeakyReLU(slope), Dropout(dropout)]
+        layers += [
+            linear(before, after, spectral=spectral, bias=True),
+            nn.LeakyReLU(slope),
+            Dropout(dropout),
+        ]
         before = after
     return nn.Sequential(*layers)
 
 
 class PairDiscriminator(nn.Module):
-    """D(z, z') of two codes, each ``(b, latent_dim)``, to logits ``(b,)``: dense layers with spectral norm over both."""
+    """D(z, z') of two codes, each ``(b, latent_dim)``, to logits ``(b,)``: dense layers with
+    spectral norm over both.
+    """
 
     def __init__(self, latent_dim: int, widths: Sequence[int], *, dropout: float) -> None:
         super().__init__()
@@ -42,9 +57,11 @@ class PairDiscriminator(nn.Module):
 
 
 class BoxClassifier(nn.Module):
-    """Points ``(b, latent_dim)`` to logits ``(b,)``, high for normal ones; it knows the box from ``low`` to ``high``.
+    """Points ``(b, latent_dim)`` to logits ``(b,)``, high for normal ones; it knows the box from
+    ``low`` to ``high``.
 
-    The box becomes [-1, 1] in every coordinate, or 0 where it has no width; then ReLU layers of ``widths`` with dropout.
+    The box becomes [-1, 1] in every coordinate, or 0 where it has no width; then ReLU layers of
+    ``widths`` with dropout.
     """
 
     low: Tensor

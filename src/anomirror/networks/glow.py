@@ -23,7 +23,8 @@ class Latent:
 
 
 class ActNorm(DataDependentInit):
-    """(h + bias) exp(log_scale), one of each for every channel; starts with outputs of mean 0 and deviation 1.
+    """(h + bias) exp(log_scale), one of each for every channel; starts with outputs of mean 0 and
+    deviation 1.
 
     It is never applied alone: its scale and bias enter the convolution before or after it.
     """
@@ -52,7 +53,12 @@ class NormedConv2d(nn.Conv2d):
         if self.norm.started_by_data:
             self.norm.start(super().forward(h).float())
         scale = torch.exp(self.norm.log_scale)
-        return F.conv2d(h, self.weight * scale[:, None, None, None], self.norm.bias * scale, padding=self.padding)
+        return F.conv2d(
+            h,
+            self.weight * scale[:, None, None, None],
+            self.norm.bias * scale,
+            padding=self.padding,
+        )
 
 
 class ZeroConv2d(nn.Conv2d):
@@ -66,11 +72,15 @@ class ZeroConv2d(nn.Conv2d):
 
     def forward(self, h: Tensor) -> Tensor:
         scale = torch.exp(3 * self.log_scale)
-        return F.conv2d(h, self.weight * scale[:, None, None, None], cast(Tensor, self.bias) * scale, padding=1)
+        return F.conv2d(
+            h, self.weight * scale[:, None, None, None], cast(Tensor, self.bias) * scale, padding=1
+        )
 
 
 class Step(nn.Module):
-    """A step of the flow: actnorm, an invertible 1x1 convolution, an affine coupling; ``(b, c, h, w)`` to the same."""
+    """A step of the flow: actnorm, an invertible 1x1 convolution, an affine coupling; ``(b, c, h,
+    w)`` to the same.
+    """
 
     permutation: Tensor
     sign: Tensor
@@ -100,7 +110,9 @@ class Step(nn.Module):
         return self.permutation @ (torch.tril(self.lower, -1) + ones) @ upper
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The next state in the precision of ``h``, whatever autocast asks for, and log of its determinant, ``(b,)`` float64."""
+        """The next state in the precision of ``h``, whatever autocast asks for, and log of its
+        determinant, ``(b,)`` float64.
+        """
         if self.norm.started_by_data:
             self.norm.start(h)
         with torch.autocast(h.device.type, enabled=False):
@@ -115,14 +127,18 @@ class Step(nn.Module):
         return torch.cat([kept, (changed + shift) * torch.exp(log_scale)], dim=1), log_determinant
 
     def inverse(self, h: Tensor) -> Tensor:
-        """What :meth:`forward` made ``h`` of, but for what rounding does to a coupling that sees its input rounded."""
+        """What :meth:`forward` made ``h`` of, but for what rounding does to a coupling that sees
+        its input rounded.
+        """
         kept, changed = h.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         h = torch.cat([kept, changed * torch.exp(-log_scale) - shift], dim=1)
         with torch.autocast(h.device.type, enabled=False):
             weight = torch.linalg.inv(self.mixing())
             h = F.conv2d(h, weight[:, :, None, None])
-            return h * torch.exp(-self.norm.log_scale)[:, None, None] - self.norm.bias[:, None, None]
+            return (
+                h * torch.exp(-self.norm.log_scale)[:, None, None] - self.norm.bias[:, None, None]
+            )
 
     def _coupled(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """log sigmoid(s + 2) and the shift, from the half that stays as it is."""
@@ -131,11 +147,12 @@ class Step(nn.Module):
 
 
 class Glow(nn.Module):
-    """``(b, channels, h, w)`` to latents and the logarithm of the Jacobian's determinant; h and w divide by 2^levels.
+    """``(b, channels, h, w)`` to latents and the logarithm of the Jacobian's determinant; h and w
+    divide by 2^levels.
 
-    Each level makes four channels of every 2x2 pixels, takes ``steps`` steps, and but for the last gives half of its channels
-    away as latents, whose Gaussian is predicted from the other half. At 3 channels, 3 levels, 32 steps, hidden width 512:
-    44,152,272 parameters.
+    Each level makes four channels of every 2x2 pixels, takes ``steps`` steps, and but for the last
+    gives half of its channels away as latents, whose Gaussian is predicted from the other half. At
+    3 channels, 3 levels, 32 steps, hidden width 512: 44,152,272 parameters.
     """
 
     def __init__(self, channels: int, levels: int, steps: int, hidden: int) -> None:
@@ -168,8 +185,12 @@ class Glow(nn.Module):
         """The images whose latents are ``z``."""
         return self._generate(z[-1], lambda level, mean, log_deviation: z[level])
 
-    def sample(self, count: int, size: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """``(count, channels, size, size)`` from the prior, with its deviations times ``temperature``."""
+    def sample(
+        self, count: int, size: int, generator: torch.Generator, temperature: float = 1.0
+    ) -> Tensor:
+        """``(count, channels, size, size)`` from the prior, with its deviations times
+        ``temperature``.
+        """
 
         def draw(level: int, mean: Tensor, log_deviation: Tensor) -> Tensor:
             noise = torch.randn(mean.shape, generator=generator).to(mean)
@@ -179,7 +200,9 @@ class Glow(nn.Module):
         return self._generate(self.top.new_zeros(count, self.top.shape[1], side, side), draw)
 
     def _generate(self, like: Tensor, choose: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
-        """Images from latents that are chosen level by level, given their Gaussians; the last ones are shaped as ``like``."""
+        """Images from latents that are chosen level by level, given their Gaussians; the last ones
+        are shaped as ``like``.
+        """
         h = choose(len(self.levels) - 1, *self._top(like))
         for level in reversed(range(len(self.levels))):
             if level < len(self.priors):

@@ -1,4 +1,6 @@
-"""The networks of Deep SVDD: nothing in them is biased, so that no constant can be learnt in place of a description."""
+"""The networks of Deep SVDD: nothing in them is biased, so that no constant can be learnt in place
+of a description.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ EPSILON = 1e-4
 class LeNet(nn.Module):
     """phi (Ruff et al. 2018): ``(b, channels, size, size)`` to ``(b, latent_dim)``.
 
-    A 5x5 convolution, batch norm without scale and shift, LeakyReLU(0.01) and max-pooling for each of ``widths``, then a dense
-    layer; no biases. Sides beyond 32 are halved by further such stages of the last width.
+    A 5x5 convolution, batch norm without scale and shift, LeakyReLU(0.01) and max-pooling for each
+    of ``widths``, then a dense layer; no biases. Sides beyond 32 are halved by further such stages
+    of the last width.
     """
 
     def __init__(self, channels: int, size: int, latent_dim: int, widths: Sequence[int]) -> None:
@@ -45,17 +48,19 @@ class LeNet(nn.Module):
 
 
 class LeNetDecoder(nn.Module):
-    """``(b, latent_dim)`` to ``(b, channels, size, size)`` in [0, 1]: the way back of :class:`LeNet`, from maps of 4x4.
+    """``(b, latent_dim)`` to ``(b, channels, size, size)`` in [0, 1]: the way back of
+    :class:`LeNet`, from maps of 4x4.
 
-    ``latent_dim`` is a multiple of 16. A 5x5 convolution and batch norm, LeakyReLU(0.01) and nearest-neighbour doubling for each
-    halving of the way down to 4x4.
+    ``latent_dim`` is a multiple of 16. A 5x5 convolution and batch norm, LeakyReLU(0.01) and
+    nearest-neighbour doubling for each halving of the way down to 4x4.
     """
 
     def __init__(self, channels: int, size: int, latent_dim: int, widths: Sequence[int]) -> None:
         super().__init__()
         outward = list(reversed(all_widths(size, widths)))
         doublings = (size // 4).bit_length() - 1
-        outward = [outward[0]] * (doublings - len(outward)) + outward  # those that were not halved down to 4x4
+        # those that were not halved down to 4x4
+        outward = [outward[0]] * (doublings - len(outward)) + outward
         layers: list[nn.Module] = []
         before = latent_dim // 16
         for after in outward:
@@ -84,7 +89,9 @@ def all_widths(size: int, widths: Sequence[int]) -> list[int]:
 
 
 class Hypersphere(nn.Module):
-    """phi and the centre c: ``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2, ``(b,)``."""
+    """phi and the centre c: ``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2,
+    ``(b,)``.
+    """
 
     centre: Tensor
     lowest: Tensor

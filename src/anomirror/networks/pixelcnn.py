@@ -1,4 +1,6 @@
-"""PixelCNN++ (Salimans et al. 2017): the parameters of each pixel's distribution, from the pixels above it and to its left."""
+"""PixelCNN++ (Salimans et al. 2017): the parameters of each pixel's distribution, from the pixels
+above it and to its left.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ from anomirror.networks.randomness import Dropout
 
 Nonlinearity = Literal["concat_elu", "relu"]
 Reach = Literal["above", "left"]
-"""What a convolution sees: rows above and its own, a pixel to either side; or rows above and its own, no pixel to the right."""
+"""What a convolution sees: rows above and its own, a pixel to either side; or rows above and its
+own, no pixel to the right.
+"""
 
 _KERNELS: dict[Reach, tuple[int, int]] = {"above": (2, 3), "left": (2, 2)}
 
 
 class _Normed(DataDependentInit):
-    """A layer with weight w = g v / ||v||, one norm for each output channel (Salimans and Kingma 2016), and a bias.
+    """A layer with weight w = g v / ||v||, one norm for each output channel (Salimans and Kingma
+    2016), and a bias.
 
-    While it starts, each forward sets g and b so that its own output has mean 0 and deviation ``scale`` in every channel.
+    While it starts, each forward sets g and b so that its own output has mean 0 and deviation
+    ``scale`` in every channel.
     """
 
     def __init__(self, shape: tuple[int, ...], out_axis: int, scale: float) -> None:
@@ -49,7 +55,8 @@ class _Normed(DataDependentInit):
                 self.gain.fill_(1.0)
                 self.bias.zero_()
                 plain = self.apply_weight(h).float()
-                wanted = self._scale / plain.std((0, 2, 3)).clamp_min(1e-3)  # padding alone may make a channel constant
+                # padding alone may make a channel constant
+                wanted = self._scale / plain.std((0, 2, 3)).clamp_min(1e-3)
                 self.gain.copy_(wanted)
                 self.bias.copy_(-wanted * plain.mean((0, 2, 3)))
         return self.apply_weight(h)
@@ -59,16 +66,26 @@ class CausalConv2d(_Normed):
     """A convolution that sees what ``reach`` says; ``stride`` 2 halves the sides."""
 
     def __init__(
-        self, before: int, after: int, reach: Reach, *, stride: int = 1, kernel: tuple[int, int] | None = None, scale: float = 1.0
+        self,
+        before: int,
+        after: int,
+        reach: Reach,
+        *,
+        stride: int = 1,
+        kernel: tuple[int, int] | None = None,
+        scale: float = 1.0,
     ) -> None:
         kernel = kernel or _KERNELS[reach]
         super().__init__((after, before, *kernel), 0, scale)
         self._stride = stride
         above, side = kernel[0] - 1, kernel[1] - 1
-        self._padding = (side // 2, side // 2, above, 0) if reach == "above" else (side, 0, above, 0)
+        self._padding = (
+            (side // 2, side // 2, above, 0) if reach == "above" else (side, 0, above, 0)
+        )
 
     def apply_weight(self, h: Tensor) -> Tensor:
-        # to pad in the convolution and to cut its output is slower: the gradient of a cut is a second copy
+        # to pad in the convolution and to cut its output is slower: the gradient of a cut is a
+        # second copy
         return F.conv2d(F.pad(h, self._padding), self.weight(), self.bias, stride=self._stride)
 
 
@@ -81,7 +98,9 @@ class CausalDoubling(_Normed):
         self._beyond = (0, 1) if reach == "above" else (0, 0)
 
     def apply_weight(self, h: Tensor) -> Tensor:
-        return F.conv_transpose2d(h, self.weight(), self.bias, stride=2, padding=self._beyond, output_padding=self._beyond)
+        return F.conv_transpose2d(
+            h, self.weight(), self.bias, stride=2, padding=self._beyond, output_padding=self._beyond
+        )
 
 
 class Pointwise(_Normed):
@@ -99,14 +118,21 @@ def concat_elu(h: Tensor) -> Tensor:
     return F.elu(torch.cat([h, -h], dim=1))
 
 
-_NONLINEARITIES: dict[Nonlinearity, tuple[Callable[[Tensor], Tensor], int]] = {"concat_elu": (concat_elu, 2), "relu": (F.relu, 1)}
+_NONLINEARITIES: dict[Nonlinearity, tuple[Callable[[Tensor], Tensor], int]] = {
+    "concat_elu": (concat_elu, 2),
+    "relu": (F.relu, 1),
+}
 """Name to function, and how many channels it makes of one."""
 
 
 class GatedBlock(nn.Module):
-    """h + a sigmoid(b), where (a, b) come from h by two causal convolutions, and from ``beside`` by a 1x1 one."""
+    """h + a sigmoid(b), where (a, b) come from h by two causal convolutions, and from ``beside`` by
+    a 1x1 one.
+    """
 
-    def __init__(self, filters: int, reach: Reach, beside: int, nonlinearity: Nonlinearity, dropout: float) -> None:
+    def __init__(
+        self, filters: int, reach: Reach, beside: int, nonlinearity: Nonlinearity, dropout: float
+    ) -> None:
         super().__init__()
         self.activate, times = _NONLINEARITIES[nonlinearity]
         self.conv1 = CausalConv2d(times * filters, filters, reach)
@@ -119,28 +145,40 @@ class GatedBlock(nn.Module):
         if self.beside is not None:
             out = out + self.beside(self.activate(cast(Tensor, beside)))
         a, b = self.conv2(self.dropout(self.activate(out))).chunk(2, dim=1)
-        # a sigmoid of every other block of channels, in bf16, takes seven times as long as the copy and a sigmoid of that
+        # a sigmoid of every other block of channels, in bf16, takes seven times as long as the copy
+        # and a sigmoid of that
         return cast(Tensor, h + a * torch.sigmoid(b.contiguous(memory_format=torch.channels_last)))
 
 
 class _Stage(nn.ModuleList):
-    """Pairs of blocks: of the stream that sees above, and of the one that sees to the left and the first stream."""
+    """Pairs of blocks: of the stream that sees above, and of the one that sees to the left and the
+    first stream.
+    """
 
-    def __init__(self, pairs: int, filters: int, skips: bool, nonlinearity: Nonlinearity, dropout: float) -> None:
-        kinds: tuple[tuple[Reach, int], ...] = (("above", filters * skips), ("left", filters * (1 + skips)))
+    def __init__(
+        self, pairs: int, filters: int, skips: bool, nonlinearity: Nonlinearity, dropout: float
+    ) -> None:
+        kinds: tuple[tuple[Reach, int], ...] = (
+            ("above", filters * skips),
+            ("left", filters * (1 + skips)),
+        )
         super().__init__(
-            nn.ModuleList(GatedBlock(filters, reach, beside, nonlinearity, dropout) for reach, beside in kinds)
+            nn.ModuleList(
+                GatedBlock(filters, reach, beside, nonlinearity, dropout) for reach, beside in kinds
+            )
             for _ in range(pairs)
         )
 
 
 class PixelCNN(nn.Module):
-    """``(b, channels, h, w)`` in [-1, 1] to ``(b, p, h, w)`` float32: what :mod:`anomirror.likelihood` reads as mixtures.
+    """``(b, channels, h, w)`` in [-1, 1] to ``(b, p, h, w)`` float32: what
+    :mod:`anomirror.likelihood` reads as mixtures.
 
-    ``levels`` stages of ``blocks`` pairs of gated blocks down, each but the last followed by a halving of the sides, and as many
-    back up with skips from every state on the way down; h and w divide by 2^(levels - 1). p = ``mixtures`` * (1 + 2 channels +
-    channels (channels - 1) / 2). At 3 channels, 160 filters, 5 blocks, 10 mixtures, 3 levels about 54 million parameters, as in
-    the paper.
+    ``levels`` stages of ``blocks`` pairs of gated blocks down, each but the last followed by a
+    halving of the sides, and as many back up with skips from every state on the way down; h and w
+    divide by 2^(levels - 1). p = ``mixtures`` * (1 + 2 channels + channels (channels - 1) / 2). At
+    3 channels, 160 filters, 5 blocks, 10 mixtures, 3 levels about 54 million parameters, as in the
+    paper.
     """
 
     def __init__(
@@ -157,19 +195,29 @@ class PixelCNN(nn.Module):
         self.above_first = CausalConv2d(channels + 1, filters, "above")
         self.row_first = CausalConv2d(channels + 1, filters, "above", kernel=(1, 3))
         self.left_first = CausalConv2d(channels + 1, filters, "left", kernel=(2, 1))
-        self.down = nn.ModuleList(_Stage(blocks, filters, False, nonlinearity, dropout) for _ in range(levels))
-        self.up = nn.ModuleList(_Stage(blocks + (level > 0), filters, True, nonlinearity, dropout) for level in range(levels))
+        self.down = nn.ModuleList(
+            _Stage(blocks, filters, False, nonlinearity, dropout) for _ in range(levels)
+        )
+        self.up = nn.ModuleList(
+            _Stage(blocks + (level > 0), filters, True, nonlinearity, dropout)
+            for level in range(levels)
+        )
         reaches: tuple[Reach, Reach] = ("above", "left")
         self.halvings = nn.ModuleList(
-            nn.ModuleList(CausalConv2d(filters, filters, reach, stride=2) for reach in reaches) for _ in range(levels - 1)
+            nn.ModuleList(CausalConv2d(filters, filters, reach, stride=2) for reach in reaches)
+            for _ in range(levels - 1)
         )
         self.doublings = nn.ModuleList(
-            nn.ModuleList(CausalDoubling(filters, filters, reach) for reach in reaches) for _ in range(levels - 1)
+            nn.ModuleList(CausalDoubling(filters, filters, reach) for reach in reaches)
+            for _ in range(levels - 1)
         )
-        self.out = Pointwise(filters, mixtures * (1 + 2 * channels + channels * (channels - 1) // 2))
+        self.out = Pointwise(
+            filters, mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # tells the zeros beyond the border from black
+        # tells the zeros beyond the border from black
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         above = _down(self.above_first(x))
         left = _down(self.row_first(x)) + _right(self.left_first(x))
         states = [(above, left)]
@@ -211,6 +259,8 @@ def _right(h: Tensor) -> Tensor:
 
 
 def penalty(network: nn.Module) -> Tensor:
-    """The sum of all squared weights of its convolutions: those of a channel sum to its squared gain."""
+    """The sum of all squared weights of its convolutions: those of a channel sum to its squared
+    gain.
+    """
     layers = [layer for layer in network.modules() if isinstance(layer, _Normed)]
     return torch.stack([layer.gain.square().sum() for layer in layers]).sum()

@@ -54,10 +54,14 @@ def dropout_from(generator: torch.Generator) -> Iterator[None]:
 
 
 class Dropout(nn.Dropout):
-    """:class:`torch.nn.Dropout`, value for value on the CPU, from the generator of :func:`dropout_from`."""
+    """:class:`torch.nn.Dropout`, value for value on the CPU, from the generator of
+    :func:`dropout_from`.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` with values set to 0 with probability p and the others divided by 1 - p, while training."""
+        """``x`` with values set to 0 with probability p and the others divided by 1 - p, while
+        training.
+        """
         generator = _dropout.get()
         if not self.training or self.p == 0 or generator is None:
             return F.dropout(x, self.p, self.training)

@@ -27,15 +27,16 @@ class UpBlock(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         out = double_then_conv(F.relu(self.norm1(h)), self.conv1.weight, self.conv1.bias)
         out = self.conv2(F.relu(self.norm2(out)))
-        # a 1x1 convolution commutes with nearest-neighbour upsampling: the same result from a quarter of the pixels
+        # a 1x1 convolution commutes with nearest-neighbour upsampling: the same result from a
+        # quarter of the pixels
         return cast(Tensor, out + F.interpolate(self.shortcut(h), scale_factor=2))
 
 
 class Generator(nn.Module):
     """G: ``(b, latent_dim)`` to ``(b, channels, size, size)`` in [-1, 1].
 
-    A dense layer to 4x4, one :class:`UpBlock` for each doubling, BN-ReLU-conv3-tanh. At 32x32, 3 channels, width 256, 128
-    latents: 4,276,739 parameters, as in the paper.
+    A dense layer to 4x4, one :class:`UpBlock` for each doubling, BN-ReLU-conv3-tanh. At 32x32, 3
+    channels, width 256, 128 latents: 4,276,739 parameters, as in the paper.
     """
 
     def __init__(self, channels: int, size: int, latent_dim: int, width: int = 256) -> None:
@@ -55,7 +56,9 @@ class Generator(nn.Module):
 class CriticBlock(nn.Module):
     """(ReLU-)conv3-ReLU-conv3(-half the side by averaging), plus a shortcut; no batch norm."""
 
-    def __init__(self, before: int, after: int, *, down: bool, first: bool = False, spectral: bool = True) -> None:
+    def __init__(
+        self, before: int, after: int, *, down: bool, first: bool = False, spectral: bool = True
+    ) -> None:
         super().__init__()
         self.down = down
         self.first = first
@@ -74,14 +77,17 @@ class CriticBlock(nn.Module):
 
 
 class Critic(nn.Module):
-    """D: ``(b, channels, size, size)`` in [-1, 1] to ``(b,)``; :meth:`features` gives its penultimate layer f.
+    """D: ``(b, channels, size, size)`` in [-1, 1] to ``(b,)``; :meth:`features` gives its
+    penultimate layer f.
 
-    One down block for each doubling of 8 (the first without pre-activation), two flat blocks, ReLU, global *sum* pool = f,
-    a linear layer without bias. AMA feeds it pairs stacked on the channels. At 32x32, 6 channels, width 128:
-    1,057,664 parameters, as in the paper.
+    One down block for each doubling of 8 (the first without pre-activation), two flat blocks, ReLU,
+    global *sum* pool = f, a linear layer without bias. AMA feeds it pairs stacked on the channels.
+    At 32x32, 6 channels, width 128: 1,057,664 parameters, as in the paper.
     """
 
-    def __init__(self, channels: int, size: int, width: int = 128, *, spectral: bool = True) -> None:
+    def __init__(
+        self, channels: int, size: int, width: int = 128, *, spectral: bool = True
+    ) -> None:
         super().__init__()
         downs = doublings(size) - 1
         self.blocks = nn.Sequential(

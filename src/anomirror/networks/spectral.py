@@ -12,14 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _KEPT: ContextVar[Mapping[nn.Module, Tensor]] = ContextVar("kept", default=MappingProxyType({}))
-"""W / sigma(W) of the layers that do not change in a :func:`cached_weights` block, each thread's its own."""
+"""W / sigma(W) of the layers that do not change in a :func:`cached_weights` block, each thread's
+its own.
+"""
 
 
 class _Spectral(nn.Module):
-    """W / sigma(W) in place of W; sigma by one power iteration for each training forward, none in eval mode.
+    """W / sigma(W) in place of W; sigma by one power iteration for each training forward, none in
+    eval mode.
 
-    ``torch.nn.utils.parametrizations.spectral_norm`` iterates in bf16 under autocast, which leaves sigma with two significant
-    digits; this does not, and its layers can be copied and pickled. A weight of zeros stays zero.
+    ``torch.nn.utils.parametrizations.spectral_norm`` iterates in bf16 under autocast, which leaves
+    sigma with two significant digits; this does not, and its layers can be copied and pickled. A
+    weight of zeros stays zero.
     """
 
     weight: Tensor
@@ -47,7 +51,8 @@ class _Spectral(nn.Module):
         with torch.autocast(self.weight.device.type, enabled=False):
             if self.training:
                 self.iterate(1)
-            u, v = self.u.clone(), self.v.clone()  # the next iteration must not change what autograd has saved
+            # the next iteration must not change what autograd has saved
+            u, v = self.u.clone(), self.v.clone()
             sigma = u @ self.weight.flatten(1) @ v
             return self.weight / sigma.clamp_min(1e-12)
 
@@ -77,7 +82,9 @@ def conv2d(before: int, after: int, side: int, *, spectral: bool) -> nn.Conv2d:
 
 def halving(before: int, after: int, *, spectral: bool) -> nn.Conv2d:
     """DCGAN's 4x4 convolution of stride 2, without bias, normalised or not."""
-    layer = (SpectralConv2d if spectral else nn.Conv2d)(before, after, 4, stride=2, padding=1, bias=False)
+    layer = (SpectralConv2d if spectral else nn.Conv2d)(
+        before, after, 4, stride=2, padding=1, bias=False
+    )
     if isinstance(layer, SpectralConv2d):
         layer.start()
     return layer
@@ -99,8 +106,12 @@ def kernel(layer: nn.Conv2d) -> Tensor:
 
 @contextmanager
 def cached_weights(module: nn.Module) -> Iterator[None]:
-    """Inside, in this thread, every normalised layer in eval mode keeps the W / sigma(W) that it had at the beginning."""
-    layers = [layer for layer in module.modules() if isinstance(layer, _Spectral) and not layer.training]
+    """Inside, in this thread, every normalised layer in eval mode keeps the W / sigma(W) that it
+    had at the beginning.
+    """
+    layers = [
+        layer for layer in module.modules() if isinstance(layer, _Spectral) and not layer.training
+    ]
     token = _KEPT.set({**_KEPT.get(), **{layer: layer.normalized().detach() for layer in layers}})
     try:
         yield
@@ -109,7 +120,9 @@ def cached_weights(module: nn.Module) -> Iterator[None]:
 
 
 def converge_sigma(module: nn.Module, times: int = 30) -> None:
-    """Power iterations for every normalised layer: needed after its weights were averaged or replaced."""
+    """Power iterations for every normalised layer: needed after its weights were averaged or
+    replaced.
+    """
     for layer in module.modules():
         if isinstance(layer, _Spectral):
             layer.iterate(times)

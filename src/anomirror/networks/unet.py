@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 
 class UNet(nn.Module):
-    """``(b, channels, size, size)`` to as much in [-1, 1], through a bottleneck of one pixel and connections that go around it.
+    """``(b, channels, size, size)`` to as much in [-1, 1], through a bottleneck of one pixel and
+    connections that go around it.
 
-    4x4 convolutions of stride 2 down to 1x1, of ``width`` x 1, 2, 4, 8, 8, ... channels, and transposed ones on the way up, each
-    of which sees what is as large on the way down as well. Batch norms but for the first, the innermost and the last.
+    4x4 convolutions of stride 2 down to 1x1, of ``width`` x 1, 2, 4, 8, 8, ... channels, and
+    transposed ones on the way up, each of which sees what is as large on the way down as well.
+    Batch norms but for the first, the innermost and the last.
     """
 
     def __init__(self, channels: int, size: int, width: int) -> None:

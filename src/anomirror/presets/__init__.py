@@ -1,7 +1,8 @@
 """Named settings of every method, one TOML file each: plain keyword arguments.
 
-``cpu`` is what the constructors default to: small, sized in steps. ``default`` is our best stable setting at the paper's size.
-``paper-*`` are the paper to the letter; where it is silent the released code (marked R), where both are silent ours (marked O).
+``cpu`` is what the constructors default to: small, sized in steps. ``default`` is our best stable
+setting at the paper's size. ``paper-*`` are the paper to the letter; where it is silent the
+released code (marked R), where both are silent ours (marked O).
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ _AS_PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def as_published(method: str) -> dict[str, Any]:
-    """Settings under which the tables were measured, where they are not the defaults: of what presets do not say.
+    """Settings under which the tables were measured, where they are not the defaults: of what
+    presets do not say.
 
-    Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is held out).
+    Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is
+    held out).
     """
     return {"image_size": None, "calibration": "train", **_AS_PUBLISHED.get(method, {})}
 

@@ -17,5 +17,7 @@ def metrics_table(title: str, heading: str, rows: Mapping[str, Metrics]) -> Tabl
         table.add_column(name, justify="right", no_wrap=True)
     for name, m in rows.items():
         pairs = ((m.auroc, m.auroc_ci), (m.aupr, m.aupr_ci), (m.fpr95, m.fpr95_ci))
-        table.add_row(name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in pairs))
+        table.add_row(
+            name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in pairs)
+        )
     return table

@@ -31,7 +31,9 @@ def overlay(picture: np.ndarray, departures: np.ndarray) -> Image.Image:
     height, width = departures.shape
     scale = min(max(1.0, SIDES[0] / max(height, width)), SIDES[1] / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    grey = np.asarray(Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BILINEAR), np.float32)
+    grey = np.asarray(
+        Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BILINEAR), np.float32
+    )
     heat = Image.fromarray(departures.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     strength = (np.asarray(heat) / LIMIT).clip(0, 1)
     drawn = _coloured(np.repeat(grey[..., None], 3, 2), strength)
@@ -42,7 +44,9 @@ def overlay(picture: np.ndarray, departures: np.ndarray) -> Image.Image:
 
 
 def _coloured(base: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """``(h, w, 3)`` under a colour from yellow to red that hides it the more, the stronger it is."""
+    """``(h, w, 3)`` under a colour from yellow to red that hides it the more, the stronger it
+    is.
+    """
     strength = strength[..., None]
     colour = _COLD + (_HOT - _COLD) * strength
     opacity = 0.85 * np.sqrt(strength)

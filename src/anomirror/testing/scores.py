@@ -37,7 +37,9 @@ def check_scores_are_finite_float64_and_not_constant(subject: Subject) -> None:
 
 
 def check_the_raw_score_is_a_formula_over_named_statistics(subject: Subject) -> None:
-    """``raw_scores`` are ``raw_scores_from(statistics(X))``, and each statistic stands for itself."""
+    """``raw_scores`` are ``raw_scores_from(statistics(X))``, and each statistic stands for
+    itself.
+    """
     fitted, images = subject.fitted, subject.normal[:40]
     measured = fitted.statistics(images)
     assert fitted.scoring_statistics <= measured.keys() <= set(fitted.statistic_names)
@@ -80,7 +82,9 @@ class _Scaled(Negate):
 
 
 def check_any_scorer_goes_with_it(subject: Subject) -> None:
-    """One-sided, two-sided and one of the user's; what needs another domain is refused untrained."""
+    """One-sided, two-sided and one of the user's; what needs another domain is refused
+    untrained.
+    """
     normal, images = subject.normal[:100], subject.anomalies[:40]
     one_sided = subject.make(scorer="negate").fit(normal)
     raw = one_sided.raw_scores(images)
@@ -110,7 +114,9 @@ def _check_falls_with_distance(values: np.ndarray, centre: float, normality: np.
 def check_same_seed_gives_same_scores(subject: Subject) -> None:
     """And the same threshold, bit for bit."""
     again = subject.make().fit(subject.normal)
-    assert_array_equal(again.raw_scores(subject.anomalies), subject.fitted.raw_scores(subject.anomalies))
+    assert_array_equal(
+        again.raw_scores(subject.anomalies), subject.fitted.raw_scores(subject.anomalies)
+    )
     assert again.offset_ == subject.fitted.offset_
 
 

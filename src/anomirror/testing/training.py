@@ -91,7 +91,9 @@ class _InterruptedError(Exception):
 
 
 def check_an_interrupted_training_goes_on_to_the_same_scores(subject: Subject) -> None:
-    """Interrupted in its last epoch, and in the first epoch of its last phase, if it has several."""
+    """Interrupted in its last epoch, and in the first epoch of its last phase, if it has
+    several.
+    """
     normal, epochs = subject.normal[:100], 3
     whole = subject.make(epochs=epochs).fit(normal)
     phases = [row["phase"] for row in whole.history_]
@@ -99,7 +101,9 @@ def check_an_interrupted_training_goes_on_to_the_same_scores(subject: Subject) -
     for stop_in in sorted({phases.index(phases[-1]) + 1, len(phases)}):
         seen: list[Detector] = []
 
-        def stop(detector: Detector, seen: list[Detector] = seen, last: int = stop_in) -> dict[str, float]:
+        def stop(
+            detector: Detector, seen: list[Detector] = seen, last: int = stop_in
+        ) -> dict[str, float]:
             seen.append(detector)
             if len(seen) == last:
                 raise _InterruptedError("in the middle")
@@ -116,13 +120,17 @@ def check_an_interrupted_training_goes_on_to_the_same_scores(subject: Subject) -
 
 def check_training_moves_every_network_and_logs_its_course(subject: Subject) -> None:
     """Against the same networks under a learning rate of almost 0."""
-    rates = {name: 1e-12 for name in subject.detector.get_params() if name.endswith("learning_rate")}
+    rates = {
+        name: 1e-12 for name in subject.detector.get_params() if name.endswith("learning_rate")
+    }
     began, fitted = subject.make(**rates).fit(subject.normal), subject.fitted
     assert isinstance(began, NetworkDetector)
     assert isinstance(fitted, NetworkDetector)
     for name, network in fitted.networks_.items():
         before = dict(began.networks_[name].named_parameters())
-        moved = [not torch.allclose(p, before[key], atol=1e-5) for key, p in network.named_parameters()]
+        moved = [
+            not torch.allclose(p, before[key], atol=1e-5) for key, p in network.named_parameters()
+        ]
         assert np.mean(moved) > 0.5, name
     columns = fitted.history_[-1].keys()
     assert {"epoch", "phase", "step", "seconds"} <= columns

@@ -132,15 +132,21 @@ def _readable(images: ImageSet, skip_bad: bool) -> ImageSet:
         raise unreadable_error(images, bad, "remove them, or pass --skip-bad")
     if bad:
         first, reason = next(iter(bad.items()))
-        warn(f"{len(bad)} of {len(images)} files cannot be read and are left out: {images.names[first]}: {reason}")
+        warn(
+            f"{len(bad)} of {len(images)} files cannot be read and are left out: "
+            f"{images.names[first]}: {reason}"
+        )
     return good
 
 
 # ---------------------------------------------------------------------- what is evaluated
 
 
-def roles(root: Path | None, normal: Sequence[str], anomalies: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """What is normal, and each kind of anomaly by name; of a folder laid out as MVTec AD's its parts.
+def roles(
+    root: Path | None, normal: Sequence[str], anomalies: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """What is normal, and each kind of anomaly by name; of a folder laid out as MVTec AD's its
+    parts.
 
     Raises
     ------
@@ -154,7 +160,10 @@ def roles(root: Path | None, normal: Sequence[str], anomalies: Sequence[str]) ->
     if root is not None:
         layout = _layout(str(root))
         if layout is None or not layout.normal.is_dir() or not layout.kinds:
-            raise InputError(f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and --anomalies DATA")
+            raise InputError(
+                f"{root}: has no train/good, test/good and test/<kind>; use --normal DATA and "
+                "--anomalies DATA"
+            )
         goods, bads = [*goods, str(layout.normal)], _kinds(layout) | bads
     if not (goods and bads):
         raise InputError("give a folder as MVTec AD's, or --normal DATA and --anomalies DATA")

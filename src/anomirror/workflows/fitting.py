@@ -32,7 +32,9 @@ class Destination:
         return (self.partial / CHECKPOINT).exists()
 
 
-def destination(out: Path, detector: Detector, *, overwrite: bool, resume: bool) -> Destination | None:
+def destination(
+    out: Path, detector: Detector, *, overwrite: bool, resume: bool
+) -> Destination | None:
     """The place of a model, which can be written; None where the wanted model is complete already.
 
     Raises
@@ -48,7 +50,10 @@ def destination(out: Path, detector: Detector, *, overwrite: bool, resume: bool)
     target = model_target(out, overwrite=overwrite, ways_out="pass --overwrite")
     place = Destination(target, target.path.with_name(f"{target.path.name}.partial"))
     if place.has_checkpoint and not resume:
-        raise InputError(f"{place.partial}: holds the checkpoint of an unfinished run; pass --resume, or remove the folder")
+        raise InputError(
+            f"{place.partial}: holds the checkpoint of an unfinished run; pass --resume, or remove "
+            "the folder"
+        )
     return place
 
 
@@ -84,14 +89,22 @@ def keep_checkpoints(detector: Detector, place: Destination) -> bool:
     if "checkpoint_dir" not in detector.get_params():
         return False
     if detector.random_state is None:
-        raise SettingError("random_state=none: the command line can resume its runs, which needs a seed; choose one with --seed")
+        raise SettingError(
+            "random_state=none: the command line can resume its runs, which needs a seed; choose "
+            "one with --seed"
+        )
     if place.partial.is_symlink() or (place.partial / CARD).exists():
-        raise InputError(f"{place.partial}: checkpoints would be written there, and something else is; choose another --out")
+        raise InputError(
+            f"{place.partial}: checkpoints would be written there, and something else is; choose "
+            "another --out"
+        )
     detector.set_params(checkpoint_dir=os.fspath(place.partial))
     return True
 
 
-def labelled_images(detector: Detector, data: ImageInput, anomalies: Sequence[ImageInput]) -> tuple[ImageSet, np.ndarray]:
+def labelled_images(
+    detector: Detector, data: ImageInput, anomalies: Sequence[ImageInput]
+) -> tuple[ImageSet, np.ndarray]:
     """Normal images and labelled anomalies as one set, and +1 and -1 for them."""
     images = detector.open(data)
     labels, frame = np.ones(len(images), dtype=int), frame_of(images)
@@ -102,8 +115,12 @@ def labelled_images(detector: Detector, data: ImageInput, anomalies: Sequence[Im
     return images, labels
 
 
-def fit_to_folder(detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination) -> Path | None:
-    """Fit, save, and remove the checkpoint; returns the model folder, or None of all processes but the first."""
+def fit_to_folder(
+    detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination
+) -> Path | None:
+    """Fit, save, and remove the checkpoint; returns the model folder, or None of all processes but
+    the first.
+    """
     try:
         detector.fit(images, labels)
     except DivergenceError as error:

@@ -70,7 +70,9 @@ def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, fl
 
 
 def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Mapping[int, str]]]:
-    """The images, ``count`` at a time: indices, the readable ones as a set, and why others are not."""
+    """The images, ``count`` at a time: indices, the readable ones as a set, and why others are
+    not.
+    """
     for indices in in_batches(len(images), count):
         piece: ImageSet
         piece = images.part(indices) if isinstance(images, FileImages) else Subset(images, indices)
@@ -109,7 +111,8 @@ def write_maps(
             file = folder / f"{number}-{_stem(images.names[index])}.png"
             if file.exists() and not overwrite and not is_ours(str(file)):
                 raise InputError(
-                    f"--maps {folder}: {file.name} is there, and is no map; choose another folder, or pass --overwrite"
+                    f"--maps {folder}: {file.name} is there, and is no map; choose another folder, "
+                    "or pass --overwrite"
                 )
             drawn = overlay(_eight_bits(image.numpy()), own.numpy())
             with replacing(file) as temporary:
@@ -123,7 +126,9 @@ def _stem(name: str) -> str:
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:
-    """``(c, h, w)`` uint8, or float stretched over its range, to ``(h, w)`` or ``(h, w, 3)`` uint8."""
+    """``(c, h, w)`` uint8, or float stretched over its range, to ``(h, w)`` or ``(h, w, 3)``
+    uint8.
+    """
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())
         image = ((image - low) / max(high - low, 1e-9) * 255).round().astype(np.uint8)

@@ -1,0 +1,41 @@
+"""What a step of training sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anomirror.images import ImageSet
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch: ``images`` (b, c, h, w) float32 in [-1, 1], and which of them are known
+    anomalies, ``(b,)`` bool.
+    """
+
+    images: Tensor
+    known_anomaly: Tensor
+
+    @property
+    def normal(self) -> Tensor:
+        """The images that are taken as normal."""
+        return self.images[~self.known_anomaly]
+
+    @property
+    def anomalies(self) -> Tensor:
+        """The known anomalies, perhaps none."""
+        return self.images[self.known_anomaly]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Normal images; known anomalies, of which ``anomalies_per_batch`` are drawn with replacement
+    for every minibatch.
+    """
+
+    normal: ImageSet
+    anomalies: ImageSet | None = None
+    anomalies_per_batch: int = 0
+    workers: int = 0
