@@ -116,6 +116,16 @@ def cells_table(folder: Path) -> str:
     return markdown(["method", "monocrystalline", "polycrystalline", "fits"], rows)
 
 
+def cells_of(folder: Path, method: str, scorer: str) -> list[list[float]]:
+    """AUROC of one method on both kinds of solar cells at the default size, of every fit."""
+    names = ("cells-mono", "cells-poly")
+    if method == "ama":
+        rows = _rows(folder, "scorers")
+        return [_values(rows, scorer, set=name, anomalies="real") for name in names]
+    rows = [row for row in _rows(folder, "sizes") if row["size"] == 32]
+    return [_values(rows, "auroc", set=name, method=method) for name in names]
+
+
 def scorers_table(folder: Path) -> str:
     """AUROC of AMA under each scorer: proxies decide, real defects stand beside them."""
     found = _rows(folder, "scorers")

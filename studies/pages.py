@@ -3,8 +3,7 @@
 A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines
 after it that are a table, with its title and the quoted notes below it.
 
-    python -m studies.pages README.md docs/results.md docs/references.md docs/stability.md
-    docs/performance.md
+    python -m studies.pages README.md docs/*.md docs/reproduction/*.md
 
 The figure of the stability page is drawn anew as well.
 """
@@ -30,6 +29,7 @@ from anomirror.errors import InputError
 from anomirror.metrics import auroc
 from anomirror.storage import replacing
 from studies import backgrounds, controls, first_hour_tables, likelihoods, references, stability
+from studies.overview import overview_table
 from studies.speed import tables as speed
 
 
@@ -173,6 +173,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "demo": lambda root, folder: demo_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour_tables.alarms_table(root / folder),
+    "overview": lambda root, folder: overview_table(root / folder),
     "first-hour-cells": lambda root, folder: first_hour_tables.cells_table(root / folder),
     "first-hour-sizes": lambda root, folder: first_hour_tables.sizes_table(root / folder),
     "first-hour-scorers": lambda root, folder: first_hour_tables.scorers_table(root / folder),

@@ -400,8 +400,8 @@ def crossed_table(folder: Path) -> str:
     """Plain R with parts of two epochs (averaged weights, recomputed statistics), by seed."""
     if not (cells := read(folder / "crossed", **FIRST)):
         raise InputError(
-            f"{folder / 'crossed'}: holds no training with exchanged parts; docs/results.md has "
-            "the commands"
+            f"{folder / 'crossed'}: holds no training with exchanged parts; "
+            "docs/reproduction/index.md has the commands"
         )
     names = [name for name in SETS if name in cells[0]["crossed"][0]]
     rows = []

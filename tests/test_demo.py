@@ -57,9 +57,7 @@ def five_seeds(sample: Sample) -> list[float]:
 def test_the_a_score_of_the_demo_over_five_seeds_is_no_worse_than_published(
     five_seeds: list[float],
 ) -> None:
-    """docs/results.md: .989 on average, .986 at worst; another number of threads moves single
-    seeds.
-    """
+    """Published: .989 on average, .986 at worst; another number of threads moves single seeds."""
     assert np.mean(five_seeds) >= 0.983
     assert min(five_seeds) >= 0.975
 

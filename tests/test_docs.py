@@ -69,7 +69,7 @@ def test_every_readme_command_runs(place: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reproduction/index.md"])
 def test_every_command_of_the_pages_is_one_that_the_command_line_takes(page: str) -> None:
     """Names, options and their types, also of what needs data or a network."""
     fences = re.findall(
@@ -123,7 +123,10 @@ def test_make_has_the_two_commands_of_the_readme() -> None:
     [
         "README.md",
         "docs/first-hour.md",
-        "docs/results.md",
+        "docs/reproduction/index.md",
+        "docs/reproduction/table1.md",
+        "docs/reproduction/table2.md",
+        "docs/reproduction/table3.md",
         "docs/references.md",
         "docs/stability.md",
         "docs/performance.md",
