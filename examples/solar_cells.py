@@ -1,7 +1,7 @@
-"""Defective solar cells: AMA beside PCA and kNN on electroluminescence pictures, with maps of the
+"""Defective solar cells: AMA next to PCA and kNN on electroluminescence images, with maps of the
 ten worst cells.
 
-The pictures are the elpv-dataset's (Buerhop-Lutz et al. 2018, CC BY-NC-SA 4.0): 2,624 cells of
+The images are the elpv-dataset's (Buerhop-Lutz et al. 2018, CC BY-NC-SA 4.0): 2,624 cells of
 300x300 pixels with the probability of a defect as experts judged it. Normal is 0, anomalous 1; what
 lies between is left out. Monocrystalline and polycrystalline cells look different and are fitted
 apart. A hash of each cell's number decides which normal cells are trained on.
@@ -36,7 +36,7 @@ WORST = 10
 
 @dataclass(frozen=True)
 class Cells:
-    """Pictures of one kind of cell, ``(n, 300, 300)`` uint8."""
+    """Images of one kind of cell, ``(n, 300, 300)`` uint8."""
 
     train: np.ndarray
     normal: np.ndarray
@@ -105,7 +105,7 @@ def draw_worst(ama: AMA, cells: Cells, file: Path) -> None:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="folder for the figures and the pictures")] = Path(
+    out: Annotated[Path, typer.Option(help="folder for the figures and the images")] = Path(
         "solar"
     ),
     size: Annotated[int, typer.Option(help="pixels that the cells are scaled to: 64 or 128")] = 64,

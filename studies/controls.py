@@ -1,8 +1,8 @@
 """What brightness, contrast or sharpness alone would find: controls for the tables.
 
-A score is worth something only where it says more than one such number of the picture. For a normal
+A score is worth something only where it says more than one such number of the image. For a normal
 set: the AUROC of each number on the columns of its out-of-distribution table, read as a detector's
-raw score is, and how the raw scores that were measured on the normal test images rank beside it.
+raw score is, and how the raw scores that were measured on the normal test images rank next to it.
 
     python -m studies.controls cifar10 --results results/cpu --out results/controls
 """
@@ -112,7 +112,7 @@ def controls_table(folder: Path, normal: str) -> str:
 
 
 def correlations_table(folder: Path) -> str:
-    """How raw scores of normal test images rank beside each number."""
+    """How raw scores of normal test images rank next to each number."""
     rows = []
     for file in sorted(folder.glob("*.json")):
         cell = read_json(file)

@@ -213,8 +213,8 @@ def scorers(
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     name: Annotated[str, typer.Option(help="of the file")] = "scorers",
 ) -> None:
-    """AUROC of AMA on proxies under each scorer; the real defects of solar cells beside them, which
-    choose nothing.
+    """AUROC of AMA on proxies under each scorer; the real defects of solar cells next to them,
+    which choose nothing.
     """
     from anomirror.scorers import SCORERS
 

@@ -127,7 +127,7 @@ def cells_of(folder: Path, method: str, scorer: str) -> list[list[float]]:
 
 
 def scorers_table(folder: Path) -> str:
-    """AUROC of AMA under each scorer: proxies decide, real defects stand beside them."""
+    """AUROC of AMA under each scorer: proxies decide, real defects stand next to them."""
     found = _rows(folder, "scorers")
     names = ("negate", "log-gaussian", "gaussian")
     rows = []

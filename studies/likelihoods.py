@@ -1,4 +1,5 @@
-"""What stored likelihoods say beside AUROC: bits per dimension, and typicality of groups of images.
+"""What stored likelihoods say next to AUROC: bits per dimension, and typicality of groups of
+images.
 
 Everything comes from what `anomirror reproduce` and `anomirror benchmark` stored; nothing is
 trained here.

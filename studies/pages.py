@@ -1,11 +1,11 @@
-"""The tables of the documentation, made anew from the measured cells.
+"""The tables of the documentation, made again from the measured cells.
 
 A page holds ``<!-- table NAME ARGUMENTS -->`` before each of its tables; this replaces the lines
 after it that are a table, with its title and the quoted notes below it.
 
     python -m studies.pages README.md docs/*.md docs/reproduction/*.md
 
-The figure of the stability page is drawn anew as well.
+The figure of the stability page is drawn again as well.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ _MARKED = re.compile(
 
 
 def refreshed(text: str, root: Path) -> str:
-    """A page with every marked table made anew."""
+    """A page with every marked table made again."""
 
     def made(match: re.Match[str]) -> str:
         name, *words = match[2].split()

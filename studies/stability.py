@@ -178,7 +178,7 @@ def study(
 
 
 def _sets(normal: str, data_dir: Path | None) -> dict[str, np.ndarray]:
-    """The proxies, in colour beside CIFAR-10; the tested sets beside Fashion-MNIST alone."""
+    """The proxies, in colour next to CIFAR-10; the tested sets next to Fashion-MNIST alone."""
     colour = normal == "cifar10"
     rng = np.random.default_rng(0)
     sets = proxy_sets(colour, rng, data_dir)

@@ -102,7 +102,7 @@ def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_end
     maps = sorted((tmp_path / "maps").iterdir())
     assert [m.name for m in maps] == ["1-0.png", "3-2.png"]  # numbered as the rows are
     with Image.open(maps[0]) as picture:
-        # enlarged so that a person sees something, with the scale beside it
+        # enlarged so that a person sees something, with the scale next to it
         assert picture.size == (256 + 64, 256)
 
 
@@ -265,7 +265,7 @@ def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(
     failed(run(*fit), "1 of 66 files cannot be read")
     assert "1 unreadable ones left out" in run(*fit, "--skip-bad").stderr
     (tmp_path / "defects" / "b.png").write_bytes(b"broken")
-    failed(run(*fit, "--skip-bad", "--overwrite"), "none of the known anomalies can be read")
+    failed(run(*fit, "--skip-bad", "--overwrite"), "none of the labelled anomalies can be read")
 
 
 def test_divergence_is_one_line_with_the_epoch(place: Path, tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_scores_and_maps_are_written_in_pieces_with_the_right_rows(
     and all of one.
     """
     for index in range(8):
-        size = 20 + index  # a map comes in the size of its own picture
+        size = 20 + index  # a map comes in the size of its own image
         Image.fromarray(sample.normal[index]).resize((size, size)).save(tmp_path / f"{index}.png")
     for index in (1, 4, 5):
         (tmp_path / f"{index}.png").write_bytes(b"broken")

@@ -72,10 +72,10 @@ def test_what_was_compressed_is_not_compressed_again(
     assert first.tolist() == [*again[[1, 0]], again[1]]
     same_bytes = FLAT.reshape(16, 64)
     compressed_bits([same_bytes], "counting", tmp_path)
-    assert seen == [2, 1, 1]  # another shape is another picture
+    assert seen == [2, 1, 1]  # another shape is another image
     assert compressed_bits([], "counting", tmp_path).shape == (0,)
     compressed_bits([FLAT, FLAT], "counting")
-    assert seen == [2, 1, 1, 1]  # alike pictures once, without a folder, too
+    assert seen == [2, 1, 1, 1]  # alike images once, without a folder, too
     monkeypatch.setitem(CODECS, "counting", Codec(counting, lambda: "1.1"))  # type: ignore[arg-type]
     compressed_bits([FLAT], "counting", tmp_path)
     assert seen == [2, 1, 1, 1, 1]  # another version of the program may compress otherwise

@@ -181,7 +181,7 @@ def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:
 
 def test_corrupt_files_are_listed_with_their_reason(folder: Path) -> None:
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
-    (folder / "a.jpg").write_text("not a picture")
+    (folder / "a.jpg").write_text("not an image")
     opened = open_images(folder)
     images, bad = check_files(opened)
     assert [(Path(opened.names[index]).name, index) for index in bad] == [
@@ -333,7 +333,7 @@ def test_damaged_lists_and_archives_are_named(tmp_path: Path) -> None:
 
 
 def test_a_damaged_exif_block_is_a_reason_like_any_other(tmp_path: Path) -> None:
-    """A height given as text: Pillow raises struct.error when it turns the picture."""
+    """A height given as text: Pillow raises struct.error when it turns the image."""
     entries = (
         b"\x01\x01\x00\x02\x00\x00\x00\x02x\x00\x00\x00"
         + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"

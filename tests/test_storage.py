@@ -118,7 +118,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no power": (
         edit("model.json", lambda c: c["fitted"].pop("structure_power")),
-        "structure_power is 'fitted', and none is there",
+        "'structure_power' is missing",
     ),
     "power out of range": (
         inside("fitted", structure_power=1.5),
@@ -207,7 +207,10 @@ def test_weights_that_are_no_safetensors_are_refused_even_with_a_matching_hash(m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t | {"blank": torch.full_like(t["blank"], torch.nan)}, "blank holds NaN"),
+        (
+            lambda t: t | {"reference_image": torch.full_like(t["reference_image"], torch.nan)},
+            "reference_image holds NaN",
+        ),
         (
             lambda t: t | {"more": torch.zeros(1)},
             "tensors: more is missing or does not belong there",

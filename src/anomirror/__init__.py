@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
     """
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
-    if not name.startswith("_"):
+    if name in __all__ or name[:1].isupper():  # not of a module, which an import asks for first
         for home in ("anomirror.detectors", "anomirror.scorers"):
             module = import_module(home)
             if hasattr(module, name):

@@ -1,4 +1,4 @@
-"""The demo: AMA on a bundled real sample, beside what a user would otherwise reach for."""
+"""The demo: AMA on a bundled real sample, next to what a user would otherwise reach for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITTEN = ("results.json", "reconstructions.png", "scores.png", "model")
 
 def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics]:
     """Train on clothes, test on clothes against handwritten digits; write ``results.json``, two
-    pictures and the model.
+    images and the model.
     """
     sample = load_sample()
     out = out.resolve()

@@ -25,14 +25,14 @@ class Batch:
 
     @property
     def anomalies(self) -> Tensor:
-        """The known anomalies, perhaps none."""
+        """The labelled anomalies, perhaps none."""
         return self.images[self.known_anomaly]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Normal images; known anomalies, of which ``anomalies_per_batch`` are drawn with replacement
-    for every minibatch.
+    """Normal images; labelled anomalies, of which ``anomalies_per_batch`` are drawn with
+    replacement for every minibatch.
     """
 
     normal: ImageSet

@@ -18,7 +18,7 @@ class Phase:
     ``step(batch, run)`` does one minibatch of the algorithm, and returns what the history shall
     hold (0-d tensors, detached). ``start(batches, run)`` sees the data once, before the first
     epoch. ``lr_milestones`` are fractions of this phase after which every learning rate is divided
-    by 10, anew in each phase; None: those of the schedule, over the whole training.
+    by 10, again in each phase; None: those of the schedule, over the whole training.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Schedule:
     lr_decay : factor of every learning rate after each step.
     lr_warmup : steps over which every learning rate rises to its full height.
     ema_decay : decay per step of the exponential average of all weights that replaces them at the
-        end, anew in each phase; None keeps the last weights.
+        end, again in each phase; None keeps the last weights.
     """
 
     batch_size: int = 64

@@ -197,7 +197,7 @@ def _put_in_place(folder: Path, target: ModelTarget) -> None:
     """Give a complete folder its name.
 
     A folder cannot be replaced in one step: killed between the two renames, the old one lies whole
-    in ``.NAME.old.*`` beside.
+    in ``.NAME.old.*`` next to.
     """
     path = target.path
     now = _identity(path) if os.path.lexists(path) else None
@@ -356,7 +356,7 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def replacing(file: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside ``file`` that takes its name when the block ends well."""
+    """A temporary file next to ``file`` that takes its name when the block ends well."""
     target = _resolved(file)
     if target.exists() and not target.is_file():
         raise InputError(f"{file}: is not a file that could be replaced")

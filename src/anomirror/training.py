@@ -197,7 +197,7 @@ def _refuse_different_processes(run: Run, checkpoints: Checkpoints | None) -> No
 
 
 def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
-    """Begin a phase: what it does once, and averages anew."""
+    """Begin a phase: what it does once, and averages again."""
     run.phase = phase.name
     if phase.start is not None:
         with _seeded_layers(run, 0):
@@ -311,7 +311,7 @@ def _order(data: TrainingData, run: Run, batch_size: int, steps: int) -> list[li
 
 
 def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
-    """The minibatches of an epoch, or this process's share of them, with known anomalies."""
+    """The minibatches of an epoch, or this process's share of them, with labelled anomalies."""
     batches = iterate(data.normal, [run.group.share(indices) for indices in order], data.workers)
     anomalies_per_batch = math.ceil(data.anomalies_per_batch / run.group.size)
     for normal in batches:

@@ -5,7 +5,7 @@
 
 Anonymous memory (RssAnon of Linux: what the process has allocated, without what it has mapped from
 files) is read every 10 ms while it runs, and the highest value counts. Inputs: an .npy array of a
-million pictures; a list of a million paths, which names 1,000 PNG files again and again; and a
+million images; a list of a million paths, which names 1,000 PNG files again and again; and a
 folder, with 100,000 files as the larger number (a million would measure the file system). The model
 has narrow networks, which say nothing about memory for each image.
 """
@@ -33,7 +33,7 @@ FEW, MANY, MANY_FILES, PICTURES = 10_000, 1_000_000, 100_000, 1_000
 
 
 def array(folder: Path, count: int) -> Path:
-    """``count`` pictures in one ``.npy`` file."""
+    """``count`` images in one ``.npy`` file."""
     images, file = load_sample().train[:PICTURES], folder / f"{count}.npy"
     written = np.lib.format.open_memmap(file, "w+", images.dtype, (count, *images.shape[1:]))
     for start in range(0, count, len(images)):
@@ -43,7 +43,7 @@ def array(folder: Path, count: int) -> Path:
 
 
 def files(folder: Path, count: int) -> Path:
-    """``count`` pictures as files of one folder."""
+    """``count`` images as files of one folder."""
     images, place = load_sample().train[:PICTURES], folder / f"{count}-files"
     place.mkdir(exist_ok=True)
     for index in range(count):
@@ -63,7 +63,7 @@ KINDS: dict[str, tuple[Callable[[Path, int], Path], int]] = {
     "list of files": (listed, MANY),
     "folder": (files, MANY_FILES),
 }
-"""What writes each kind of input, and the larger number of pictures."""
+"""What writes each kind of input, and the larger number of images."""
 
 
 def anonymous(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""A training step of our PixelCNN++ and Glow beside a public implementation of the same size, in
+"""A training step of our PixelCNN++ and Glow next to a public implementation of the same size, in
 one run.
 
     git clone https://github.com/pclucas14/pixel-cnn-pp; git clone

@@ -5,7 +5,7 @@ float32 and as shipped.
     python -m studies.speed.quality reference --seed 0
 
 Everything but the step and its precision is the same: images, schedule, averaged weights,
-recomputed statistics. The reference draws anew for every update, as its loop does, so the two are
+recomputed statistics. The reference draws again for every update, as its loop does, so the two are
 no pair: compare them as seeds are compared. Both are scored in float32; ours as shipped, too, with
 everything that scoring rests on measured in that precision again.
 """

@@ -2,7 +2,7 @@
 measured and checked against.
 
 Several critic steps for each step of the autoencoder, E and G run again in every one of them, D(x,
-x) computed anew for each term, an interpolation in every critic step; scoring computes D(x, x), E,
+x) computed again for each term, an interpolation in every critic step; scoring computes D(x, x), E,
 G and D(x, x_hat), the spectral norm each time. Networks are the package's, their blocks written out
 as in the paper's figure; weights, names and shapes are the same.
 """
@@ -57,7 +57,7 @@ class Draws:
     """The random choices of one evaluation of the objective.
 
     ``endpoints`` (b, k) are mixed with ``weights`` (b, k); ``beside``, (b, k) or fewer columns,
-    stand beside the mixture; ``z_negative`` is (m, d).
+    stand next to the mixture; ``z_negative`` is (m, d).
     """
 
     endpoints: Tensor

@@ -1,4 +1,4 @@
-"""How long the command line takes to say its help, beside Python that does nothing; in turn,
+"""How long the command line takes to say its help, next to Python that does nothing; in turn,
 medians.
 
 python -m studies.speed.start > results/start.json

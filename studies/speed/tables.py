@@ -148,8 +148,8 @@ def scaling_table(folder: Path) -> str:
 
 
 def public_table(folder: Path) -> str:
-    """What ``studies/speed/public_step.py`` wrote: our training steps beside public implementations
-    of the same size.
+    """What ``studies/speed/public_step.py`` wrote: our training steps next to public
+    implementations of the same size.
     """
     rows = []
     for file in sorted(folder.glob("public-*.json")):

@@ -10,7 +10,7 @@ precision "auto", which the device computes natively (what arithmetic wins; the 
 themselves ask for float32); and that with the blocks of the networks written out (what fewer
 products win). Averages of weights, which neither the paper nor paper-* keep, are not in it. The
 operations are counted, too (studies/speed/floor.py), and the time below which they cannot be done
-is set beside the time that they took.
+is set next to the time that they took.
 """
 
 from __future__ import annotations

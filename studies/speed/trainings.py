@@ -4,7 +4,7 @@ in one run.
     python -m studies.speed.trainings --json results/speed/trainings-cifar10.json
     python -m studies.speed.trainings --normal mnist:0 --json results/speed/trainings-mnist-0.json
 
-What is written stands after each method; nothing else should run beside it.
+What is written stands after each method; nothing else should run next to it.
 """
 
 from __future__ import annotations

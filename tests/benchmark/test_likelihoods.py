@@ -1,4 +1,4 @@
-"""Rows that name a codec or plain likelihood, and what stored likelihoods say beside AUROC."""
+"""Rows that name a codec or plain likelihood, and what stored likelihoods say next to AUROC."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_groups_are_scored_from_stored_likelihoods(results: Path, data_dir: Path
         for images in ("one image", "2 images of one kind", "10 images of one kind")
         for what in ("AUROC", "rejected at 1%")
     ]
-    assert "(paper 0.140)" in rows[5][2]  # a share of rejected pairs stands beside ours
+    assert "(paper 0.140)" in rows[5][2]  # a share of rejected pairs stands next to ours
     assert "paper" not in rows[4][2]
     own, plain = (
         [e for e in read_entries(results) if of(e)]

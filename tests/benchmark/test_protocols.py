@@ -200,13 +200,13 @@ def test_what_cannot_be_compared_is_refused(data_dir: Path) -> None:
             "fashion-mnist",
             ["mnist"],
             {"known": Known("uniform", 3)},
-            "has no train split for known",
+            "has no train split for labelled",
         ),
         (
             "fashion-mnist",
             ["mnist"],
             {"known": Known("mnist", 61)},
-            "mnist has 60 training images, 61 known",
+            "mnist has 60 training images, 61 labelled",
         ),
     ):
         with pytest.raises((SettingError, InputError), match=message):

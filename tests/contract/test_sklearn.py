@@ -15,7 +15,7 @@ from tests.tiny import METHODS, all_kept, tiny
 
 
 class FlatImages(OutlierMixin, BaseEstimator):
-    """Rows of features as one-line pictures, scaled to [0, 1] by the range seen in ``fit``."""
+    """Rows of features as one-line images, scaled to [0, 1] by the range seen in ``fit``."""
 
     def __init__(
         self, method: str = "pca", contamination: float = 0.1, random_state: int | None = 0

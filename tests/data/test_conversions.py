@@ -42,7 +42,7 @@ def test_polarity() -> None:
 
 
 def test_shrinking_is_anti_aliased() -> None:
-    """Stripes finer than the small picture can show become grey; taking every second pixel would
+    """Stripes finer than the small image can show become grey; taking every second pixel would
     make them black or white.
     """
     stripes = np.zeros((1, 64, 64, 1), np.uint8)
@@ -127,7 +127,7 @@ def test_folders_that_cannot_be_used_are_told(folder: Path) -> None:
         natural_form(str(folder), folder_size=48)
     with pytest.raises(SettingError, match="no folder, nor a data set"):
         natural_form("desserts")
-    (folder / "7.png").write_bytes(b"no picture")
+    (folder / "7.png").write_bytes(b"no image")
     split: Split = "test" if hashlib.sha256(b"7.png").digest()[0] < 256 // 5 else "train"
     with pytest.raises(InputError, match=r"7\.png"):
         images_of(str(folder), split, (64, 1))

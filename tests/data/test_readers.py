@@ -180,8 +180,8 @@ def test_unlabelled_pictures_from_archive_and_folder(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     assert np.array_equal(load_dataset(name, "test", tmp_path)[0], packed)
-    file.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=f"{file.name}: cannot be read as a picture"):
+    file.write_bytes(b"no image")
+    with pytest.raises(InputError, match=f"{file.name}: cannot be read as an image"):
         load_dataset(name, "test", tmp_path)
 
 

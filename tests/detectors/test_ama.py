@@ -329,7 +329,7 @@ def test_a_power_is_in_range_or_fitted(structure_power: Any, clothes: np.ndarray
 
 
 def test_padding_is_no_structure() -> None:
-    """A flat picture of any shape and brightness has none: its blank is the picture itself, in the
+    """A flat image of any shape and brightness has none: its blank is the image itself, in the
     same black frame.
     """
     ama, _, _ = prepared()
@@ -633,7 +633,7 @@ LARGE = {
 def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(
     clothes: np.ndarray, size: int | None, arguments: dict[str, Any]
 ) -> None:
-    """Dark pictures first, bright ones last: batches in file order, or of a few images, would lose
+    """Dark images first, bright ones last: batches in file order, or of a few images, would lose
     the spread between them.
     """
     ordered = clothes[np.argsort(clothes.mean((1, 2)))]

@@ -76,7 +76,7 @@ def step(detector: NetworkDetector, name: str, images: np.ndarray) -> FakeRun:
     """One minibatch of the named step, its losses kept."""
     run = FakeRun(detector.networks_)
     x = framed(images)
-    # no dropout, no statistics of the minibatch: the losses can be computed anew
+    # no dropout, no statistics of the minibatch: the losses can be computed again
     detector.networks_.eval()
     getattr(detector, name)(Batch(x, torch.zeros(len(x), dtype=torch.bool)), cast(Run, run))
     return run

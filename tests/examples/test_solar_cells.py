@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "solar_cells.py"
 @pytest.mark.slow
 def test_defective_solar_cells(tmp_path: Path) -> None:
     """As a user runs it: every detector on both kinds, figures that are no coin's, and the
-    pictures.
+    images.
     """
     pytest.importorskip("elpv_dataset", reason="pip install 'anomirror[examples]'")
     done = subprocess.run(

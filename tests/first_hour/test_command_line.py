@@ -258,7 +258,7 @@ def test_maps_of_methods_without_networks_show_the_spot(good: Path, method: str)
     redness = drawn[..., 0] - drawn[..., 2]
     assert redness[110:140, 110:140].mean() > 60  # the spot in colour, the rest in grey
     assert redness[110:140, 110:140].mean() > redness[:30, :200].mean() + 30
-    assert (drawn[100:150, 262:300].std(axis=(0, 1)) > 5).any()  # the scale beside it
+    assert (drawn[100:150, 262:300].std(axis=(0, 1)) > 5).any()  # the scale next to it
 
 
 def test_a_failing_command_prints_errors_of_ours_once() -> None:

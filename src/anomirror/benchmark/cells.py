@@ -1,4 +1,4 @@
-"""Records: what one training measured, typed, in one JSON file, with its raw scores beside it.
+"""Records: what one training measured, typed, in one JSON file, with its raw scores next to it.
 
 ``TRIAL.json`` is a :class:`Record`: how the training was made, and one :class:`Cell` for each table
 cell that it fills. ``TRIAL.npz`` holds the raw scores that the cells rest on (float32): of at most
@@ -267,7 +267,7 @@ def _known_count(record: Record) -> int:
 
 
 def read_arrays(file: Path, *names: str) -> list[np.ndarray]:
-    """Arrays that are stored beside a record: from its own ``.npz``, else from the folder's pack.
+    """Arrays that are stored next to a record: from its own ``.npz``, else from the folder's pack.
 
     Raises
     ------
@@ -296,7 +296,7 @@ def arrays_file(file: Path) -> Path:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], *, add: bool) -> None:
-    """Store arrays beside a record; with ``add`` next to those that are there."""
+    """Store arrays next to a record; with ``add`` next to those that are there."""
     target = arrays_file(file)
     stored: dict[str, Any] = {}
     if add and target.is_file():

@@ -63,7 +63,7 @@ class Settings:
     seeds: int = 1
     known: Known | None = None
     folder_size: int | None = None
-    """Of a folder's pictures; None: the one that "auto" would be for each method."""
+    """Of a folder's images; None: the one that "auto" would be for each method."""
     normals: tuple[str, ...] = ()
     """Of a table or figure these normal sets alone, whole or one class; empty: all."""
     changes: Mapping[str, Any] = field(default_factory=dict)

@@ -76,7 +76,7 @@ class Comparison:
     validation: dict[str, np.ndarray]
     """Empty arrays under protocol ``blind``."""
     known: np.ndarray
-    """Known anomalies that are trained on; none as a rule."""
+    """Labelled anomalies that are trained on; none as a rule."""
     parts: dict[str, Part]
     """Where all of these lie: train, known, normal, "validation normal", and each column's
     anomalies and "validation ...".
@@ -113,7 +113,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Known:
-    """Known anomalies: how many images of a set's *train* split."""
+    """Labelled anomalies: how many images of a set's *train* split."""
 
     dataset: str
     count: int
@@ -147,7 +147,7 @@ def compare(
 
     Raises
     ------
-    SettingError : an unknown set, protocol or class; a set beside itself.
+    SettingError : an unknown set, protocol or class; a set next to itself.
     InputError : a set's files are missing or damaged, or hold too few images.
     """
     name, label, columns = _checked(normal, anomalies, protocol)
@@ -311,17 +311,18 @@ def never_trained_on(comparison: Comparison) -> Iterator[tuple[str, Part]]:
 def _known(
     known: Known | None, seed: int, form: tuple[int, int], data_dir: Path | None
 ) -> tuple[np.ndarray, Part | None]:
-    """Known anomalies and where they lie: images of their set's train split."""
+    """Labelled anomalies and where they lie: images of their set's train split."""
     if known is None or known.count == 0:
         return np.empty((0, form[0], form[0], form[1]), np.uint8), None
     if known.dataset in GENERATED:
         raise SettingError(
-            f"{known.dataset}: a generated set has no train split for known anomalies"
+            f"{known.dataset}: a generated set has no train split for labelled anomalies"
         )
     pool = images_of(known.dataset, "train", form, data_dir).images
     if known.count > len(pool):
         raise InputError(
-            f"{known.dataset} has {len(pool)} training images, {known.count} known anomalies were "
+            f"{known.dataset} has {len(pool)} training images, {known.count} labelled anomalies "
+            "were "
             "asked for"
         )
     at = np.sort(_shuffled(21, seed, known.dataset, len(pool))[: known.count])

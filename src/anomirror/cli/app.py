@@ -182,7 +182,7 @@ def _keep_freed_memory() -> None:
     """Let the process keep what it frees.
 
     By default glibc gives large blocks back to the system at once, and each tensor of the next
-    minibatch is mapped and faulted in anew (docs/performance.md). Elsewhere than on glibc nothing
+    minibatch is mapped and faulted in again (docs/performance.md). Elsewhere than on glibc nothing
     happens, nor where MALLOC_ variables say what is wanted.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):

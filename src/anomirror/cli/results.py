@@ -69,7 +69,7 @@ KeepModels = Annotated[
     bool,
     typer.Option(
         "--keep-models",
-        help="keep trained models beside their cells, and score kept ones anew, not train them",
+        help="keep trained models next to their cells, and score kept ones again, not train them",
     ),
 ]
 Out = Annotated[
@@ -91,7 +91,7 @@ def reproduce(
     keep_models: KeepModels = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Measure a table or figure of the paper on the data that is there, and print ours beside the
+    """Measure a table or figure of the paper on the data that is there, and print ours next to the
     paper's.
 
     Tables always hold pca and knn as well: what a user would pick instead. What is measured already
@@ -133,7 +133,7 @@ def reproduce(
 
 def benchmark(
     normal: Annotated[
-        str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of pictures")
+        str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of images")
     ],
     anomalies: Annotated[
         list[str] | None,
@@ -146,7 +146,7 @@ def benchmark(
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
     known: Annotated[
-        str | None, typer.Option(help="NAME:COUNT known anomalies, from a set's train split")
+        str | None, typer.Option(help="NAME:COUNT labelled anomalies, from a set's train split")
     ] = None,
     seeds: Seeds = 1,
     set_: Annotated[

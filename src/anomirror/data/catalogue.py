@@ -279,7 +279,7 @@ DATASETS: dict[str, DataSet] = {
         ),
         folder="tiny-imagenet-200",
         preparation=(
-            "the test pictures' 64x64 made 32x32 of every second pixel (nearest, not anti-aliased)"
+            "the test images' 64x64 made 32x32 of every second pixel (nearest, not anti-aliased)"
         ),
     ),
     "lsun-resize": DataSet(

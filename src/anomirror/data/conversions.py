@@ -50,7 +50,7 @@ def inverted(images: np.ndarray) -> np.ndarray:
 
 
 def shrunk(picture: Image.Image, size: int) -> Image.Image:
-    """A picture as a square of ``size``: anti-aliased bilinear, the aspect ratio is not kept."""
+    """An image as a square of ``size``: anti-aliased bilinear, the aspect ratio is not kept."""
     return (
         picture
         if picture.size == (size, size)

@@ -150,8 +150,8 @@ def verify(name: str, root: Path) -> Iterator[Checked]:
     if all(status == "ok" for status in official.values()):
         yield from (Checked(path, "ok", "md5 as published") for path in official)
         if not found.contents:
-            return  # and what is unpacked beside them cannot be compared
-    # what the reader takes, which may lie unpacked beside the official files
+            return  # and what is unpacked next to them cannot be compared
+    # what the reader takes, which may lie unpacked next to the official files
     for split, count in found.counts.items():
         yield _contents(found, split, count, root)
 

@@ -74,7 +74,7 @@ def bold(drawings: np.ndarray) -> np.ndarray:
 
 
 def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Pictures ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a
+    """Images ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a
     spot, or a patch of another.
     """
     rng = np.random.default_rng(seed)
@@ -127,7 +127,7 @@ def _spot(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> None:
-    """A rectangle of an eighth to a third of each side, from anywhere in another picture."""
+    """A rectangle of an eighth to a third of each side, from anywhere in another image."""
     sides = [max(2, int(side * rng.uniform(0.125, 0.34))) for side in picture.shape[:2]]
     (y, x), (from_y, from_x) = (
         [

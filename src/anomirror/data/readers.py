@@ -27,7 +27,7 @@ Labelled = tuple[np.ndarray, np.ndarray]
 Reader = Callable[[Path, Split], Labelled]
 
 SIDE = 32
-"""Pictures of sets without a size of their own are brought to this one."""
+"""Images of sets without a size of their own are brought to this one."""
 
 
 def read_idx(file: Path) -> np.ndarray:
@@ -150,7 +150,7 @@ def omniglot(root: Path, split: Split) -> Labelled:
 
 
 def picture_set(folder: str, archive: str, suffixes: tuple[str, ...]) -> Reader:
-    """Unlabelled pictures of any size below a folder or in an archive, at 32x32."""
+    """Unlabelled images of any size below a folder or in an archive, at 32x32."""
 
     def read(root: Path, split: Split) -> Labelled:
         names, images = _pictures([root / folder, root / archive], suffixes, _square)
@@ -160,7 +160,7 @@ def picture_set(folder: str, archive: str, suffixes: tuple[str, ...]) -> Reader:
 
 
 def tiny_imagenet_aliased(root: Path, split: Split) -> Labelled:
-    """The test pictures of Tiny ImageNet, shrunk as one should not: every second pixel of every
+    """The test images of Tiny ImageNet, shrunk as one should not: every second pixel of every
     second row, unlabelled.
     """
     names, images = _pictures(
@@ -201,7 +201,7 @@ def _gtsrb_labels(places: Sequence[Path], names: Sequence[str]) -> np.ndarray:
             ]
         except MissingDataError:
             continue
-        for table in tables:  # beside the pictures lies one without classes
+        for table in tables:  # next to the images lies one without classes
             rows = csv.DictReader(io.StringIO(table.decode()), delimiter=";")
             classes |= {row["Filename"]: int(row["ClassId"]) for row in rows if "ClassId" in row}
     return np.array([classes.get(name, -1) for name in names])
@@ -240,7 +240,7 @@ def _pictures(
     prepared: Callable[[Image.Image], Image.Image],
     only: set[str] | None = None,
 ) -> tuple[list[str], np.ndarray]:
-    """Every picture with such a name, sorted by name."""
+    """Every image with such a name, sorted by name."""
     found: dict[str, np.ndarray] = {}
 
     def wanted(name: str) -> bool:
@@ -252,7 +252,7 @@ def _pictures(
                 found[name] = np.asarray(prepared(picture))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(
-                f"{first_existing(places)}, {name}: cannot be read as a picture ({error})"
+                f"{first_existing(places)}, {name}: cannot be read as an image ({error})"
             ) from error
     names = sorted(found)
     return names, np.stack([found[name] for name in names])

@@ -1,7 +1,7 @@
 """Any set of images by name, in the size and channels that a comparison needs: official, generated,
 or a folder.
 
-What needs torch is imported where pictures are read: the command line lists the names without it.
+What needs torch is imported where images are read: the command line lists the names without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anomirror.data.readers import Labelled, Split
 from anomirror.errors import InputError, SettingError
 
 FOLDER_SIZE = 32
-"""Side length that the pictures of a folder are brought to, unless told otherwise."""
+"""Side length that the images of a folder are brought to, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def canonical(name: str) -> str:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a set is a folder of pictures."""
+    """Whether a set is a folder of images."""
     return name not in DATASETS and name not in GENERATED and Path(name).is_dir()
 
 
@@ -92,7 +92,7 @@ def images_of(
 ) -> Images:
     """A split of a set in a form ``(size, channels)``.
 
-    A generated set is drawn in that form, and is the same each time. The pictures of a folder are
+    A generated set is drawn in that form, and is the same each time. The images of a folder are
     split as its subfolders ``train`` and ``test`` say, if it has both, else four fifths are its
     train split by a hash of their names; ``split`` None is all of them (of a named set, its test
     split).
@@ -116,7 +116,7 @@ def images_of(
 
 
 def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
-    """The readable pictures below a folder at ``size``; an unreadable one is an error that names
+    """The readable images below a folder at ``size``; an unreadable one is an error that names
     it.
     """
     from anomirror.images import defect_layout, open_images
@@ -141,7 +141,7 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
         if whole or _in_test(name) == (split == "test")
     ]
     if not chosen:
-        raise InputError(f"{folder}: has no picture for its {split} split")
+        raise InputError(f"{folder}: has no image for its {split} split")
     batches = [opened.take(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
     images = np.concatenate([np.asarray(batch) for batch in batches]).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.full(len(images), -1)
@@ -164,7 +164,7 @@ def _valid(size: int) -> int:
 
     if size not in SIZES:
         raise SettingError(
-            f"a folder's pictures cannot be brought to {size} pixels: choose one of "
+            f"a folder's images cannot be brought to {size} pixels: choose one of "
             f"{', '.join(map(str, SIZES))}"
         )
     return size

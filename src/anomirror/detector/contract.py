@@ -215,9 +215,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         Parameters
         ----------
         X : images in any form that :func:`anomirror.images.open_images` takes.
-        y : None: all are normal. Or one of +1 (normal) and -1 (known anomaly) for each image; known
-            anomalies are used by methods that can (AMA), and are only left out of training by the
-            others.
+        y : None: all are normal. Or one of +1 (normal) and -1 (labelled anomaly) for each image;
+            known anomalies are used by methods that can (AMA), and are only left out of training by
+            the others.
 
         Raises
         ------
@@ -320,7 +320,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     def predict(self, X: ImageInput) -> np.ndarray:
         """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
-        # a score that is no number is no normal one
+        # a score that is NaN is no normal one
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @property

@@ -139,7 +139,7 @@ class NetworkDetector(Detector):
             yield
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
-        """Known anomalies that each minibatch shall hold."""
+        """Labelled anomalies that each minibatch shall hold."""
         return 0
 
     def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
@@ -222,7 +222,7 @@ class NetworkDetector(Detector):
             "method": self.method,
             **parameters,
             "data": self.data_fingerprint_,
-            "known anomalies": known,
+            "labelled anomalies": known,
         }
 
     def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:

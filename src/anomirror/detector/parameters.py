@@ -84,7 +84,7 @@ class Mark(Enum):
     """What else may be said of a parameter, in its ``Annotated`` type."""
 
     SCORING = "may change after a fit: the formula of the raw score alone depends on it"
-    MEASURING = "may change after a fit, but then statistics are to be measured anew"
+    MEASURING = "may change after a fit, but then statistics are to be measured again"
     UNSTORED = "is not written to the model: it decides no result, or belongs to one machine"
 
 
@@ -130,7 +130,7 @@ class Parameter:
 
     @property
     def marks(self) -> frozenset[Mark]:
-        """Everything that is said of it beside its type and range."""
+        """Everything that is said of it next to its type and range."""
         return frozenset(mark for mark in _metadata(self.hint) if isinstance(mark, Mark))
 
     def check(self, value: Any) -> None:

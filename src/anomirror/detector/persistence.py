@@ -132,8 +132,9 @@ class Persistent(ABC):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
         except (SettingError, LookupError, RuntimeError, ValueError, TypeError) as error:
+            missing = " is missing" if isinstance(error, KeyError) else ""
             raise ModelFileError(
-                f"model.json and weights.safetensors do not fit together: {error}"
+                f"model.json and weights.safetensors do not fit together: {error}{missing}"
             ) from error
         return self
 

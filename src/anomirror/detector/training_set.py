@@ -92,7 +92,8 @@ def _readable(
     left = np.delete(labels, list(bad))
     if (labels == -1).any() and not (left == -1).any():
         raise ImageError(
-            "none of the known anomalies can be read; without them this would be another training",
+            "none of the labelled anomalies can be read; without them this would be another "
+            "training",
             error.bad,
         )
     return good, left, len(bad)
@@ -108,7 +109,9 @@ def _labels(y: Any, count: int) -> np.ndarray:
         )
     wrong = labels[~np.isin(labels, (-1, 1))]
     if len(wrong):
-        raise InputError(f"y holds {wrong[0].item()!r}: expected +1 (normal) or -1 (known anomaly)")
+        raise InputError(
+            f"y holds {wrong[0].item()!r}: expected +1 (normal) or -1 (labelled anomaly)"
+        )
     return labels.astype(int)
 
 

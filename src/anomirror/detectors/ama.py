@@ -48,7 +48,7 @@ class AMA(StructureCorrected):
     :class:`StructureCorrected`). The A-score as a density of log R around its median
     (``scorer="gaussian"``): R has a long tail.
 
-    Where the paper is silent: one endpoint of an interpolation stands beside it, or all; negatives
+    Where the paper is silent: one endpoint of an interpolation stands next to it, or all; negatives
     pass through E and G with the running batch-norm statistics, as they will in scoring, and
     neither they nor interpolations enter those statistics.
 
@@ -133,7 +133,7 @@ class AMA(StructureCorrected):
     """Adam's decay rates for the encoder."""
 
     recompute_statistics: bool = True
-    """After training, compute batch-norm statistics anew on normal images."""
+    """After training, compute batch-norm statistics again on normal images."""
 
     lr_milestones = (0.3, 0.6, 0.9)
 
@@ -228,7 +228,9 @@ class AMA(StructureCorrected):
         ]
 
     def _negatives(self, batch: Batch, z: Tensor, run: Run) -> list[Term]:
-        """L_neg: known anomalies, or synthetic ones as images, beside their own reconstruction."""
+        """L_neg: labelled anomalies, or synthetic ones as images, next to their own
+        reconstruction.
+        """
         encoder, generator = self.networks_["encoder"], self.networks_["generator"]
         labelled = batch.anomalies
         if len(labelled):

@@ -41,7 +41,7 @@ class DeepSVDD(NetworkDetector):
     -----
     c is the mean of phi over the training images after pretraining, in evaluation mode; coordinates
     closer to 0 than 0.1 are pushed to +-0.1, one that is exactly 0 to +0.1 (in the released code it
-    stays 0). Pictures of 28x28 lie in a frame of 32x32, which the normalisation of contrast sees
+    stays 0). Images of 28x28 lie in a frame of 32x32, which the normalisation of contrast sees
     whole; with two widths the last maps are of 8x8, the paper's of 7x7, and the decoder begins with
     a convolution of 4x4 maps, which the paper's for MNIST doubles first. The AMA paper leaves the
     normalisation of contrast out. The released network for CIFAR-10 normalises codes by their

@@ -38,7 +38,7 @@ class LikelihoodRatio(PixelCNNDetector):
     Notes
     -----
     As in PixelCNN++, and other than in the paper's released code, weights are normalised and start
-    by a minibatch, pixels are scaled to [-1, 1], and pictures lie in a frame of 32x32, whose border
+    by a minibatch, pixels are scaled to [-1, 1], and images lie in a frame of 32x32, whose border
     is mutated as they are. Departures that an argument switches off: averaged weights
     (``ema_decay=None``), and rectifiers in place of concatenated ELUs (``nonlinearity``). p and p_0
     are trained side by side on the same minibatches. In the released training code the L2 penalty

@@ -86,7 +86,7 @@ class LikelihoodDetector(NetworkDetector):
         """-log2 p(x) for each channel of each pixel of the network's frame, ``(n,)`` float64; 8 is
         no knowledge at all.
 
-        A frame is larger than a picture of another size: for 28x28 pictures in a frame of 32x32
+        A frame is larger than an image of another size: for 28x28 images in a frame of 32x32
         multiply by 32 * 32 / (28 * 28). The frame's border costs a PixelCNN++ next to nothing; of a
         Glow it is noise within a grey level, and costs bits.
         """

@@ -46,7 +46,7 @@ class NegativeSampling(ReconstructingDetector):
     code takes off their mean and divides by their deviation. The box is that of all training
     images, in the released code that of each minibatch; and normal codes weigh as much as all
     points of the box together, so that P(normal) is one of even odds. Adam in place of RMSProp; no
-    early stopping. With averaged weights the classifier learns beside the averaged autoencoder.
+    early stopping. With averaged weights the classifier learns next to the averaged autoencoder.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Skip-GANomaly: how far a U-Net, trained beside a discriminator, changes an image."""
+"""Skip-GANomaly: how far a U-Net, trained next to a discriminator, changes an image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SkipGANomaly(ReconstructingDetector):
     Scores are those of each image alone: batch norms use their running statistics, and nothing is
     scaled by the range of a test set, both unlike the released code, which also chooses its epoch
     on the test. There the difference of features enters the loss of D as well, with its sign, and D
-    begins anew when it is too sure; here, as in the paper, the difference is in the loss of the
+    begins again when it is too sure; here, as in the paper, the difference is in the loss of the
     U-Net alone. Features are D's last maps, of 4x4; the released ones are 100 values that one more
     convolution makes of them.
 

@@ -77,7 +77,7 @@ def header(path: str) -> Header | None:
 
 
 def _channels(picture: Image.Image) -> int:
-    """1 for grey pictures, 3 for all others."""
+    """1 for grey images, 3 for all others."""
     return 1 if picture.mode in {"1", "L", "LA", "I", "F"} or picture.mode.startswith("I;16") else 3
 
 

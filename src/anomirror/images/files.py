@@ -58,7 +58,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Found:
-    """Paths of image files, sorted, and what lay beside them."""
+    """Paths of image files, sorted, and what lay next to them."""
 
     paths: list[str]
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -138,12 +138,12 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
         searched = layout.train if layout is not None and part == "train" else folder / part
         for entry in sorted(entry.name for entry in folder.iterdir() if entry.name != part):
             if not entry.startswith("."):
-                left_out.add(f"beside {part}/", entry)
+                left_out.add(f"next to {part}/", entry)
         if layout is not None and part == "train":
             for entry in sorted(
                 entry.name for entry in (folder / "train").iterdir() if entry.name != "good"
             ):
-                left_out.add("beside train/good/", f"train/{entry}")
+                left_out.add("next to train/good/", f"train/{entry}")
     try:
         found = sorted(_images_below(searched, left_out))
     except OSError as error:

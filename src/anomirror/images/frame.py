@@ -80,7 +80,7 @@ def to_network(images: Tensor) -> Tensor:
 
 
 def within_border(x: Tensor) -> Tensor:
-    """The smallest rectangle that holds all of a picture that is not black; padding is.
+    """The smallest rectangle that holds all of an image that is not black; padding is.
 
     ``(b, c, h, w)`` as the networks see it, to bool ``(b, 1, h, w)``.
 

@@ -14,7 +14,7 @@ Report = Callable[[int], None]
 """Told how many more images were read."""
 
 MEMORY_LIMIT = 1 << 30
-"""Decoded files up to this many bytes are kept in memory; larger sets are decoded anew for every
+"""Decoded files up to this many bytes are kept in memory; larger sets are decoded again for every
 pass.
 """
 

@@ -1,4 +1,4 @@
-"""Networks that others learn beside, and that do not learn themselves."""
+"""Networks that others learn next to, and that do not learn themselves."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Results as pictures; never imports torch."""
+"""Results as images; never imports torch."""

@@ -17,11 +17,11 @@ _COLD, _HOT = np.array([255, 220, 0], np.float32), np.array([220, 0, 40], np.flo
 
 
 def overlay(picture: np.ndarray, departures: np.ndarray) -> Image.Image:
-    """An image in grey with its departures in yellow to red over it, and a scale beside it.
+    """An image in grey with its departures in yellow to red over it, and a scale next to it.
 
     Parameters
     ----------
-    picture : ``(h, w)`` or ``(h, w, 3)`` uint8.
+    image : ``(h, w)`` or ``(h, w, 3)`` uint8.
     departures : ``(h, w)`` float, 0 where the image is normal: see ``Detector.explain``.
 
     Returns

@@ -1,4 +1,4 @@
-"""The pictures of the demo and the documentation (needs the extra ``report``)."""
+"""The images of the demo and the documentation (needs the extra ``report``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ mpl.rcParams["svg.hashsalt"] = "anomirror"
 
 
 def image_rows(rows: Mapping[str, np.ndarray], file: Path) -> None:
-    """One labelled row of pictures for each entry: ``(n, h, w)`` or ``(n, h, w, c)``, uint8 or
+    """One labelled row of images for each entry: ``(n, h, w)`` or ``(n, h, w, c)``, uint8 or
     float in [0, 1].
     """
     columns = max(len(images) for images in rows.values())
