@@ -26,7 +26,7 @@ wheel: .venv/ready
 	$(PYTHON) -m venv $(FRESH)
 	$(BIN)/python -c '$(PURELIB)' > "$$($(FRESH)/bin/python -c '$(PURELIB)')/dependencies.pth"
 	$(FRESH)/bin/python -m pip install --quiet --no-deps build/wheel/anomirror-*.whl
-	cd build && fresh/bin/python ../tests/installed.py
+	cd build && fresh/bin/python -I ../tests/installed.py
 	cd build && fresh/bin/anomirror demo --out demo
 
 # torch first and alone: on a machine without CUDA its plain wheel would bring gigabytes of it
