@@ -1,4 +1,4 @@
-"""Likelihoods of images: mixtures of discretised logistics, and the units that they are told in."""
+"""Likelihoods of images: mixtures of discretised logistics, and their units."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def mixture_log_probability(parameters: Tensor, x: Tensor) -> Tensor:
 
 
 def _total(each: Tensor) -> Tensor:
-    """The sum over everything but the batch, in float64: a score of thousands of bits is told to a
-    fraction of one.
-    """
+    """Sum over everything but the batch, in float64: thousands of bits need their fractions."""
     return each.flatten(1).sum(1, dtype=torch.float64)
 
 

@@ -142,7 +142,7 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
 
     DeLong's for AUROC; for FPR@95 :func:`fpr_at_95_interval`; for AUPR percentiles of a bootstrap
     over images of both groups, widened to the exact binomial interval of as many trials as the
-    smaller group has images: a bootstrap of a few images that are told apart without an error would
+    smaller group has images: a bootstrap of a few images that are separated without an error would
     say [1, 1].
     """
     _check(normal, anomalies)

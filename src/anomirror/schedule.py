@@ -15,8 +15,8 @@ from anomirror.errors import SettingError
 class Phase:
     """A part of the training with its own step.
 
-    ``step(batch, run)`` does one minibatch of the algorithm, and returns what the history shall
-    hold (0-d tensors, detached). ``start(batches, run)`` sees the data once, before the first
+    ``step(batch, run)`` does one minibatch of the algorithm, and returns what the history
+    holds (0-d tensors, detached). ``start(batches, run)`` sees the data once, before the first
     epoch. ``lr_milestones`` are fractions of this phase after which every learning rate is divided
     by 10, again in each phase; None: those of the schedule, over the whole training.
     """

@@ -84,7 +84,7 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True)
 class ModelTarget:
-    """Where a model shall be written, as the place was when it was first looked at."""
+    """Where a model is to be written, and what was there when it was first checked."""
 
     path: Path
     """Resolved: what links and ``..`` lead to."""

@@ -64,5 +64,9 @@ def usual_power(r: np.ndarray, s: np.ndarray) -> float:
     >>> usual_power(s**1.5, s), usual_power(1 / s, s), usual_power(s[:31], s[:31])
     (1.0, 0.0, 0.5)
     """
-    told = s > floor_of(s)
-    return min(max(slope(r[told], s[told]), 0.0), 1.0) if told.sum() >= FEWEST else 0.5
+    structured = s > floor_of(s)
+    return (
+        min(max(slope(r[structured], s[structured]), 0.0), 1.0)
+        if structured.sum() >= FEWEST
+        else 0.5
+    )

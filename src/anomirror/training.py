@@ -93,9 +93,7 @@ class Run:
         return {name: self.averaged[name].module for name in self.modules}
 
     def rest(self, *names: str) -> None:
-        """From now on these modules shall not learn: if averages are kept, their weights become the
-        averaged ones.
-        """
+        """Freeze modules, at their averaged weights if averages are kept."""
         for name in names:
             if name in self.averaged:
                 self.modules[name].load_state_dict(self.averaged[name].module.state_dict())

@@ -49,8 +49,8 @@ def figure4(trials: Sequence[Trial], folder: Path, data_dir: Path | None) -> lis
                 f"{name}: mean {np.mean(values):.3g}, sd {np.std(values):.3g}": values
                 for name, values in _raw_scores(trial, folder, scoring).items()
             }
-            told = f" ({scoring})" if scoring else ""
-            label = f"raw score of {trial.method}{told}, {trial.normal} is normal"
+            scored_by = f" ({scoring})" if scoring else ""
+            label = f"raw score of {trial.method}{scored_by}, {trial.normal} is normal"
             draw = partial(score_densities, named, label=label)
             files.append(_drawn(joined("figure4", trial.method, scoring), trial, folder, draw))
     return files

@@ -165,11 +165,11 @@ def _said(error: Exception) -> str:
 @contextmanager
 def _notes() -> Iterator[None]:
     """Warnings of ours as lines, each once."""
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        if (text := str(message)) not in told and issubclass(category, AnomirrorWarning):
-            told.add(text)
+        if (text := str(message)) not in shown and issubclass(category, AnomirrorWarning):
+            shown.add(text)
             say(f"note: {text}")
 
     with warnings.catch_warnings():

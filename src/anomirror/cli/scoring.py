@@ -39,9 +39,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")] = None,
     maps: Annotated[
         Path | None,
-        typer.Option(
-            help="folder for a PNG per row: where the image departs from normal (ama, pca, knn)"
-        ),
+        typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
     ] = None,
     overwrite: Annotated[
         bool,

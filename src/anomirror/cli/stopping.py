@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what runs is cleaned up, and the user is told how to go on."""
+"""Ctrl-C and SIGTERM: end what runs cleanly, and say how to go on."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from anomirror.data.readers import Labelled, Split
 from anomirror.errors import InputError, SettingError
 
 FOLDER_SIZE = 32
-"""Side length that the images of a folder are brought to, unless told otherwise."""
+"""Side length that the images of a folder are scaled to by default."""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def choose(
         )
         return "train"
     if heldout == 0 and not can_fold:
-        return "train"  # nothing shall be held out
+        return "train"  # nothing is to be held out
     return (
         "folds"
         if can_fold and (calibration == "folds" or len(copies) < HELD_OUT_FROM)

@@ -124,7 +124,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     """Threshold on ``score_samples``: ``contamination`` of the calibration images lie below it."""
 
     map_scale_: float | None = fitted(default=None)
-    """99 % quantile of the departures of normal pixels; None where there are no maps."""
+    """99 % quantile of the deviations of normal pixels; None for methods without maps."""
 
     calibrated_on_: int = fitted()
     """Normal images that scorer and threshold come from."""

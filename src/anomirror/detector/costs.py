@@ -25,7 +25,7 @@ from anomirror.training import Run, train
 
 try:
     import resource
-except ImportError:  # not on Windows: what a fit takes of memory is not told there
+except ImportError:  # not on Windows: no figure for memory there
     resource = None  # type: ignore[assignment]
 
 _PER_SECOND = 2e10

@@ -1,4 +1,4 @@
-"""Where an image departs from normal ones."""
+"""Maps: where an image deviates from normal ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Explaining(ABC):
 
     method: ClassVar[str]
     explains: ClassVar[bool] = False
-    """Whether it can say where an image departs from normal ones."""
+    """Whether it can say where an image deviates from normal ones."""
 
     map_scale_: float | None
 
@@ -44,11 +44,11 @@ class Explaining(ABC):
     def _check_fitted(self) -> None: ...
 
     def explain(self, X: ImageInput) -> np.ndarray:
-        """Where images depart from normal ones: one map for each, float32, >= 0.
+        """Where images deviate from normal ones: one map for each, float32, >= 0.
 
-        The departure of each pixel (the method says from what) above the 99 % quantile of those of
+        The deviation of each pixel (the method says from what) above the 99 % quantile of those of
         normal pixels, in units of that quantile: 0 for 99 % of the pixels of normal images, 1 for a
-        departure twice as large.
+        deviation twice as large.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Explaining(ABC):
             return self._map(x).float()
 
     def _map_scale(self, images: ImageSet) -> float:
-        """The 99 % quantile over the pixels of images, without the padding, which never departs."""
+        """The 99 % quantile over the pixels of images, without the padding."""
         parts = []
         maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
         for index, one in enumerate(maps):

@@ -139,7 +139,7 @@ class NetworkDetector(Detector):
             yield
 
     def _anomalies_per_batch(self, batch_size: int) -> int:
-        """Labelled anomalies that each minibatch shall hold."""
+        """Labelled anomalies in each minibatch."""
         return 0
 
     def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:

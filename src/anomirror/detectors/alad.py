@@ -156,8 +156,8 @@ class ALAD(ReconstructingDetector):
                 d_zz(z, z_hat), 1.0
             )
             run.update("autoencoder", fooled + cycles)
-        told = {"d_xz": joint, "d_xx": images, "d_zz": codes, "autoencoder": fooled + cycles}
-        return {name: loss.detach() for name, loss in told.items()}
+        logged = {"d_xz": joint, "d_xx": images, "d_zz": codes, "autoencoder": fooled + cycles}
+        return {name: loss.detach() for name, loss in logged.items()}
 
     def _d_xx(self, x: Tensor, other: Tensor) -> Tensor:
         return cast(Tensor, self.networks_["d_xx"](torch.cat([x, other], dim=1)))

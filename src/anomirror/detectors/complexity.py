@@ -120,7 +120,7 @@ class Complexity(PixelCNNDetector):
     def _learn(
         self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
     ) -> None:
-        if not self.likelihood_only:  # what fails shall fail before a training, not after it
+        if not self.likelihood_only:  # fail before a training, not after it
             codec_of(self.codec).require()
             compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())
         super()._learn(normal, heldout, anomalies)

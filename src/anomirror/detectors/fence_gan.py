@@ -140,13 +140,17 @@ class FenceGAN(NetworkDetector):
 
     def _play(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """A step of D, then one of G: L_encirclement + beta L_dispersion."""
-        told = self._discriminate(batch, run)
+        logged = self._discriminate(batch, run)
         discriminator = self.networks_["discriminator"]
         fake = self._generated(len(batch.normal), run)
         with frozen(discriminator):
             loss = generator_loss(discriminator(fake), fake, self.border, self.dispersion_weight)
             run.update("generator", loss)
-        return {**told, "generator": loss.detach(), "dispersion": losses.dispersion(fake.detach())}
+        return {
+            **logged,
+            "generator": loss.detach(),
+            "dispersion": losses.dispersion(fake.detach()),
+        }
 
     def _generated(self, count: int, run: Run) -> Tensor:
         z = torch.randn(count, self.latent_dim, generator=run.generator).to(run.device)

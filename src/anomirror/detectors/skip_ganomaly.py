@@ -119,13 +119,13 @@ class SkipGANomaly(ReconstructingDetector):
             + self.image_weight * image
             + self.feature_weight * feature,
         )
-        told = {
+        logged = {
             "discriminator": loss,
             "adversarial": adversarial,
             "image": image,
             "feature": feature,
         }
-        return {name: value.detach() for name, value in told.items()}
+        return {name: value.detach() for name, value in logged.items()}
 
     def _discriminator(self) -> Discriminator:
         return cast(Discriminator, self.networks_["discriminator"])

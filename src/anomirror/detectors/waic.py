@@ -124,13 +124,13 @@ class WAIC(NetworkDetector):
         penalty = losses.gradient_penalty(critics, x, fake, run.generator, self.members)
         gap = (real_value - fake_value).mean(0).sum()
         run.update("critics", self.gradient_penalty * penalty - gap)
-        told = {"gap": gap.detach() / self.members, "penalty": penalty.detach() / self.members}
+        logged = {"gap": gap.detach() / self.members, "penalty": penalty.detach() / self.members}
         if run.step in generator_turns(run.total_steps, self.critic_steps, self.critic_warmup):
             with frozen(critics):
                 run.update(
                     "generators", -critics(generators(self._codes(len(x), run))).mean(0).sum()
                 )
-        return told
+        return logged
 
     def _classify(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """A step of every critic as a classifier of real images and those of its own generator,

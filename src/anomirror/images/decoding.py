@@ -337,7 +337,7 @@ def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
         return True
     if first == last:
         raise InputError(
-            f"array of {shape}: axes 1 and 3 are equal, so which one is channels cannot be told"
+            f"array of {shape}: axes 1 and 3 are equal, so it is unclear which one is channels"
         )
     return last < first
 

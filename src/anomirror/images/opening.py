@@ -136,7 +136,7 @@ def frame_of(images: ImageSet) -> Frame | None:
 
 
 class _Wanted:
-    """What the images shall become."""
+    """The size, channels and frame that images are brought to."""
 
     def __init__(
         self, image_size: ImageSize, most: int, shape: ImageShape | None, frame: Frame | None

@@ -100,9 +100,7 @@ class MappedImages(ArrayImages):
     def check(
         self, memory_limit: int | None = None, report: Report | None = None
     ) -> tuple[ImageSet, Unreadable]:
-        """In memory if it fits, as files are: no training shall depend for hours on what happens to
-        a file.
-        """
+        """In memory if it fits, so that a long training does not depend on the file."""
         self._refuse_changes()
         if self._array.nbytes > (protocol.MEMORY_LIMIT if memory_limit is None else memory_limit):
             return self, {}

@@ -16,25 +16,25 @@ _STRIP = 64
 _COLD, _HOT = np.array([255, 220, 0], np.float32), np.array([220, 0, 40], np.float32)
 
 
-def overlay(picture: np.ndarray, departures: np.ndarray) -> Image.Image:
-    """An image in grey with its departures in yellow to red over it, and a scale next to it.
+def overlay(picture: np.ndarray, deviations: np.ndarray) -> Image.Image:
+    """An image in grey with its deviations in yellow to red over it, and a scale next to it.
 
     Parameters
     ----------
     image : ``(h, w)`` or ``(h, w, 3)`` uint8.
-    departures : ``(h, w)`` float, 0 where the image is normal: see ``Detector.explain``.
+    deviations : ``(h, w)`` float, 0 where the image is normal: see ``Detector.explain``.
 
     Returns
     -------
     RGB; the image takes its left part, and its longest side has 256 to 1024 pixels.
     """
-    height, width = departures.shape
+    height, width = deviations.shape
     scale = min(max(1.0, SIDES[0] / max(height, width)), SIDES[1] / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     grey = np.asarray(
         Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BILINEAR), np.float32
     )
-    heat = Image.fromarray(departures.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    heat = Image.fromarray(deviations.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     strength = (np.asarray(heat) / LIMIT).clip(0, 1)
     drawn = _coloured(np.repeat(grey[..., None], 3, 2), strength)
     whole = Image.new("RGB", (size[0] + _STRIP, max(size[1], 96)), "white")
