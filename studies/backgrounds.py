@@ -1,5 +1,6 @@
-"""Which background model the likelihood ratio should have: every mutation rate and weight decay of
-its paper, on proxies alone.
+"""Which background model the likelihood ratio should have.
+
+Every mutation rate and weight decay of its paper, on proxies alone.
 
     python -m studies.backgrounds fashion-mnist
     python -m studies.backgrounds cifar10
@@ -37,8 +38,9 @@ LENGTH: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 200}
 def study(
     normal: str, rate: float, decay: float, seed: int, data_dir: Path | None, **more: Any
 ) -> dict[str, Any]:
-    """One-sided AUROC on each proxy of one background model; the normal images were held out of the
-    training.
+    """One-sided AUROC on each proxy of one background model.
+
+    The normal images were held out of the training.
     """
     train = load_dataset(normal, "train", data_dir)[0]
     ratio = LikelihoodRatio(

@@ -56,8 +56,9 @@ NUMBERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def found_by_numbers(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
-    """AUROC by number, reading and column: one-sided, where a *higher* number is anomalous, and
-    two-sided.
+    """AUROC by number, reading and column.
+
+    One-sided, where a *higher* number is anomalous, and two-sided.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, number in NUMBERS.items():

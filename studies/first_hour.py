@@ -1,5 +1,6 @@
-"""What a user gets in the first hour: false alarms on unseen good images, seconds and memory, AUROC
-by size.
+"""What a user gets in the first hour.
+
+False alarms on unseen good images, seconds and memory, AUROC by size.
 
     python -m studies.first_hour false-alarms --label after --data-dir data/
     python -m studies.first_hour sizes
@@ -128,8 +129,9 @@ def sizes(
     name: Annotated[str, typer.Option(help="of the file")] = "sizes",
     only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
 ) -> None:
-    """AUROC by size and method: solar cells, and planted defects in solar cells and textures (the
-    proxies).
+    """AUROC by size and method.
+
+    Solar cells, and planted defects in solar cells and textures (the proxies).
     """
     from anomirror.detector.contract import Detector
 
@@ -213,8 +215,9 @@ def scorers(
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     name: Annotated[str, typer.Option(help="of the file")] = "scorers",
 ) -> None:
-    """AUROC of AMA on proxies under each scorer; the real defects of solar cells next to them,
-    which choose nothing.
+    """AUROC of AMA on proxies under each scorer.
+
+    The real defects of solar cells next to them, which choose nothing.
     """
     from anomirror.scorers import SCORERS
 
@@ -236,8 +239,9 @@ def scorers(
 
 
 def proxies(data_dir: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
-    """Normal set, images to fit on, unseen good ones, kinds of anomalies; none but "real" is a real
-    defect.
+    """Normal set, images to fit on, unseen good ones, kinds of anomalies.
+
+    None but "real" is a real defect.
     """
     from anomirror.data import load_dataset
     from anomirror.data.proxies import defects, noises, shapes

@@ -14,8 +14,9 @@ Row = dict[str, Any]
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
-    """Of every file of this name, and of those that go on after a hyphen: processes side by side
-    write one each.
+    """Of every file of this name, and of those that go on after a hyphen.
+
+    Processes side by side write one each.
     """
     files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
     return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
@@ -93,8 +94,9 @@ def sizes_table(folder: Path) -> str:
 
 
 def cells_table(folder: Path) -> str:
-    """AUROC of real defects of solar cells at the default size: one fit of each method, five
-    trainings of AMA.
+    """AUROC of real defects of solar cells at the default size.
+
+    One fit of each method, five trainings of AMA.
     """
     names = ("cells-mono", "cells-poly")
     fits = [row for row in _rows(folder, "sizes") if row["size"] == 32 and row["method"] != "ama"]

@@ -1,5 +1,6 @@
-"""What stored likelihoods say next to AUROC: bits per dimension, and typicality of groups of
-images.
+"""What stored likelihoods say next to AUROC.
+
+Bits per dimension, and typicality of groups of images.
 
 Everything comes from what `anomirror reproduce` and `anomirror benchmark` stored; nothing is
 trained here.
@@ -80,8 +81,9 @@ def _of_likelihood(entries: Iterable[Entry], **wanted: str) -> list[Entry]:
 
 
 def groups_table(folder: Path, normal: str) -> str:
-    """Typicality of single images and of groups, by column: AUROC, and the share that is
-    rejected.
+    """Typicality of single images and of groups, by column.
+
+    AUROC, and the share that is rejected.
     """
     entries = _of_likelihood(read_entries(folder), method="typicality", normal=normal)
     if not entries:
@@ -109,8 +111,9 @@ def groups_table(folder: Path, normal: str) -> str:
 
 
 def group_metrics(entry: Entry, size: int) -> tuple[float, float, float]:
-    """Of groups in a random order: AUROC, and the shares of anomalous and of normal groups that are
-    rejected.
+    """Of groups in a random order.
+
+    AUROC, and the shares of anomalous and of normal groups that are rejected.
 
     A group is rejected if it deviates more than all but a level of the training's groups.
     """

@@ -18,8 +18,9 @@ from anomirror.storage import replacing
 
 
 def pack(folder: Path) -> int:
-    """Pack the arrays of the records in one folder; returns how many records had arrays of their
-    own.
+    """Pack the arrays of the records in one folder.
+
+    Returns how many records had arrays of their own.
     """
     files = dict.fromkeys(
         entry.file for entry in read_entries(folder) if entry.file.parent == folder

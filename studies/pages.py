@@ -34,15 +34,17 @@ from studies.speed import tables as speed
 
 
 def table1(folder: Path, normal: str, methods: str = "") -> str:
-    """One normal set of Table 1, with its open columns; of all methods, or of some, separated by
-    commas.
+    """One normal set of Table 1, with its open columns.
+
+    Of all methods, or of some, separated by commas.
     """
     return as_markdown(comparison(_some(_of_methods(folder, methods), folder), normal)).rstrip()
 
 
 def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") -> str:
-    """The classes of a set: of all methods or of some; with "own" on their own sides and scorings
-    alone.
+    """The classes of a set: of all methods or of some.
+
+    With "own" on their own sides and scorings alone.
     """
     entries = _of_methods(folder, methods)
     if readings == "own":
@@ -120,8 +122,9 @@ def changes_table(dataset: str, method: str, folder: Path, changed: Path) -> str
 
 
 def demo_table(folder: Path) -> str:
-    """AUROC of each detector of the demo by seed: files ``seedN.json`` are the demo's own
-    ``results.json``.
+    """AUROC of each detector of the demo by seed.
+
+    Files ``seedN.json`` are the demo's own ``results.json``.
     """
     runs = {
         file.stem: json.loads(file.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
-"""What R should be relative to: one fitted AMA scored with every blank image and power, on proxies
-alone.
+"""What R should be relative to.
+
+One fitted AMA scored with every blank image and power, on proxies alone.
 
 anomirror reproduce table1 --methods ama --keep-models
 python -m studies.references results/cpu/cifar10/ama-seed0.model --normal cifar10
@@ -56,8 +57,9 @@ _Rule = Callable[[_Statistics], Scores]
 
 
 def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
-    """AUROC by reference, reading and proxy. Normal images, and those that get a defect, were held
-    out of the training.
+    """AUROC by reference, reading and proxy.
+
+    Normal images, and those that get a defect, were held out of the training.
 
     Raises
     ------

@@ -1,5 +1,6 @@
-"""The stability study: AUROC by epoch and seed, on proxies and on the tested sets, under every
-scoring rule at once.
+"""The stability study.
+
+AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
 
     python -m studies.stability --seed 0 python -m studies.stability --seed 0 --interpolation-weight
     2 --last-only python -m studies.stability --seed 0 --negatives-weight 5 --last-only python -m
@@ -55,8 +56,9 @@ LABELS = {"negate": "R", "gaussian": "A", "log-gaussian": "L"}
 
 @dataclass(frozen=True)
 class Rule:
-    """How a training's networks become scores; each field is one of our departures from the
-    paper.
+    """How a training's networks become scores.
+
+    Each field is one of our departures from the paper.
     """
 
     averaged: bool
@@ -147,8 +149,9 @@ def study(
     crossed: bool,
     data_dir: Path | None,
 ) -> dict[str, Any]:
-    """Train once on 6,000 images, and score after every epoch, or after the last; or exchange parts
-    between two epochs.
+    """Train once on 6,000 images, and score after every epoch, or after the last.
+
+    Or exchange parts between two epochs.
     """
     images = load_dataset(normal, "train", data_dir)[0]
     images = images[np.random.default_rng(seed).permutation(len(images))]
@@ -241,8 +244,9 @@ def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
 
 
 def _crossed(ama: _Studied) -> list[dict[str, Any]]:
-    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another: which of them
-    forgets?
+    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another.
+
+    Which of them forgets?
     """
     rows = []
     for autoencoder, critic in product(ama.kept, repeat=2):
@@ -337,8 +341,9 @@ def epochs_table(folder: Path) -> str:
 
 
 def departures_table(folder: Path, normal: str) -> str:
-    """After the last epoch: what was chosen, each departure undone alone, and some of them
-    together.
+    """After the last epoch.
+
+    What was chosen, each departure undone alone, and some of them together.
     """
     own, heavy = CHOSEN, {"interpolation_weight": 2.0}
     variants: dict[str, tuple[Rule, dict[str, Any]]] = {

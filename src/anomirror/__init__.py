@@ -54,8 +54,9 @@ _PARTS = (
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, imported when first asked for (PEP 562): the command line's help does not
-    need it.
+    """What needs torch, imported when first asked for (PEP 562).
+
+    The command line's help does not need it.
     """
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")

@@ -22,8 +22,9 @@ def write_checkpoint(
     state: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
 ) -> None:
-    """The state of a run as one safetensors file; its JSON header carries everything that is not a
-    tensor.
+    """The state of a run as one safetensors file.
+
+    Its JSON header carries everything that is not a tensor.
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(state, "", tensors)
@@ -74,8 +75,9 @@ def read_checkpoint(
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON with each tensor replaced by its name in ``tensors``; dictionary keys keep
-    their type.
+    """``value`` as JSON with each tensor replaced by its name in ``tensors``.
+
+    Dictionary keys keep their type.
     """
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().clone().contiguous()

@@ -1,5 +1,6 @@
-"""How many bits a lossless codec needs for an image: an estimate of its complexity that knows no
-normal images.
+"""How many bits a lossless codec needs for an image.
+
+An estimate of its complexity that knows no normal images.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def _jpeg_xl(pictures: Sequence[Picture]) -> list[int]:
 
 
 def _flif_package() -> Path:
-    """flif-wasm below a folder that NODE_PATH names by its whole path; below the working folder
-    files may be anybody's.
+    """flif-wasm below a folder that NODE_PATH names by its whole path.
+
+    Below the working folder files may be anybody's.
     """
     for folder in filter(os.path.isabs, os.environ.get("NODE_PATH", "").split(os.pathsep)):
         if (package := Path(folder) / "flif-wasm" / "lib" / "flif.js").is_file():
@@ -235,8 +237,9 @@ def _store(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def pictures(x: Tensor) -> list[Picture]:
-    """Images ``(b, c, h, w)`` in [-1, 1] as pictures: grey, RGB, or with other numbers of channels
-    one below the other.
+    """Images ``(b, c, h, w)`` in [-1, 1] as pictures.
+
+    Grey, RGB, or with other numbers of channels one below the other.
     """
     values = ((x.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
     if values.shape[1] == 3:

@@ -24,8 +24,9 @@ WRITTEN = ("results.json", "reconstructions.png", "scores.png", "model")
 
 
 def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics]:
-    """Train on clothes, test on clothes against handwritten digits; write ``results.json``, two
-    images and the model.
+    """Train on clothes, test on clothes against handwritten digits.
+
+    Write ``results.json``, two images and the model.
     """
     sample = load_sample()
     out = out.resolve()
@@ -68,8 +69,9 @@ def run_demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Metrics
 
 
 def _both_sides(detector: Detector, sample: Sample) -> dict[str, Metrics]:
-    """Metrics of the detector's own scorer under its name, and of the other one: one fit serves
-    both.
+    """Metrics of the detector's own scorer under its name, and of the other one.
+
+    One fit serves both.
     """
     raw = (
         detector.calibration_raw_,

@@ -42,8 +42,9 @@ class AnomirrorError(Exception):
 
 
 class AnomirrorWarning(UserWarning):
-    """Something was left out, guessed, or cannot be promised; the command line prints it as a
-    note.
+    """Something was left out, guessed, or cannot be promised.
+
+    The command line prints it as a note.
     """
 
 
@@ -113,8 +114,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """``NotFittedError`` is made when first asked for (PEP 562): its base lies in a package that
-    takes a second to import.
+    """``NotFittedError`` is made when first asked for (PEP 562).
+
+    Its base lies in a package that takes a second to import.
     """
     if name != "NotFittedError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
-"""Points in latent space: simplex interpolation and atypical selection (section 3 of the AMA
-paper).
+"""Points in latent space.
+
+Simplex interpolation and atypical selection (section 3 of the AMA paper).
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ NegativeKind = Literal["inward", "outward", "box"]
 
 
 def simplex_weights(count: int, k: int, generator: torch.Generator, largest: float = 0.5) -> Tensor:
-    """``(count, k)`` weights alpha_i / sum(alpha), alpha_i ~ U[0, ``largest``]: positive, each row
-    sums to 1.
+    """``(count, k)`` weights alpha_i / sum(alpha), alpha_i ~ U[0, ``largest``].
+
+    Positive, each row sums to 1.
     """
     alpha = torch.rand(count, k, generator=generator).clamp_min(1e-6) * largest
     return alpha / alpha.sum(1, keepdim=True)
 
 
 def endpoints(count: int, k: int, generator: torch.Generator) -> Tensor:
-    """``(count, k)`` indices into a batch of ``count``: k different images for each interpolation,
-    while there are k.
+    """``(count, k)`` indices into a batch of ``count``.
+
+    K different images for each interpolation, while there are k.
     """
     order = torch.randperm(count, generator=generator)
     return order[(torch.arange(count)[:, None] + torch.arange(k)) % count]
 
 
 def interpolate(z: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-    """Simplex interpolation of encodings: ``z`` (b, d), ``chosen`` and ``weights`` (b, k), to (b,
-    d); differentiable.
+    """Simplex interpolation of encodings.
+
+    ``z`` (b, d), ``chosen`` and ``weights`` (b, k), to (b, d); differentiable.
     """
     return (weights[..., None] * z[chosen]).sum(1)
 
@@ -60,8 +64,9 @@ def in_box(count: int, low: Tensor, high: Tensor, generator: torch.Generator) ->
 
 
 def box(count: int, z: Tensor, delta: float, generator: torch.Generator) -> Tensor:
-    """Box negatives (Sipple 2020): uniform in the cube of half-side max |coordinate of z| (1 +
-    delta), centre 0.
+    """Box negatives (Sipple 2020).
+
+    Uniform in the cube of half-side max |coordinate of z| (1 + delta), centre 0.
     """
     half_side = float(z.detach().abs().max()) * (1.0 + delta)
     return (2.0 * torch.rand(count, z.shape[1], generator=generator) - 1.0) * half_side

@@ -89,8 +89,9 @@ def gradient_penalty(
 
 
 def cross_entropy(logits: Tensor, target: float) -> Tensor:
-    """Mean binary cross-entropy of ``logits`` against one ``target`` for all: 1 for real images, 0
-    for generated ones.
+    """Mean binary cross-entropy of ``logits`` against one ``target`` for all.
+
+    1 for real images, 0 for generated ones.
     """
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
@@ -98,8 +99,9 @@ def cross_entropy(logits: Tensor, target: float) -> Tensor:
 def discriminator_loss(
     real_logits: Tensor, fake_logits: Tensor, fake_weight: float = 1.0
 ) -> Tensor:
-    """BCE(D(real), 1) + w BCE(D(fake), 0): what a discriminator, or a classifier of two kinds, is
-    trained by.
+    """BCE(D(real), 1) + w BCE(D(fake), 0).
+
+    What a discriminator, or a classifier of two kinds, is trained by.
     """
     return cross_entropy(real_logits, 1.0) + fake_weight * cross_entropy(fake_logits, 0.0)
 
@@ -110,8 +112,9 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
 
 
 def dispersion(x: Tensor) -> Tensor:
-    """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre; 0
-    of one image.
+    """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre.
+
+    0 of one image.
     """
     rows = x.flatten(1)
     return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()

@@ -19,8 +19,9 @@ from anomirror.scorers import Scores
 
 @dataclass(frozen=True)
 class Metrics:
-    """In [0, 1], each with a 95 % interval: ``auroc``, ``aupr`` (anomalies positive), ``fpr95``,
-    ``aupr_normal``.
+    """In [0, 1], each with a 95 % interval.
+
+    ``auroc``, ``aupr`` (anomalies positive), ``fpr95``, ``aupr_normal``.
     """
 
     auroc: float
@@ -41,8 +42,9 @@ class Metrics:
 
 
 def auroc(normal: Scores, anomalies: Scores) -> float:
-    """Probability that a random anomaly has a lower normality than a random normal image; ties
-    count half.
+    """Probability that a random anomaly has a lower normality than a random normal image.
+
+    Ties count half.
     """
     _check(normal, anomalies)
     return float(roc_auc_score(_truth(normal, anomalies), -np.concatenate([normal, anomalies])))
@@ -171,8 +173,9 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
 def _bootstrap(
     normal: Scores, anomalies: Scores, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """``(resamples, 2)``: AUPR, AUPR of normals. Sorted once: a resample is a count for each
-    image.
+    """``(resamples, 2)``: AUPR, AUPR of normals.
+
+    Sorted once: a resample is a count for each image.
     """
     scores = np.concatenate([normal, anomalies])
     order = np.argsort(scores, kind="stable")

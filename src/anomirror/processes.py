@@ -1,5 +1,6 @@
-"""Several processes that train one model, on one machine or more: started by ``torchrun``, each
-with its share of a minibatch.
+"""Several processes that train one model, on one machine or more.
+
+Started by ``torchrun``, each with its share of a minibatch.
 
     torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --out model
 
@@ -78,8 +79,9 @@ def launched() -> bool:
 
 
 def rank() -> int:
-    """This process's number in the run that ``torchrun`` started, 0 if it is alone: number 0 writes
-    and speaks for all.
+    """This process's number in the run that ``torchrun`` started, 0 if it is alone.
+
+    Number 0 writes and speaks for all.
     """
     return int(os.environ["RANK"]) if launched() else 0
 
@@ -90,8 +92,9 @@ def local_rank() -> int:
 
 
 def together() -> Group:
-    """The group that trains: the caller's process group if there is one, the processes of
-    ``torchrun``, or this one alone.
+    """The group that trains.
+
+    The caller's process group if there is one, the processes of ``torchrun``, or this one alone.
 
     The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process
     ends.

@@ -1,5 +1,6 @@
-"""Progress of long work: a bar with the time left on a terminal, a line every ten seconds
-elsewhere.
+"""Progress of long work.
+
+A bar with the time left on a terminal, a line every ten seconds elsewhere.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What a training does when, decided before it starts: phases, epochs, minibatches, learning
-rates.
+"""What a training does when, decided before it starts.
+
+Phases, epochs, minibatches, learning rates.
 """
 
 from __future__ import annotations

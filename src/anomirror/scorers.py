@@ -73,8 +73,9 @@ class Negate:
 
 
 class GaussianDensity:
-    """The A-score, Eq. (6): log density of the raw score under a Gaussian fitted to the normal
-    ones; two-sided.
+    """The A-score, Eq. (6).
+
+    Log density of the raw score under a Gaussian fitted to the normal ones; two-sided.
 
     Notes
     -----
@@ -196,8 +197,9 @@ SIDES = ("one-sided", "two-sided")
 
 
 def both_sides(own: Scorer) -> dict[str, Scorer]:
-    """A scorer for each of :data:`SIDES`, to be fitted: two-sided is a detector's own one if that
-    is a density.
+    """A scorer for each of :data:`SIDES`, to be fitted.
+
+    Two-sided is a detector's own one if that is a density.
     """
     return {
         "one-sided": Negate(),

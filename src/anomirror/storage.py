@@ -126,8 +126,9 @@ def model_target(
 def refuse_overlap(
     place: str | os.PathLike[str], data: str | os.PathLike[str], option: str, *, above: bool = True
 ) -> None:
-    """Refuse to write into the folder that is read, or around it: what is written there would be
-    read, or lost, later.
+    """Refuse to write into the folder that is read, or around it.
+
+    What is written there would be read, or lost, later.
 
     Raises
     ------
@@ -159,8 +160,9 @@ def save_model(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model folder; ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns
-    where it is.
+    """Write a model folder.
+
+    ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns where it is.
 
     The folder appears complete or not at all. An existing path is refused unless ``overwrite``, and
     then replaced only if it is a model itself; files of others in it are kept. What appeared there

@@ -1,5 +1,6 @@
-"""What AMA's R-score owes to the structure of an image, and how it is taken off: ours, not the
-paper's.
+"""What AMA's R-score owes to the structure of an image, and how it is taken off.
+
+Ours, not the paper's.
 
 As reconstructions become good, the critic looks at ever finer detail, and R comes to measure how
 much structure an image has. S(x), what R would be if none of it were reconstructed, says how much;
@@ -38,8 +39,9 @@ def corrected(r: np.ndarray, s: np.ndarray, floor: float, power: float) -> np.nd
 
 
 def slope(r: np.ndarray, s: np.ndarray) -> float:
-    """Least squares of log r on log s, both ``(n,)`` and positive: the power of s with which r
-    grows; 0 where s is all one.
+    """Least squares of log r on log s, both ``(n,)`` and positive.
+
+    The power of s with which r grows; 0 where s is all one.
 
     >>> s = np.array([1.0, 2.0, 4.0])
     >>> round(slope(3 * s**0.5, s), 6), slope(s, np.ones(3))

@@ -85,8 +85,9 @@ class Run:
         chosen.step()
 
     def scoring_modules(self) -> dict[str, nn.Module]:
-        """The modules as they would be kept if training ended now: averaged, if averages are
-        kept.
+        """The modules as they would be kept if training ended now.
+
+        Averaged, if averages are kept.
         """
         if not self.averaged:
             return dict(self.modules)
@@ -287,8 +288,9 @@ def _shared_batch_size(run: Run, images: int) -> int:
 
 
 def _own_generator(run: Run) -> torch.Generator:
-    """What the steps of an epoch draw from: the run's generator, or, with several processes,
-    another one for each.
+    """What the steps of an epoch draw from.
+
+    The run's generator, or, with several processes, another one for each.
     """
     if run.group.size == 1:
         return run.generator
@@ -297,8 +299,9 @@ def _own_generator(run: Run) -> torch.Generator:
 
 
 def _order(data: TrainingData, run: Run, batch_size: int, steps: int) -> list[list[int]]:
-    """``steps`` minibatches of shuffled normals: a new permutation whenever one is used up,
-    incomplete batches dropped.
+    """``steps`` minibatches of shuffled normals.
+
+    A new permutation whenever one is used up, incomplete batches dropped.
     """
     whole = len(data.normal) // batch_size
     order: list[list[int]] = []
@@ -334,8 +337,9 @@ def _seeded_layers(run: Run, epoch: int) -> Iterator[None]:
 
 
 def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
-    """All images in a random order, which is the same in all processes: the first minibatch is one
-    like any other.
+    """All images in a random order, which is the same in all processes.
+
+    The first minibatch is one like any other.
     """
     order = torch.randperm(len(data.normal), generator=run.generator).tolist()
     for start in range(0, len(order), batch_size):

@@ -1,5 +1,6 @@
-"""How fast work could be: its multiply-adds and bytes, operation by operation, at what the machine
-does at its best.
+"""How fast work could be.
+
+Its multiply-adds and bytes, operation by operation, at what the machine does at its best.
 
 Each operation takes at least as long as its multiply-adds at the speed of a large matrix product,
 and as its operands, read and written once, at the speed of a large copy; the floor of some work is
@@ -26,8 +27,9 @@ SIDE, COPIED, BEST_OF = 2048, 1 << 28, 5
 
 @dataclass(frozen=True)
 class Machine:
-    """What a device does at its best, in one precision: multiply-adds, and bytes read or written,
-    in a second.
+    """What a device does at its best, in one precision.
+
+    Multiply-adds, and bytes read or written, in a second.
     """
 
     multiply_adds_per_second: float

@@ -1,5 +1,6 @@
-"""How much memory scoring takes for each further image: `anomirror score` on 10,000 and on
-1,000,000 of them.
+"""How much memory scoring takes for each further image.
+
+`anomirror score` on 10,000 and on 1,000,000 of them.
 
     python -m studies.speed.memory > results/speed/memory.json
 

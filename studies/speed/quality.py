@@ -116,8 +116,9 @@ def aurocs(ama: AMA, raw: Mapping[str, Scores]) -> dict[str, float]:
 
 
 def change(before: Scores, after: Scores) -> dict[str, float]:
-    """Of R from one precision to another, as a share of it: median and 99 % quantile over
-    images.
+    """Of R from one precision to another, as a share of it.
+
+    Median and 99 % quantile over images.
     """
     median, high = np.quantile(np.abs(after / before - 1.0), [0.5, 0.99])
     return {"median": float(median), "99 %": float(high)}

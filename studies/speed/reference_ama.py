@@ -1,5 +1,6 @@
-"""AMA written down as the paper states it, in float32, nothing reused: what every speed-up is
-measured and checked against.
+"""AMA written down as the paper states it, in float32, nothing reused.
+
+What every speed-up is measured and checked against.
 
 Several critic steps for each step of the autoencoder, E and G run again in every one of them, D(x,
 x) computed again for each term, an interpolation in every critic step; scoring computes D(x, x), E,
@@ -96,8 +97,9 @@ class ReferenceAMA:
         return cast(Tensor, self.critic(torch.cat([x, x_hat], dim=1))).mean()
 
     def objective(self, x: Tensor, draws: Draws, *, for_critic: bool) -> tuple[Tensor, Tensor]:
-        """The weighted gaps of Eq. (2) to (4), and E ||E(x)||; for the critic, reconstructions are
-        constants.
+        """The weighted gaps of Eq. (2) to (4), and E ||E(x)||.
+
+        For the critic, reconstructions are constants.
         """
         encoder, generator = self.encoder, self.generator
         with torch.set_grad_enabled(not for_critic):

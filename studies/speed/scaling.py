@@ -1,5 +1,6 @@
-"""What a second process brings: steps of AMA with preset `cpu`, the same minibatch by one process
-and shared by two.
+"""What a second process brings.
+
+Steps of AMA with preset `cpu`, the same minibatch by one process and shared by two.
 
     python -m studies.speed.scaling > results/speed/scaling.json
 

@@ -1,5 +1,6 @@
-"""How long the command line takes to say its help, next to Python that does nothing; in turn,
-medians.
+"""How long the command line takes to say its help, next to Python that does nothing.
+
+In turn, medians.
 
 python -m studies.speed.start > results/start.json
 """

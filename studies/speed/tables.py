@@ -91,8 +91,9 @@ def counted_table(folder: Path) -> str:
 
 
 def quality_table(folder: Path) -> str:
-    """What ``studies/speed/quality.py`` wrote: AUROC of both trainings, scored in both
-    precisions.
+    """What ``studies/speed/quality.py`` wrote.
+
+    AUROC of both trainings, scored in both precisions.
     """
     cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
     columns = sorted(cells[0]["auroc"]["float32"])
@@ -148,8 +149,9 @@ def scaling_table(folder: Path) -> str:
 
 
 def public_table(folder: Path) -> str:
-    """What ``studies/speed/public_step.py`` wrote: our training steps next to public
-    implementations of the same size.
+    """What ``studies/speed/public_step.py`` wrote.
+
+    Our training steps next to public implementations of the same size.
     """
     rows = []
     for file in sorted(folder.glob("public-*.json")):
@@ -163,8 +165,9 @@ def public_table(folder: Path) -> str:
 
 
 def trainings_table(folder: Path, normal: str) -> str:
-    """What ``studies/speed/trainings.py`` wrote: a whole training of each method, and images a
-    second.
+    """What ``studies/speed/trainings.py`` wrote.
+
+    A whole training of each method, and images a second.
     """
     run = json.loads((folder / f"trainings-{folder_name(normal)}.json").read_text(encoding="utf-8"))
     rows = []

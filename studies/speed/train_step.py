@@ -118,8 +118,9 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
 def in_turn(
     ways: dict[str, Callable[[], Any]], repeats: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each way, one after the other, ``repeats`` times; the first round warms up and is
-    not counted.
+    """Seconds of each way, one after the other, ``repeats`` times.
+
+    The first round warms up and is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(repeats + 1):
@@ -136,8 +137,9 @@ def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
 
 
 def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
-    """The operations of one minibatch: what is reconstructed, all updates of the critic, the update
-    of the autoencoder.
+    """The operations of one minibatch.
+
+    What is reconstructed, all updates of the critic, the update of the autoencoder.
     """
     gaps, update = losses.gaps, run.update
     critic_from = autoencoder_from = 0
@@ -217,8 +219,9 @@ def training(
 def scoring(
     settings: Mapping[str, Any], repeats: int, device: torch.device, machine: Machine
 ) -> dict[str, Any]:
-    """R, Eq. (5), and A, Eq. (6), of the same images in every way; and the preset's own raw score,
-    if that is the relative R.
+    """R, Eq. (5), and A, Eq. (6), of the same images in every way.
+
+    And the preset's own raw score, if that is the relative R.
 
     All in batches of the size that AMA scores in; the reference in small ones, too, and the better
     of both counts apart.

@@ -159,8 +159,9 @@ class Record(_Stored):
         return self.parameters | self.scorings[cell.scoring]
 
     def array_name(self, cell: Cell, images: str) -> str:
-        """Name in the ``.npz`` of the raw scores of some images: train, normal, or a column's
-        name.
+        """Name in the ``.npz`` of the raw scores of some images.
+
+        Train, normal, or a column's name.
         """
         chosen = self.protocol == "paper" and cell.epoch is not None
         return array_name(cell.scoring, images, cell.epoch if chosen else None, cell.run)
@@ -229,8 +230,9 @@ def _validated(file: Path, content: Any) -> Record:
 
 
 def write_record(file: Path, record: Record) -> None:
-    """What :func:`read_record` reads, complete or not at all; rows of a list are lines of the
-    file.
+    """What :func:`read_record` reads, complete or not at all.
+
+    Rows of a list are lines of the file.
     """
     content = record.model_dump(mode="json", exclude_defaults=True)
     lines = [f" {json.dumps(name)}: {_lines(value)}" for name, value in content.items()]

@@ -24,8 +24,9 @@ class Seen:
     def without_copies(
         self, part: str, images: np.ndarray, at: np.ndarray, also: Iterable[np.ndarray] = ()
     ) -> np.ndarray:
-        """Those places of which nothing that was shown, or ``also``, is a copy; the others are
-        counted under ``part``.
+        """Those places of which nothing that was shown, or ``also``, is a copy.
+
+        The others are counted under ``part``.
         """
         shown = self._digests.union(map(_digest, also))
         left = np.array([place for place in at if _digest(images[place]) not in shown], int)

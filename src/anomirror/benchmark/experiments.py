@@ -1,5 +1,6 @@
-"""The paper's tables as lists of trials: what is normal, what is anomalous, which variants of a
-method stand in the rows.
+"""The paper's tables as lists of trials.
+
+What is normal, what is anomalous, which variants of a method stand in the rows.
 """
 
 from __future__ import annotations
@@ -193,8 +194,9 @@ def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 
 
 def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
-    """Reconstructions with the ordinary and the mirrored loss: of SVHN, else of CIFAR-10 and
-    Fashion-MNIST.
+    """Reconstructions with the ordinary and the mirrored loss.
+
+    Of SVHN, else of CIFAR-10 and Fashion-MNIST.
     """
     normals = ["svhn"] if there("svhn") else ["cifar10", "fashion-mnist"]
 

@@ -1,5 +1,6 @@
-"""The fitted detector that scores each cell of a trial: one fit, or under protocol ``paper`` its
-best epochs.
+"""The fitted detector that scores each cell of a trial.
+
+One fit, or under protocol ``paper`` its best epochs.
 """
 
 from __future__ import annotations

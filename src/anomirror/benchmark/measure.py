@@ -268,8 +268,9 @@ def _cell(
 def _stored(
     record: Record, cells: Sequence[Cell], scores: _RawScores, comparison: Comparison
 ) -> dict[str, np.ndarray]:
-    """The raw scores that some cells rest on, of anomaly sets those of the tested images; and which
-    these are.
+    """The raw scores that some cells rest on, of anomaly sets those of the tested images.
+
+    And which these are.
     """
     arrays = {f"tested/{name}": at for name, at in places_tested(comparison).items()}
     for cell in cells:

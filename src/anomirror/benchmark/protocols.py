@@ -62,8 +62,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A normal set against anomaly sets; every array of images is ``(n, size, size, channels)``
-    uint8.
+    """A normal set against anomaly sets.
+
+    Every array of images is ``(n, size, size, channels)`` uint8.
     """
 
     train: np.ndarray
@@ -246,8 +247,9 @@ class _Candidates:
 def _other_set(
     column: str, form: tuple[int, int], data_dir: Path | None, count: int
 ) -> _Candidates:
-    """A sample of another set's test split; a folder of anomalies is for nothing but the test,
-    whole.
+    """A sample of another set's test split.
+
+    A folder of anomalies is for nothing but the test, whole.
     """
     whole = is_folder(column)
     images = images_of(column, None if whole else "test", form, data_dir)
@@ -352,8 +354,9 @@ def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:
 
 
 def plain_name(name: str) -> str:
-    """A set's name in names of files and arrays: of a folder its last part, and a hash of its whole
-    path.
+    """A set's name in names of files and arrays.
+
+    Of a folder its last part, and a hash of its whole path.
     """
     if not is_folder(name):
         return name
@@ -362,8 +365,9 @@ def plain_name(name: str) -> str:
 
 
 def places_tested(comparison: Comparison) -> dict[str, np.ndarray]:
-    """By part, which images of its split are tested, as flags: normal ones, and of each anomaly
-    set.
+    """By part, which images of its split are tested, as flags.
+
+    Normal ones, and of each anomaly set.
 
     A part that is tested whole is left out.
     """

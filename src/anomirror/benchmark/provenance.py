@@ -9,8 +9,9 @@ from importlib.metadata import version
 
 
 def command(module: str | None = None) -> str:
-    """The command line that started this process, or the process that started it; of ours or of a
-    module.
+    """The command line that started this process, or the process that started it.
+
+    Of ours or of a module.
     """
     return shlex.join([*(["python", "-m", module] if module else ["anomirror"]), *sys.argv[1:]])
 

@@ -1,5 +1,6 @@
-"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours: AUROC; it gives no
-others.
+"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours: AUROC.
+
+It gives no others.
 
 Rows and columns of its Table 1 in reading order; of the other systems' rows in Table 1 not every
 cell's place is sure.

@@ -126,8 +126,9 @@ def _shown_columns(normal: str, measured: Sequence[str]) -> list[str]:
 
 
 def one_class(entries: Sequence[Entry], dataset: str, metric: str = "auroc") -> Table:
-    """One row for each class that was measured, and their average; one column for each method and
-    side.
+    """One row for each class that was measured, and their average.
+
+    One column for each method and side.
     """
     every = classes_of(dataset)
     found = _Entries([entry for entry in entries if entry.record.normal in every], metric)

@@ -17,8 +17,9 @@ from anomirror.scorers import SIDES
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, and everything that is scored with it. Folders are named by their whole
-    path.
+    """One training, and everything that is scored with it.
+
+    Folders are named by their whole path.
     """
 
     method: str

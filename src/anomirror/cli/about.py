@@ -30,8 +30,9 @@ def demo(
 def info(
     model: Model, as_json: Annotated[bool, typer.Option("--json", help="only JSON")] = False
 ) -> None:
-    """What a model folder holds: method, parameters, threshold, what it was trained on, what it
-    promises.
+    """What a model folder holds.
+
+    Method, parameters, threshold, what it was trained on, what it promises.
     """
     from anomirror.storage import read_card
 

@@ -60,8 +60,9 @@ def words(text: str) -> list[str]:
 
 
 def each_of(texts: Sequence[str] | None) -> list[str]:
-    """An option that may be repeated, and may hold several values separated by commas; what is
-    there as it stands is one.
+    """An option that may be repeated, and may hold several values separated by commas.
+
+    What is there as it stands is one.
     """
     return [
         word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))
@@ -90,8 +91,9 @@ def folders_of(images: ImageSet) -> set[Path]:
 
 
 def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Parameters from ``key=value`` with TOML values; what is no TOML is a string, and none is
-    None. The last of a key holds.
+    """Parameters from ``key=value`` with TOML values.
+
+    What is no TOML is a string, and none is None. The last of a key holds.
     """
     parameters: dict[str, Any] = {}
     for text in texts or []:

@@ -28,8 +28,9 @@ from anomirror.errors import InputError
 
 
 def list_sets(data_dir: DataDir = None) -> None:
-    """Every named data set: images, size, licence, source, and whether it is below the data
-    directory.
+    """Every named data set.
+
+    Images, size, licence, source, and whether it is below the data directory.
     """
     try:
         root: Path | None = data_directory(data_dir)
@@ -68,8 +69,9 @@ def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(DATASETS))],
     data_dir: DataDir = None,
 ) -> None:
-    """Download a set's official files; an interrupted download goes on, and every checksum is
-    compared.
+    """Download a set's official files.
+
+    An interrupted download goes on, and every checksum is compared.
     """
     root = data_directory(data_dir)
     if name in GENERATED:
@@ -101,8 +103,9 @@ def verify(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Compare what is on disk with what was published; exit code 2 if something is damaged or a
-    named set is missing.
+    """Compare what is on disk with what was published.
+
+    Exit code 2 if something is damaged or a named set is missing.
     """
     root = data_directory(data_dir)
     wanted = names or [name for name in DATASETS if present(name, root)]

@@ -48,8 +48,9 @@ def score(
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Score images: one CSV row each, in order; `score` is high for normal images, `raw_score` for
-    anomalies.
+    """Score images: one CSV row each, in order.
+
+    `score` is high for normal images, `raw_score` for anomalies.
 
     `is_anomaly` is 1 where `decision` (score less threshold) is below 0. An image that cannot be
     read is a row with its error; if none can, the exit code is 1.

@@ -1,5 +1,6 @@
-"""Data sets by name: official ones, read from their files below a data directory; generated ones;
-folders; and proxies.
+"""Data sets by name: official ones, read from their files below a data directory.
+
+Generated ones; folders; and proxies.
 
 >>> sorted(DATASETS)[:3]
 ['celeba', 'cifar10', 'cifar100']

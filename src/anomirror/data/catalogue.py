@@ -1,5 +1,6 @@
-"""Every named data set: what it is, on which terms, its official files with their published
-checksums, and its reader.
+"""Every named data set.
+
+What it is, on which terms, its official files with their published checksums, and its reader.
 """
 
 from __future__ import annotations

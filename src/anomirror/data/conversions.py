@@ -1,9 +1,10 @@
-"""How images of one set come into the form of another: colours, polarity and size, each an explicit
-step that is recorded.
+"""How images of one set come into the form of another.
 
-The resampling matters: a set that was shrunk without anti-aliasing can be told from one that was not by
-its aliasing alone, and an out-of-distribution score is then too good. Shrinking here is always
-anti-aliased.
+Colours, polarity and size, each an explicit step that is recorded.
+
+The resampling matters: a set that was shrunk without anti-aliasing can be told from one that was
+not by its aliasing alone, and an out-of-distribution score is then too good. Shrinking here is
+always anti-aliased.
 """
 
 from __future__ import annotations

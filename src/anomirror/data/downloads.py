@@ -37,8 +37,9 @@ class Checked:
 
 
 def get(name: str, root: Path, progress: Progress | None = None) -> list[Path]:
-    """Download the official files of a data set below ``root``; what is there and right is left
-    alone.
+    """Download the official files of a data set below ``root``.
+
+    What is there and right is left alone.
 
     An interrupted download goes on where it stopped, if there is a checksum to tell whether the
     parts belong together. A file gets its name when its checksum is right; without one, when it can
@@ -138,8 +139,9 @@ def _download(file: OfficialFile, partial: Path, progress: Progress | None) -> N
 
 
 def verify(name: str, root: Path) -> Iterator[Checked]:
-    """Compare what is on disk with what was published: official files by their md5, else images by
-    the digest of their contents.
+    """Compare what is on disk with what was published.
+
+    Official files by their md5, else images by the digest of their contents.
 
     ``ok`` is the published file; ``contents ok`` are the right images, packed otherwise;
     ``unchecked`` is readable and has the right number of images, without anything published to

@@ -11,8 +11,9 @@ COUNT = 2000
 
 
 def uniform(count: int, size: int, channels: int, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: every value uniform in 0..255 (Liang et al. 2018,
-    ODIN).
+    """``(count, size, size, channels)`` uint8.
+
+    Every value uniform in 0..255 (Liang et al. 2018, ODIN).
     """
     return np.random.default_rng([1, seed]).integers(
         0, 256, (count, size, size, channels), dtype=np.uint8
@@ -20,16 +21,18 @@ def uniform(count: int, size: int, channels: int, seed: int = 0) -> np.ndarray:
 
 
 def gaussian(count: int, size: int, channels: int, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: mean .5, standard deviation 1, clipped to [0, 1]
-    (Liang et al. 2018, ODIN).
+    """``(count, size, size, channels)`` uint8.
+
+    Mean .5, standard deviation 1, clipped to [0, 1] (Liang et al. 2018, ODIN).
     """
     values = np.random.default_rng([2, seed]).normal(0.5, 1.0, (count, size, size, channels))
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def constant(count: int, size: int, channels: int, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: each image one random colour, uniform in 0..255
-    (Serra et al. 2019).
+    """``(count, size, size, channels)`` uint8.
+
+    Each image one random colour, uniform in 0..255 (Serra et al. 2019).
     """
     colours = np.random.default_rng([3, seed]).integers(
         0, 256, (count, 1, 1, channels), dtype=np.uint8

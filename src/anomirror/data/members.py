@@ -1,5 +1,6 @@
-"""The files of a data set, wherever they lie: in a folder, a zip or a tar archive, read in place.
-Nothing is unpacked.
+"""The files of a data set, wherever they lie.
+
+In a folder, a zip or a tar archive, read in place. Nothing is unpacked.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ VISIBLE, ATTEMPTS = 32, 50
 
 
 def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: one to three filled or outlined polygons, ellipses
-    and lines on black.
+    """``(count, size, size, channels)`` uint8.
+
+    One to three filled or outlined polygons, ellipses and lines on black.
     """
     rng = np.random.default_rng(seed)
     scale = 4  # drawn larger and reduced: anti-aliased
@@ -54,8 +55,9 @@ def shapes(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.n
 
 
 def noises(count: int, size: int = 28, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """``(count, size, size, channels)`` uint8: uniform noise, smoothed by nothing to a quarter of
-    the side, any contrast.
+    """``(count, size, size, channels)`` uint8.
+
+    Uniform noise, smoothed by nothing to a quarter of the side, any contrast.
     """
     rng = np.random.default_rng(seed)
     out = np.empty((count, size, size, channels), np.uint8)
@@ -74,8 +76,9 @@ def bold(drawings: np.ndarray) -> np.ndarray:
 
 
 def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Images ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each: a scratch, a
-    spot, or a patch of another.
+    """Images ``(n, h, w)`` or ``(n, h, w, c)`` uint8 with one local defect each.
+
+    A scratch, a spot, or a patch of another.
     """
     rng = np.random.default_rng(seed)
     height, width = images.shape[1:3]

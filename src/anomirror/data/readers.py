@@ -65,8 +65,9 @@ def idx_set(folder: str) -> Reader:
 
 
 def emnist(root: Path, split: Split) -> Labelled:
-    """EMNIST letters, from the official ``gzip.zip`` or its files; they are stored transposed, and
-    turned upright here.
+    """EMNIST letters, from the official ``gzip.zip`` or its files.
+
+    They are stored transposed, and turned upright here.
     """
     stem = f"emnist-letters-{split}-"
     found = {}
@@ -107,8 +108,9 @@ def cifar_set(folder: str, archive: str, files: dict[Split, list[str]], label_by
 
 
 def svhn(root: Path, split: Split) -> Labelled:
-    """SVHN's cropped digits: MATLAB files with X ``(32, 32, 3, n)`` and y, where 10 stands for the
-    digit 0.
+    """SVHN's cropped digits.
+
+    MATLAB files with X ``(32, 32, 3, n)`` and y, where 10 stands for the digit 0.
     """
     from scipy.io import loadmat  # slow to import, and for this set alone
 
@@ -129,8 +131,9 @@ def svhn(root: Path, split: Split) -> Labelled:
 
 
 def omniglot(root: Path, split: Split) -> Labelled:
-    """Inverted to light on dark and reduced, anti-aliased, from 105 to 28 pixels; label =
-    character.
+    """Inverted to light on dark and reduced, anti-aliased, from 105 to 28 pixels.
+
+    Label = character.
 
     The background half is "train", the evaluation half "test".
     """
@@ -160,8 +163,9 @@ def picture_set(folder: str, archive: str, suffixes: tuple[str, ...]) -> Reader:
 
 
 def tiny_imagenet_aliased(root: Path, split: Split) -> Labelled:
-    """The test images of Tiny ImageNet, shrunk as one should not: every second pixel of every
-    second row, unlabelled.
+    """The test images of Tiny ImageNet, shrunk as one should not.
+
+    Every second pixel of every second row, unlabelled.
     """
     names, images = _pictures(
         [root / "tiny-imagenet-200", root / "tiny-imagenet-200.zip"],
@@ -173,8 +177,9 @@ def tiny_imagenet_aliased(root: Path, split: Split) -> Labelled:
 
 
 def gtsrb(root: Path, split: Split) -> Labelled:
-    """The signs of the final test at 32x32; a hash of their names halves them into train and
-    test.
+    """The signs of the final test at 32x32.
+
+    A hash of their names halves them into train and test.
     """
     folder = root / "GTSRB" / "Final_Test" / "Images"
     names, images = _pictures([folder, root / "GTSRB_Final_Test_Images.zip"], (".ppm",), _square)
@@ -211,8 +216,9 @@ CELEBA_CROP = 140
 
 
 def celeba(root: Path, split: Split) -> Labelled:
-    """The aligned faces: the central 140x140 pixels, at 32x32; the official partition (validation
-    is left out).
+    """The aligned faces: the central 140x140 pixels, at 32x32.
+
+    The official partition (validation is left out).
     """
     partition = root / "celeba" / "list_eval_partition.txt"
     lines = _bytes(partition).decode().split("\n")

@@ -1,5 +1,6 @@
-"""Any set of images by name, in the size and channels that a comparison needs: official, generated,
-or a folder.
+"""Any set of images by name, in the size and channels that a comparison needs.
+
+Official, generated, or a folder.
 
 What needs torch is imported where images are read: the command line lists the names without it.
 """
@@ -25,8 +26,9 @@ FOLDER_SIZE = 32
 
 @dataclass(frozen=True)
 class Images:
-    """One split of a set: ``(n, size, size, channels)`` uint8, labels ``(n,)`` (-1: none), and how
-    the pixels came about.
+    """One split of a set.
+
+    ``(n, size, size, channels)`` uint8, labels ``(n,)`` (-1: none), and how the pixels came about.
     """
 
     images: np.ndarray
@@ -116,8 +118,9 @@ def images_of(
 
 
 def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
-    """The readable images below a folder at ``size``; an unreadable one is an error that names
-    it.
+    """The readable images below a folder at ``size``.
+
+    An unreadable one is an error that names it.
     """
     from anomirror.images import defect_layout, open_images
 

@@ -67,8 +67,9 @@ class Calibrated(ABC):
     def _check_fitted(self) -> None: ...
 
     def promise(self) -> str | None:
-        """What a fitted detector cannot promise of its false alarms, in a sentence; None if it
-        keeps ``contamination``.
+        """What a fitted detector cannot promise of its false alarms, in a sentence.
+
+        None if it keeps ``contamination``.
         """
         self._check_fitted()
         return calibration.promise(self.calibrated_by_, self.calibrated_on_, self.contamination)

@@ -65,8 +65,9 @@ def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray
 
 
 def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[np.ndarray]:
-    """All images in ``count`` parts of about the same size, each sorted; copies of one image lie in
-    one part.
+    """All images in ``count`` parts of about the same size, each sorted.
+
+    Copies of one image lie in one part.
     """
     parts: list[list[int]] = [[] for _ in range(min(count, len(np.unique(copies))))]
     for group in sorted(_groups(order, copies), key=len, reverse=True):
@@ -140,16 +141,18 @@ def held_out_places(
 
 
 def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
-    """Of some places the first of each group of copies, in order: copies say nothing more of what
-    is normal.
+    """Of some places the first of each group of copies, in order.
+
+    Copies say nothing more of what is normal.
     """
     _, first = np.unique(copies[places], return_index=True)
     return [int(place) for place in np.sort(places[first])]
 
 
 def promise(by: CalibratedBy, count: int, asked: float) -> str | None:
-    """What ``count`` calibration images cannot promise of false alarms, in a sentence; None if they
-    keep ``asked``.
+    """What ``count`` calibration images cannot promise of false alarms, in a sentence.
+
+    None if they keep ``asked``.
     """
     percent = f"{100 * asked:g} %"
     if by == "train":

@@ -162,8 +162,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     def _learn(
         self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
     ) -> None:
-        """Fit to normal images; ``heldout`` are others, for the history and the choice of an
-        epoch.
+        """Fit to normal images.
+
+        ``heldout`` are others, for the history and the choice of an epoch.
         """
 
     @abstractmethod
@@ -173,8 +174,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         """
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
-        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`; a method with one
-        of them needs none.
+        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`.
+
+        A method with one of them needs none.
         """
         (name,) = self.scoring_statistics
         return statistics[name]
@@ -249,14 +251,16 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         return self
 
     def open(self, X: ImageInput) -> ImageSet:
-        """Images to fit on, as this detector would see them: of a folder with ``train`` and
-        ``test`` the first.
+        """Images to fit on, as this detector would see them.
+
+        Of a folder with ``train`` and ``test`` the first.
         """
         return open_images(X, image_size=self.image_size, most=self.auto_size, part="train")
 
     def open_to_score(self, X: ImageInput) -> ImageSet:
-        """Images to score, as this fitted detector sees them: of a folder with ``train`` and
-        ``test`` the second.
+        """Images to score, as this fitted detector sees them.
+
+        Of a folder with ``train`` and ``test`` the second.
         """
         self._check_fitted()
         return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")

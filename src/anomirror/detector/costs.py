@@ -45,8 +45,9 @@ class Cost:
 
 
 def cost_of(detector: Detector, images: ImageSet) -> Cost:
-    """Measured on a few images and a step of each phase of a copy of the detector; nothing of it is
-    kept.
+    """Measured on a few images and a step of each phase of a copy of the detector.
+
+    Nothing of it is kept.
     """
     fitting = (
         _seconds_of_training(detector, images)
@@ -66,8 +67,9 @@ def cost_of(detector: Detector, images: ImageSet) -> Cost:
 
 
 def sentence(detector: Detector, images: ImageSet) -> str:
-    """For a person, before a fit: "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB
-    (--size 64: 12 minutes)".
+    """For a person, before a fit.
+
+    "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)".
     """
     detector._validate()
     cost = cost_of(detector, images)

@@ -49,8 +49,9 @@ Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 
 @declared
 class NetworkDetector(Detector):
-    """A detector that trains networks: it writes :meth:`_build`, :meth:`_phases`,
-    :meth:`_statistics` and :meth:`_raw`.
+    """A detector that trains networks.
+
+    It writes :meth:`_build`, :meth:`_phases`, :meth:`_statistics` and :meth:`_raw`.
     """
 
     learning_rate: Rate = 1e-3
@@ -210,8 +211,9 @@ class NetworkDetector(Detector):
         return networks, make_optimizers
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
-        """What decides a training: a checkpoint of another one is not continued, processes that
-        differ do not train together.
+        """What decides a training.
+
+        A checkpoint of another one is not continued, processes that differ do not train together.
         """
         scoring = marked(type(self), SCORING, MEASURING)
         parameters = {

@@ -96,8 +96,9 @@ _T = TypeVar("_T")
 
 
 def fitted(*, default: Any = dataclasses.MISSING, init: Literal[False] = False) -> Any:
-    """An attribute that ``fit`` sets: no parameter, and absent before a fit unless it has a
-    default.
+    """An attribute that ``fit`` sets.
+
+    No parameter, and absent before a fit unless it has a default.
     """
     return dataclasses.field(default=default, init=init)
 

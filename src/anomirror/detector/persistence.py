@@ -27,8 +27,9 @@ HASHES = "training.hashes"
 
 
 class Persistent(ABC):
-    """The part of every detector that a model folder holds: fitted state, and the parameters that
-    decide results.
+    """The part of every detector that a model folder holds.
+
+    Fitted state, and the parameters that decide results.
     """
 
     method: ClassVar[str]
@@ -71,8 +72,9 @@ class Persistent(ABC):
             )
 
     def save(self, path: str | os.PathLike[str] | ModelTarget, *, overwrite: bool = False) -> Path:
-        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`); returns where
-        it is.
+        """Write the fitted detector as a model folder (see :mod:`anomirror.storage`).
+
+        Returns where it is.
 
         Raises
         ------

@@ -68,7 +68,8 @@ def flat(x: Tensor) -> Tensor:
 
 
 def most_components(rows: np.ndarray) -> int:
-    """Principal components that ``(n, d)`` rows may have: half of n, so that a new row leaves over
-    about what these do.
+    """Principal components that ``(n, d)`` rows may have.
+
+    Half of n, so that a new row leaves over about what these do.
     """
     return max(1, min(len(rows) // 2, int(rows.shape[1])))

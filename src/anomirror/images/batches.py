@@ -35,8 +35,9 @@ class _Batches(Dataset[Tensor | ImageError]):
 def iterate(
     images: ImageSet, batches: Sequence[Sequence[int]], workers: int = 0
 ) -> Iterator[Tensor]:
-    """The batches of ``images`` with these indices, in order; ``workers`` processes decode what is
-    not in memory.
+    """The batches of ``images`` with these indices, in order.
+
+    ``workers`` processes decode what is not in memory.
     """
     if images.in_memory or workers == 0:
         for indices in batches:
@@ -59,15 +60,17 @@ def in_batches(count: int, batch_size: int) -> list[range]:
 
 
 def fingerprint(images: ImageSet, workers: int = 0) -> str:
-    """A short hash of the number, shape and all pixels: two runs saw the same data, in the same
-    order.
+    """A short hash of the number, shape and all pixels.
+
+    Two runs saw the same data, in the same order.
     """
     return fingerprints(images, workers)[0]
 
 
 def fingerprints(images: ImageSet, workers: int = 0) -> tuple[str, np.ndarray]:
-    """The fingerprint of a set, and a hash of the framed pixels of each image, ``(n,)`` int64:
-    copies have the same.
+    """The fingerprint of a set, and a hash of the framed pixels of each image, ``(n,)`` int64.
+
+    Copies have the same.
     """
     whole = hashlib.sha256(f"{len(images)} {images.shape}".encode())
     each = np.empty(len(images), np.int64)

@@ -107,8 +107,9 @@ def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, mapped: read where it is used; or the only one of an ``.npz``
-    file. Nothing is unpickled.
+    """The array of an ``.npy`` file, mapped: read where it is used.
+
+    Or the only one of an ``.npz`` file. Nothing is unpickled.
     """
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -130,8 +131,9 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def decode(path: str, channels: int | None = None) -> Tensor:
-    """One image file as ``(c, h, w)``: uint8, or float32 in [0, 1] if it has 16 bits a channel; see
-    :func:`decode_for`.
+    """One image file as ``(c, h, w)``: uint8, or float32 in [0, 1] if it has 16 bits a channel.
+
+    See :func:`decode_for`.
     """
     return decode_for(None, path, channels)[0]
 
@@ -246,8 +248,9 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
 
 
 def dataset_item(dataset: Dataset[Any], index: int, channels: int | None = None) -> Tensor:
-    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1]; whatever goes wrong is an
-    :class:`ImageError`.
+    """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1].
+
+    Whatever goes wrong is an :class:`ImageError`.
 
     PIL images are brought upright and to ``channels``, as files are.
     """
@@ -273,8 +276,9 @@ def odd_item(index: int, reason: str) -> ImageError:
 
 
 def as_batch(X: Any, channels: int | None) -> np.ndarray:
-    """An array or tensor as ``(n, c, h, w)``, checked; a view of the input, of its type:
-    :func:`pixels` converts.
+    """An array or tensor as ``(n, c, h, w)``, checked.
+
+    A view of the input, of its type: :func:`pixels` converts.
     """
     array = as_array(X)
     if array.dtype == object or array.ndim not in (3, 4):
@@ -343,8 +347,9 @@ def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
 
 
 def _check_range(array: np.ndarray) -> None:
-    """Refuses pixels that mean nothing; a piece at a time, so that an array that lies on disk is
-    never in memory whole.
+    """Refuses pixels that mean nothing.
+
+    A piece at a time, so that an array that lies on disk is never in memory whole.
     """
     if array.dtype in (np.uint8, np.bool_, np.uint16):
         return

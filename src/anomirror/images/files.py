@@ -66,8 +66,9 @@ class Found:
 
 @dataclass(frozen=True)
 class DefectLayout:
-    """A folder laid out as MVTec AD is: ``train/good``, ``test/good`` and ``test/<kind of
-    defect>``.
+    """A folder laid out as MVTec AD is.
+
+    ``train/good``, ``test/good`` and ``test/<kind of defect>``.
     """
 
     root: Path
@@ -160,8 +161,9 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
 
 
 def _refuse_several_layouts(folder: Path) -> None:
-    """A folder of data sets that are laid out as MVTec AD: their tests, defects and masks must not
-    be fitted.
+    """A folder of data sets that are laid out as MVTec AD.
+
+    Their tests, defects and masks must not be fitted.
     """
     inside = sorted(
         entry.name
@@ -177,8 +179,9 @@ def _refuse_several_layouts(folder: Path) -> None:
 
 
 def _images_below(folder: Path, left_out: LeftOut) -> Iterator[str]:
-    """Image files of a folder and the folders in it; their paths alone are held, for there may be
-    millions.
+    """Image files of a folder and the folders in it.
+
+    Their paths alone are held, for there may be millions.
     """
     root = str(folder)
 

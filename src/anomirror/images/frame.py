@@ -25,8 +25,9 @@ pixels.
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Sizes that images have in their files: their longest side in pixels, and width over
-    height.
+    """Sizes that images have in their files.
+
+    Their longest side in pixels, and width over height.
     """
 
     shortest: int
@@ -165,8 +166,9 @@ class Frame:
         return F.pad(images, (left, self.size - left - width, top, self.size - top - height))
 
     def take_out(self, maps: Tensor, height: int, width: int) -> Tensor:
-        """The inverse for ``(..., size, size)`` maps: the padding cut off, scaled back to
-        ``height`` x ``width``.
+        """The inverse for ``(..., size, size)`` maps.
+
+        The padding cut off, scaled back to ``height`` x ``width``.
         """
         top, left, inner_height, inner_width = self.inner(height, width)
         maps = maps[..., top : top + inner_height, left : left + inner_width]

@@ -127,8 +127,9 @@ def _with_number(array: np.ndarray) -> np.ndarray:
 
 
 def frame_of(images: ImageSet) -> Frame | None:
-    """The frame in which other images are like these, as far as their sizes are known; None of a
-    part of a set.
+    """The frame in which other images are like these, as far as their sizes are known.
+
+    None of a part of a set.
     """
     frame: Frame | None = getattr(images, "frame", None)
     known = known_sizes(images)

@@ -47,7 +47,8 @@ class ImageSet(Protocol):
         ...
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        """The image before it was framed, ``(c, h, w)``; a large JPEG file reduced to ``wanted``
-        pixels at least.
+        """The image before it was framed, ``(c, h, w)``.
+
+        A large JPEG file reduced to ``wanted`` pixels at least.
         """
         ...

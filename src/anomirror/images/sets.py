@@ -51,8 +51,9 @@ class _Picked(Sequence[str]):
 
 
 class ArrayImages:
-    """An array ``(n, c, h, w)`` that :func:`as_batch` checked, in memory or mapped from a file;
-    batches are copies of its pixels.
+    """An array ``(n, c, h, w)`` that :func:`as_batch` checked, in memory or mapped from a file.
+
+    Batches are copies of its pixels.
 
     ``frame`` is applied to each batch as it is read.
     """
@@ -84,8 +85,9 @@ class ArrayImages:
 
 
 class MappedImages(ArrayImages):
-    """The array of an ``.npy`` file, read where it is used; the file must stay as it is
-    meanwhile.
+    """The array of an ``.npy`` file, read where it is used.
+
+    The file must stay as it is meanwhile.
     """
 
     def __init__(self, images: ArrayImages, path: Path, found: os.stat_result) -> None:
@@ -107,8 +109,9 @@ class MappedImages(ArrayImages):
         return ArrayImages(np.array(self._array), self.frame), {}
 
     def _refuse_changes(self) -> None:
-        """Another file of the same name does no harm; pixels beyond the new end of this one would
-        end the process.
+        """Another file of the same name does no harm.
+
+        Pixels beyond the new end of this one would end the process.
         """
         try:
             now = self._path.stat()
@@ -195,8 +198,9 @@ class DatasetImages:
     def check(
         self, memory_limit: int | None = None, report: Report | None = None
     ) -> tuple[ImageSet, Unreadable]:
-        """As :meth:`FileImages.check`; nothing is kept in memory, since items may differ each time
-        they are read.
+        """As :meth:`FileImages.check`.
+
+        Nothing is kept in memory, since items may differ each time they are read.
         """
         bad: Unreadable = {}
         for index in range(len(self)):

@@ -50,7 +50,8 @@ def without_updating_statistics(*modules: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def recompute(chain: nn.Sequential, batches: Iterable[Tensor]) -> None:
-    """Running statistics of all batch norms in ``chain``, afresh, as the mean over ``batches``;
-    leaves it in eval mode.
+    """Running statistics of all batch norms in ``chain``, afresh, as the mean over ``batches``.
+
+    Leaves it in eval mode.
     """
     update_bn(batches, chain.eval())

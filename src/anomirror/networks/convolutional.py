@@ -25,8 +25,9 @@ def halvings(
     spectral: bool,
     dropout: float = 0.0,
 ) -> tuple[nn.Sequential, int]:
-    """``(b, channels, size, size)`` to ``(b, f, 4, 4)``, and f: a convolution for each halving, of
-    ``width`` x 1, 2, 4, 4, ...
+    """``(b, channels, size, size)`` to ``(b, f, 4, 4)``, and f.
+
+    A convolution for each halving, of ``width`` x 1, 2, 4, 4, ...
 
     LeakyReLU(0.2) and ``dropout`` after each; batch norms between, from the ``normed_from``-th
     convolution on, counted from 0.

@@ -1,5 +1,6 @@
-"""DCGAN's generator and discriminators, and others without residual blocks; ensembles are one
-network of grouped convolutions.
+"""DCGAN's generator and discriminators, and others without residual blocks.
+
+Ensembles are one network of grouped convolutions.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ Norm = Literal["batch", "spectral", "both"]
 
 
 class Generator(nn.Module):
-    """DCGAN's (Radford et al. 2016): ``(b, members * latent_dim)`` to ``(b, members * channels,
-    size, size)`` in [-1, 1].
+    """DCGAN's (Radford et al. 2016).
+
+    ``(b, members * latent_dim)`` to ``(b, members * channels, size, size)`` in [-1, 1].
 
     A dense layer to 4x4, then a transposed convolution for each doubling; channels shrink ``width``
     x 4, 2, 1, 1, ... Channels of one member meet those of no other.
@@ -48,8 +50,9 @@ class Generator(nn.Module):
 
 
 class WideCritic(nn.Module):
-    """The critic of Choi et al. 2018: ``(b, members * channels, size, size)`` in [-1, 1] to ``(b,
-    members)``.
+    """The critic of Choi et al. 2018.
+
+    ``(b, members * channels, size, size)`` in [-1, 1] to ``(b, members)``.
 
     Convolutions of 5x5 with ``width``, ``width``, 2 ``width`` and 2 ``width`` channels, the second
     and fourth of stride 2, and more such for sizes beyond 32, down to 8x8; one of 7x7 with 16
@@ -88,8 +91,9 @@ class WideCritic(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """DCGAN's (Radford et al. 2016): ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``,
-    high for real images.
+    """DCGAN's (Radford et al. 2016).
+
+    ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``, high for real images.
 
     Convolutions of 4x4 and stride 2 down to 4x4, LeakyReLU(0.2) and ``dropout`` after each; their
     outputs are the features f, a linear layer makes the logit. ``norm``: "batch" (from the second

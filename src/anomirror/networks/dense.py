@@ -13,8 +13,9 @@ from anomirror.networks.spectral import linear
 
 
 def logits(layer: nn.Linear, features: Tensor) -> Tensor:
-    """Of a layer with one output, ``(b, d)`` to ``(b,)``: in float32 under autocast, too, where
-    bf16 would leave two digits.
+    """Of a layer with one output, ``(b, d)`` to ``(b,)``.
+
+    In float32 under autocast, too, where bf16 would leave two digits.
     """
     with torch.autocast(features.device.type, enabled=False):
         return cast(Tensor, layer(features.float())[:, 0])
@@ -28,8 +29,9 @@ def dense(
     spectral: bool = False,
     slope: float = 0.2,
 ) -> nn.Sequential:
-    """``(b, before)`` to ``(b, widths[-1])``: LeakyReLU(``slope``) and dropout after each layer,
-    the last one too.
+    """``(b, before)`` to ``(b, widths[-1])``.
+
+    LeakyReLU(``slope``) and dropout after each layer, the last one too.
     """
     layers: list[nn.Module] = []
     for after in widths:
@@ -43,8 +45,9 @@ def dense(
 
 
 class PairDiscriminator(nn.Module):
-    """D(z, z') of two codes, each ``(b, latent_dim)``, to logits ``(b,)``: dense layers with
-    spectral norm over both.
+    """D(z, z') of two codes, each ``(b, latent_dim)``, to logits ``(b,)``.
+
+    Dense layers with spectral norm over both.
     """
 
     def __init__(self, latent_dim: int, widths: Sequence[int], *, dropout: float) -> None:
@@ -57,8 +60,9 @@ class PairDiscriminator(nn.Module):
 
 
 class BoxClassifier(nn.Module):
-    """Points ``(b, latent_dim)`` to logits ``(b,)``, high for normal ones; it knows the box from
-    ``low`` to ``high``.
+    """Points ``(b, latent_dim)`` to logits ``(b,)``, high for normal ones.
+
+    It knows the box from ``low`` to ``high``.
 
     The box becomes [-1, 1] in every coordinate, or 0 where it has no width; then ReLU layers of
     ``widths`` with dropout.

@@ -23,8 +23,9 @@ class Latent:
 
 
 class ActNorm(DataDependentInit):
-    """(h + bias) exp(log_scale), one of each for every channel; starts with outputs of mean 0 and
-    deviation 1.
+    """(h + bias) exp(log_scale), one of each for every channel.
+
+    Starts with outputs of mean 0 and deviation 1.
 
     It is never applied alone: its scale and bias enter the convolution before or after it.
     """
@@ -78,8 +79,9 @@ class ZeroConv2d(nn.Conv2d):
 
 
 class Step(nn.Module):
-    """A step of the flow: actnorm, an invertible 1x1 convolution, an affine coupling; ``(b, c, h,
-    w)`` to the same.
+    """A step of the flow: actnorm, an invertible 1x1 convolution, an affine coupling.
+
+    ``(b, c, h, w)`` to the same.
     """
 
     permutation: Tensor
@@ -147,8 +149,9 @@ class Step(nn.Module):
 
 
 class Glow(nn.Module):
-    """``(b, channels, h, w)`` to latents and the logarithm of the Jacobian's determinant; h and w
-    divide by 2^levels.
+    """``(b, channels, h, w)`` to latents and the logarithm of the Jacobian's determinant.
+
+    H and w divide by 2^levels.
 
     Each level makes four channels of every 2x2 pixels, takes ``steps`` steps, and but for the last
     gives half of its channels away as latents, whose Gaussian is predicted from the other half. At
@@ -200,8 +203,9 @@ class Glow(nn.Module):
         return self._generate(self.top.new_zeros(count, self.top.shape[1], side, side), draw)
 
     def _generate(self, like: Tensor, choose: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
-        """Images from latents that are chosen level by level, given their Gaussians; the last ones
-        are shaped as ``like``.
+        """Images from latents that are chosen level by level, given their Gaussians.
+
+        The last ones are shaped as ``like``.
         """
         h = choose(len(self.levels) - 1, *self._top(like))
         for level in reversed(range(len(self.levels))):

@@ -1,5 +1,6 @@
-"""The networks of Deep SVDD: nothing in them is biased, so that no constant can be learnt in place
-of a description.
+"""The networks of Deep SVDD.
+
+Nothing in them is biased, so that no constant can be learnt in place of a description.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class LeNet(nn.Module):
 
 
 class LeNetDecoder(nn.Module):
-    """``(b, latent_dim)`` to ``(b, channels, size, size)`` in [0, 1]: the way back of
-    :class:`LeNet`, from maps of 4x4.
+    """``(b, latent_dim)`` to ``(b, channels, size, size)`` in [0, 1].
+
+    The way back of :class:`LeNet`, from maps of 4x4.
 
     ``latent_dim`` is a multiple of 16. A 5x5 convolution and batch norm, LeakyReLU(0.01) and
     nearest-neighbour doubling for each halving of the way down to 4x4.
@@ -89,8 +91,9 @@ def all_widths(size: int, widths: Sequence[int]) -> list[int]:
 
 
 class Hypersphere(nn.Module):
-    """phi and the centre c: ``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2,
-    ``(b,)``.
+    """phi and the centre c.
+
+    ``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2, ``(b,)``.
     """
 
     centre: Tensor

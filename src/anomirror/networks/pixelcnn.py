@@ -1,5 +1,6 @@
-"""PixelCNN++ (Salimans et al. 2017): the parameters of each pixel's distribution, from the pixels
-above it and to its left.
+"""PixelCNN++ (Salimans et al. 2017).
+
+The parameters of each pixel's distribution, from the pixels above it and to its left.
 """
 
 from __future__ import annotations
@@ -171,8 +172,9 @@ class _Stage(nn.ModuleList):
 
 
 class PixelCNN(nn.Module):
-    """``(b, channels, h, w)`` in [-1, 1] to ``(b, p, h, w)`` float32: what
-    :mod:`anomirror.likelihood` reads as mixtures.
+    """``(b, channels, h, w)`` in [-1, 1] to ``(b, p, h, w)`` float32.
+
+    What :mod:`anomirror.likelihood` reads as mixtures.
 
     ``levels`` stages of ``blocks`` pairs of gated blocks down, each but the last followed by a
     halving of the sides, and as many back up with skips from every state on the way down; h and w
@@ -259,8 +261,9 @@ def _right(h: Tensor) -> Tensor:
 
 
 def penalty(network: nn.Module) -> Tensor:
-    """The sum of all squared weights of its convolutions: those of a channel sum to its squared
-    gain.
+    """The sum of all squared weights of its convolutions.
+
+    Those of a channel sum to its squared gain.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, _Normed)]
     return torch.stack([layer.gain.square().sum() for layer in layers]).sum()

@@ -1,5 +1,6 @@
-"""A 3x3 convolution together with the halving after it or the doubling before it: the same sums
-from fewer products.
+"""A 3x3 convolution together with the halving after it or the doubling before it.
+
+The same sums from fewer products.
 
 One after the other, more than half of the products of such a pair are spent on pixels that are
 averaged right away, or that are copies of their neighbours. Precedent: the fused layers of Karras
@@ -49,6 +50,7 @@ def double_then_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _smeared(weight: Tensor) -> Tensor:
     """The 4x4 kernel of a 3x3 convolution and a 2x2 mean: the mean of the kernel's four shifts.
+
     Float32 under autocast.
     """
     return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)

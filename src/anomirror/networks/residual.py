@@ -77,8 +77,9 @@ class CriticBlock(nn.Module):
 
 
 class Critic(nn.Module):
-    """D: ``(b, channels, size, size)`` in [-1, 1] to ``(b,)``; :meth:`features` gives its
-    penultimate layer f.
+    """D: ``(b, channels, size, size)`` in [-1, 1] to ``(b,)``.
+
+    :meth:`features` gives its penultimate layer f.
 
     One down block for each doubling of 8 (the first without pre-activation), two flat blocks, ReLU,
     global *sum* pool = f, a linear layer without bias. AMA feeds it pairs stacked on the channels.

@@ -18,8 +18,9 @@ its own.
 
 
 class _Spectral(nn.Module):
-    """W / sigma(W) in place of W; sigma by one power iteration for each training forward, none in
-    eval mode.
+    """W / sigma(W) in place of W.
+
+    Sigma by one power iteration for each training forward, none in eval mode.
 
     ``torch.nn.utils.parametrizations.spectral_norm`` iterates in bf16 under autocast, which leaves
     sigma with two significant digits; this does not, and its layers can be copied and pickled. A
@@ -120,8 +121,9 @@ def cached_weights(module: nn.Module) -> Iterator[None]:
 
 
 def converge_sigma(module: nn.Module, times: int = 30) -> None:
-    """Power iterations for every normalised layer: needed after its weights were averaged or
-    replaced.
+    """Power iterations for every normalised layer.
+
+    Needed after its weights were averaged or replaced.
     """
     for layer in module.modules():
         if isinstance(layer, _Spectral):

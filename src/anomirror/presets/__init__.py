@@ -48,8 +48,9 @@ _AS_PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def as_published(method: str) -> dict[str, Any]:
-    """Settings under which the tables were measured, where they are not the defaults: of what
-    presets do not say.
+    """Settings under which the tables were measured, where they are not the defaults.
+
+    Of what presets do not say.
 
     Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is
     held out).

@@ -22,8 +22,9 @@ mpl.rcParams["svg.hashsalt"] = "anomirror"
 
 
 def image_rows(rows: Mapping[str, np.ndarray], file: Path) -> None:
-    """One labelled row of images for each entry: ``(n, h, w)`` or ``(n, h, w, c)``, uint8 or
-    float in [0, 1].
+    """One labelled row of images for each entry.
+
+    ``(n, h, w)`` or ``(n, h, w, c)``, uint8 or float in [0, 1].
     """
     columns = max(len(images) for images in rows.values())
     figure = Figure(figsize=(0.75 * columns + 1.6, 0.8 * len(rows)), layout="constrained")
@@ -43,8 +44,9 @@ def image_rows(rows: Mapping[str, np.ndarray], file: Path) -> None:
 def score_densities(
     groups: Mapping[str, np.ndarray], file: Path, *, label: str, threshold: float | None = None
 ) -> None:
-    """Histograms of several groups of scores over common bins; what lies beyond the 10 % quantiles
-    is in the outermost bins.
+    """Histograms of several groups of scores over common bins.
+
+    What lies beyond the 10 % quantiles is in the outermost bins.
     """
     low = min(float(np.quantile(scores, 0.1)) for scores in groups.values())
     high = max(float(np.quantile(scores, 0.9)) for scores in groups.values())

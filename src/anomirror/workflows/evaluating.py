@@ -145,8 +145,9 @@ def _readable(images: ImageSet, skip_bad: bool) -> ImageSet:
 def roles(
     root: Path | None, normal: Sequence[str], anomalies: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """What is normal, and each kind of anomaly by name; of a folder laid out as MVTec AD's its
-    parts.
+    """What is normal, and each kind of anomaly by name.
+
+    Of a folder laid out as MVTec AD's its parts.
 
     Raises
     ------

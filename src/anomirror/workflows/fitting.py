@@ -118,8 +118,9 @@ def labelled_images(
 def fit_to_folder(
     detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination
 ) -> Path | None:
-    """Fit, save, and remove the checkpoint; returns the model folder, or None of all processes but
-    the first.
+    """Fit, save, and remove the checkpoint.
+
+    Returns the model folder, or None of all processes but the first.
     """
     try:
         detector.fit(images, labels)

@@ -70,8 +70,9 @@ def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, fl
 
 
 def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Mapping[int, str]]]:
-    """The images, ``count`` at a time: indices, the readable ones as a set, and why others are
-    not.
+    """The images, ``count`` at a time.
+
+    Indices, the readable ones as a set, and why others are not.
     """
     for indices in in_batches(len(images), count):
         piece: ImageSet

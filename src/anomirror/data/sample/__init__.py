@@ -1,5 +1,6 @@
-"""The bundled sample: part of Fashion-MNIST as normal images, 200 MNIST digits as anomalies. See
-PROVENANCE.md.
+"""The bundled sample: part of Fashion-MNIST as normal images, 200 MNIST digits as anomalies.
+
+See PROVENANCE.md.
 """
 
 from __future__ import annotations
