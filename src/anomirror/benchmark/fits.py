@@ -15,7 +15,7 @@ import numpy as np
 from anomirror.benchmark.cells import Place
 from anomirror.benchmark.protocols import Comparison, plain_name
 from anomirror.benchmark.trial import Trial
-from anomirror.detector.parameters import MEASURING, SCORING, marked
+from anomirror.detector.parameters import MEASURING, SCORING, first_difference, marked
 from anomirror.detector.streaming import spaced
 from anomirror.detector.variants import raw_scores_under, with_params
 from anomirror.detectors import Detector, load
@@ -88,8 +88,7 @@ def _kept(trial: Trial, comparison: Comparison, file: Path) -> Detector:
     names = marked(type(now), SCORING, MEASURING)
     detector.set_params(**{name: getattr(now, name) for name in names})
     wanted, found = now.stored_parameters(), detector.stored_parameters()
-    if differing := sorted(name for name in wanted if wanted[name] != found[name]):
-        name = differing[0]
+    if (name := first_difference(found, wanted)) is not None:
         raise SettingError(
             f"{file}: has {name}={found[name]!r}, and now it would be {wanted[name]!r}; remove it "
             "to train again"

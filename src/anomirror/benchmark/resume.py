@@ -11,6 +11,7 @@ from typing import Any
 from anomirror.benchmark.cells import Record
 from anomirror.benchmark.trial import Trial
 from anomirror.data import is_folder
+from anomirror.detector.parameters import first_difference
 from anomirror.detector.variants import with_params
 from anomirror.errors import SettingError
 from anomirror.scorers import both_sides, make_scorer, scorer_name
@@ -69,9 +70,7 @@ def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str,
     ------
     SettingError : it was not.
     """
-    names = wanted.keys() | found.keys()
-    if differing := sorted(name for name in names if wanted.get(name) != found.get(name)):
-        name = differing[0]
+    if (name := first_difference(found, wanted)) is not None:
         raise SettingError(
             f"{file}: was measured with {name}={found.get(name)!r}, and now it would be "
             f"{wanted.get(name)!r}; remove what was measured with other settings, "

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import (
@@ -45,6 +45,24 @@ from anomirror.storage import state_tensors, without_prefix
 from anomirror.training import Checkpoints, Run, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
+MakeOptimizers = Callable[[], dict[str, Optimizer]]
+Built = tuple[dict[str, nn.Module], MakeOptimizers]
+"""Networks, and a function that makes their optimisers once they are on the device."""
+
+
+def adam_each(
+    networks: Mapping[str, nn.Module], learning_rate: float, betas: Sequence[float]
+) -> MakeOptimizers:
+    """An Adam for each network, under its name."""
+
+    def make() -> dict[str, Optimizer]:
+        rates = (betas[0], betas[1])
+        return {
+            name: Adam(network.parameters(), lr=learning_rate, betas=rates)
+            for name, network in networks.items()
+        }
+
+    return make
 
 
 @declared
@@ -118,9 +136,7 @@ class NetworkDetector(Detector):
     """
 
     @abstractmethod
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         """The networks, and a function that makes their optimisers once they are on the device."""
 
     @abstractmethod
@@ -203,7 +219,7 @@ class NetworkDetector(Detector):
 
     def _build_seeded(
         self, seed: int, device: torch.device
-    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
+    ) -> tuple[nn.ModuleDict, MakeOptimizers]:
         """Networks whose first weights depend on the seed alone."""
         with first_weights_from(torch.Generator().manual_seed(seed)):
             modules, make_optimizers = self._build(self.image_shape_)

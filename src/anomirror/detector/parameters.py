@@ -196,6 +196,16 @@ def check(instance: Any) -> None:
         parameter.check(getattr(instance, name))
 
 
+def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Name of a parameter that two sets of them do not share; None if they are equal.
+
+    >>> first_difference({"a": 1, "b": 2}, {"a": 1, "b": 3}), first_difference({}, {})
+    ('b', None)
+    """
+    names = sorted(wanted.keys() | found.keys())
+    return next((name for name in names if wanted.get(name) != found.get(name)), None)
+
+
 def _inherited(cls: type) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for base in reversed(cls.__bases__):

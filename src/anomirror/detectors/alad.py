@@ -4,7 +4,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.network import ReconstructingDetector
+from anomirror.detector.network import Built, ReconstructingDetector
 from anomirror.detector.parameters import Betas, Count, Probability, declared
 from anomirror.images import ImageSet, ImageShape
 from anomirror.minibatch import Batch
@@ -94,9 +94,7 @@ class ALAD(ReconstructingDetector):
         with super()._scoring(), cached_weights(self.networks_):
             yield
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         width, dropout = self.discriminator_width, self.dropout
         networks: dict[str, nn.Module] = {

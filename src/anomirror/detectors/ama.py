@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
+from anomirror.detector.network import Built
 from anomirror.detector.parameters import Betas, Count, Fraction, Rate, Weight, declared, within
 from anomirror.detector.streaming import evenly_spaced, shuffled_whole_batches
 from anomirror.detectors.structure_corrected import StructureCorrected
@@ -137,9 +138,7 @@ class AMA(StructureCorrected):
 
     lr_milestones = (0.3, 0.6, 0.9)
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         encoder = Encoder(channels, size, self.latent_dim, self.encoder_width)
         generator = Generator(channels, size, self.latent_dim, self.generator_width)

@@ -5,17 +5,17 @@ images.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
 from anomirror.codecs import CODECS, codec_of, compressed_bits, installed, pictures
+from anomirror.detector.network import Built, adam_each
 from anomirror.detector.parameters import SCORING, UNSTORED, declared
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageSet, ImageShape
@@ -61,21 +61,9 @@ class Complexity(PixelCNNDetector):
 
     steps_per_epoch = 480
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
-        network = self._pixelcnn(image_shape[0])
-
-        def make_optimizers() -> dict[str, Optimizer]:
-            return {
-                "pixelcnn": Adam(
-                    network.parameters(),
-                    lr=self.learning_rate,
-                    betas=(self.betas[0], self.betas[1]),
-                )
-            }
-
-        return {"pixelcnn": network}, make_optimizers
+    def _build(self, image_shape: ImageShape) -> Built:
+        networks: dict[str, nn.Module] = {"pixelcnn": self._pixelcnn(image_shape[0])}
+        return networks, adam_each(networks, self.learning_rate, self.betas)
 
     def _start(self, batches: Iterable[Batch], run: Run) -> None:
         self._start_network("pixelcnn", next(iter(batches)).normal)

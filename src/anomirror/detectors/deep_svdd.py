@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from anomirror.detector.network import NetworkDetector
+from anomirror.detector.network import Built, NetworkDetector
 from anomirror.detector.parameters import Count, CountOrZero, Milestones, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
@@ -89,9 +89,7 @@ class DeepSVDD(NetworkDetector):
     epochs = 4
     ema_decay = None
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         hypersphere = Hypersphere(channels, size, self.latent_dim, self.widths)
         decoder = LeNetDecoder(channels, size, self.latent_dim, self.widths)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.network import ReconstructingDetector
+from anomirror.detector.network import Built, ReconstructingDetector, adam_each
 from anomirror.detector.parameters import Betas, Count, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
@@ -81,9 +80,7 @@ class FAnoGAN(ReconstructingDetector):
     betas: Betas = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generator": Generator(channels, size, self.latent_dim, self.generator_width),
@@ -91,14 +88,7 @@ class FAnoGAN(ReconstructingDetector):
             "encoder": Encoder(channels, size, self.latent_dim, self.encoder_width),
         }
 
-        def make_optimizers() -> dict[str, Optimizer]:
-            betas = (self.betas[0], self.betas[1])
-            return {
-                name: Adam(network.parameters(), lr=self.learning_rate, betas=betas)
-                for name, network in networks.items()
-            }
-
-        return networks, make_optimizers
+        return networks, adam_each(networks, self.learning_rate, self.betas)
 
     def _phases(self) -> list[Phase]:
         return [

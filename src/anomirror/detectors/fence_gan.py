@@ -4,16 +4,16 @@ learns where the border is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
 from scipy.special import expit
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.network import NetworkDetector
+from anomirror.detector.network import Built, NetworkDetector
 from anomirror.detector.parameters import (
     Betas,
     Count,
@@ -99,9 +99,7 @@ class FenceGAN(NetworkDetector):
     pretrain_epochs: CountOrZero = 1
     """Epochs of D alone, before G learns."""
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         generator = Generator(channels, size, self.latent_dim, self.generator_width)
         discriminator = Discriminator(

@@ -4,7 +4,7 @@ of their background.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import likelihood
+from anomirror.detector.network import Built
 from anomirror.detector.parameters import Weight, declared, within
 from anomirror.detectors.likelihoods import PixelCNNDetector
 from anomirror.images import ImageShape
@@ -65,9 +66,7 @@ class LikelihoodRatio(PixelCNNDetector):
 
     steps_per_epoch = 240
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         networks: dict[str, nn.Module] = {
             name: self._pixelcnn(image_shape[0]) for name in ("foreground", "background")
         }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, cast
 
 import numpy as np
 import torch
 from scipy.special import expit
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from anomirror import latent, losses
-from anomirror.detector.network import ReconstructingDetector
+from anomirror.detector.network import Built, ReconstructingDetector
 from anomirror.detector.parameters import Count, Probability, Weight, declared, within
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
@@ -89,9 +89,7 @@ class NegativeSampling(ReconstructingDetector):
     epochs = 4
     ema_decay = None
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         encoder = Encoder(channels, size, self.latent_dim, self.encoder_width)
         generator = Generator(channels, size, self.latent_dim, self.generator_width)

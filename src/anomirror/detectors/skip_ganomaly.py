@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, cast
 
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.network import ReconstructingDetector
+from anomirror.detector.network import Built, ReconstructingDetector, adam_each
 from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
@@ -79,23 +78,14 @@ class SkipGANomaly(ReconstructingDetector):
 
     ema_decay = None
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generator": UNet(channels, size, self.generator_width),
             "discriminator": Discriminator(channels, size, self.discriminator_width),
         }
 
-        def make_optimizers() -> dict[str, Optimizer]:
-            betas = (self.betas[0], self.betas[1])
-            return {
-                name: Adam(network.parameters(), lr=self.learning_rate, betas=betas)
-                for name, network in networks.items()
-            }
-
-        return networks, make_optimizers
+        return networks, adam_each(networks, self.learning_rate, self.betas)
 
     def _phases(self) -> list[Phase]:
         return [Phase("adversarial", self._step, self.epochs)]

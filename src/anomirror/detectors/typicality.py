@@ -4,15 +4,16 @@ likely is anomalous, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adamax, Optimizer
 
 from anomirror import likelihood
+from anomirror.detector.network import Built
 from anomirror.detector.parameters import Count, declared, fitted, within
 from anomirror.detectors.likelihoods import LikelihoodDetector
 from anomirror.errors import SettingError
@@ -107,9 +108,7 @@ class Typicality(LikelihoodDetector):
         """A distance."""
         return "nonnegative"
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         glow = Glow(image_shape[0], self.flow_levels, self.flow_steps, self.hidden_width)
 
         def make_optimizers() -> dict[str, Optimizer]:

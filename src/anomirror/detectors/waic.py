@@ -4,7 +4,7 @@ they disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer, RMSprop
 
 from anomirror import losses
-from anomirror.detector.network import NetworkDetector
+from anomirror.detector.network import Built, NetworkDetector
 from anomirror.detector.parameters import Count, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
@@ -87,9 +87,7 @@ class WAIC(NetworkDetector):
     batch_size = 32
     ema_decay = None
 
-    def _build(
-        self, image_shape: ImageShape
-    ) -> tuple[dict[str, nn.Module], Callable[[], dict[str, Optimizer]]]:
+    def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape
         networks: dict[str, nn.Module] = {
             "generators": Generator(

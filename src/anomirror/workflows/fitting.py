@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from anomirror.checkpoints import remove_checkpoint
+from anomirror.detector.parameters import first_difference
 from anomirror.detectors import Detector
 from anomirror.errors import DivergenceError, InputError, SettingError
 from anomirror.images import ImageInput, ImageSet, Joined, frame_of, open_images
@@ -69,9 +70,7 @@ def refuse_other_model(out: Path, detector: Detector) -> None:
     wanted: dict[str, Any] = {"method": detector.method, "scorer": scorer}
     found: dict[str, Any] = {"method": card.method, "scorer": card.scorer}
     wanted, found = wanted | detector.stored_parameters(), found | card.parameters
-    names = wanted.keys() | found.keys()
-    if odd := sorted(name for name in names if wanted.get(name) != found.get(name)):
-        name = odd[0]
+    if (name := first_difference(found, wanted)) is not None:
         raise InputError(
             f"{out}: is complete, but was fitted with {name}={found.get(name)!r}, not "
             f"{wanted.get(name)!r}; choose another --out, or pass --overwrite without --resume"
