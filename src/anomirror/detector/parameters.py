@@ -22,7 +22,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cached_property, lru_cache
 from itertools import pairwise
