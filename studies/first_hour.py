@@ -4,7 +4,7 @@ False alarms on unseen good images, seconds and memory, AUROC by size.
 
     python -m studies.first_hour false-alarms --label after --data-dir data/
     python -m studies.first_hour sizes
-    python -m studies.first_hour cost
+    python -m studies.first_hour cost --photographs-at photographs/
     python -m studies.first_hour scorers --data-dir data/
 
 Each finished row is written at once to ``results/first-hour/``; what is there is not measured

@@ -2,11 +2,12 @@
 
 AUROC by epoch and seed, on proxies and on the tested sets, under every scoring rule at once.
 
-    python -m studies.stability --seed 0 python -m studies.stability --seed 0 --interpolation-weight
-    2 --last-only python -m studies.stability --seed 0 --negatives-weight 5 --last-only python -m
-    studies.stability --seed 0 --latent-dim 64 --last-only python -m studies.stability --seed 0
-    --normal cifar10 --last-only python -m studies.stability --seed 0 --latent-dim 64
-    --negatives-weight 0.5 --epoch-steps 50 --crossed
+    python -m studies.stability --seed 0
+    python -m studies.stability --seed 0 --interpolation-weight 2 --last-only
+    python -m studies.stability --seed 0 --negatives-weight 5 --last-only
+    python -m studies.stability --seed 0 --latent-dim 64 --last-only
+    python -m studies.stability --seed 0 --normal cifar10 --last-only
+    python -m studies.stability --seed 0 --latent-dim 64 --steps-per-epoch 50 --crossed
 
 Which weights are scored with, whose batch-norm statistics, whether R is relative, and how it
 becomes a score, does not touch the training: one training is scored in every way. Only the weights

@@ -67,6 +67,8 @@ def test_a_name_is_given_once_and_must_be_one() -> None:
     with pytest.raises(SettingError, match=r"Other\.method is 'no name'"):
         register(Other)
     assert register(PCA) is PCA
+    with pytest.raises(SettingError, match="expected a class of detectors"):
+        register(int)  # type: ignore[type-var]
 
 
 @pytest.fixture

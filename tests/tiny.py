@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from anomirror import DETECTORS, Detector, make_detector
-from anomirror.detector.parameters import parameters_of
+from anomirror.testing import Subject
 from tests.methods import CASES
 from tests.methods.planting import shuffled, turned
 
@@ -36,14 +36,12 @@ def tiny(name: str, **more: Any) -> Detector:
 
 def all_kept(name: str) -> dict[str, Any]:
     """Arguments that keep every image in the training."""
-    if calibrates_on_train(name):
-        return {"heldout": 0.0, "calibration": "train"}
-    return {"calibration": "folds"}
+    return Subject(tiny(name)).all_kept
 
 
 def calibrates_on_train(name: str) -> bool:
     """Whether ``calibration="train"`` is one of its choices."""
-    return "train" in get_args(parameters_of(type(tiny(name)))["calibration"].hint)
+    return bool(all_kept(name)["calibration"] == "train")
 
 
 def frozen(name: str) -> dict[str, float]:

@@ -1,9 +1,8 @@
 """anomirror: anomalies in images, found after seeing only normal ones.
 
 >>> import anomirror
->>> sorted(anomirror.DETECTORS)
-['alad', 'ama', 'anogan', 'complexity', 'deep_svdd', 'fanogan', 'fence_gan', 'knn',
- 'likelihood_ratio', 'negative_sampling', 'pca', 'skip_ganomaly', 'typicality', 'waic']
+>>> {"ama", "knn", "pca"} <= anomirror.DETECTORS.keys()
+True
 """
 
 from __future__ import annotations

@@ -2,17 +2,20 @@
 
 ::
 
-    AnomirrorError ├── InputError (also ValueError)          what the caller passed cannot be used │
-    ├── MissingDataError                  a named data set's files are not where they were looked
-    for │   ├── ImageError                        images that cannot be read, or are not images of
-    the right kind │   └── SettingError                      a parameter out of its range, an
-    unknown name ├── NotFittedError (also sklearn's)       the detector has not seen any data yet
-    ├── DivergenceError (also ArithmeticError)   training left the finite numbers; names the epoch
-    ├── CheckpointError                       a checkpoint belongs to other data or other parameters
-    ├── ModelFileError                        a saved model is truncated, tampered with, or too new
-    └── MissingDependencyError (also ImportError)   an optional package is needed; names the extra
+    AnomirrorError
+    ├── InputError (also ValueError)     what the caller passed cannot be used
+    │   ├── MissingDataError             files of a named data set are not there
+    │   ├── ImageError                   images that cannot be read, or are of the wrong kind
+    │   └── SettingError                 a parameter out of its range, an unknown name
+    ├── NotFittedError (also sklearn's)  the detector has not seen any data yet
+    ├── DivergenceError (also ArithmeticError)
+    │                                    training left the finite numbers; names the epoch
+    ├── CheckpointError                  a checkpoint of other data or other parameters
+    ├── ModelFileError                   a saved model is damaged, or too new
+    └── MissingDependencyError (also ImportError)
+                                         an optional package is needed; names the extra
 
-    AnomirrorWarning (a UserWarning)          something was left out, guessed, or cannot be promised
+    AnomirrorWarning (a UserWarning)     something was left out, guessed, or is not promised
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def simplex_weights(count: int, k: int, generator: torch.Generator, largest: flo
 def endpoints(count: int, k: int, generator: torch.Generator) -> Tensor:
     """``(count, k)`` indices into a batch of ``count``.
 
-    K different images for each interpolation, while there are k.
+    Each row is k different images, as long as the batch has k.
     """
     order = torch.randperm(count, generator=generator)
     return order[(torch.arange(count)[:, None] + torch.arange(k)) % count]

@@ -92,9 +92,7 @@ def local_rank() -> int:
 
 
 def together() -> Group:
-    """The group that trains.
-
-    The caller's process group if there is one, the processes of ``torchrun``, or this one alone.
+    """The caller's process group, the processes of ``torchrun``, or this process alone.
 
     The group of ``torchrun`` is made once for all fits of a process, and dissolved when the process
     ends.

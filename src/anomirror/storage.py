@@ -2,9 +2,9 @@
 
 A model folder::
 
-    model.json            what it is: method, parameters, scorer, threshold, shapes, versions
-    (:class:`ModelCard`) weights.safetensors   every fitted tensor history.csv           one row for
-    each epoch of training
+    model.json            what it is (:class:`ModelCard`): method, parameters, scorer, threshold
+    weights.safetensors   every fitted tensor
+    history.csv           one row for each epoch of training
 
 Everything read is validated before it is used; no name in a file is ever imported.
 """

@@ -15,7 +15,7 @@ from torch import Tensor
 from anomirror.images import within_border
 
 FEWEST = 32
-"""Normal images, all but blank ones not counted, of which a power is fitted."""
+"""Normal images of which a power is fitted, at least; nearly blank ones do not count."""
 
 
 def flat_in_mean_colour(x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def slope(r: np.ndarray, s: np.ndarray) -> float:
 
 
 def floor_of(s: np.ndarray) -> float:
-    """What stands in for a smaller S of an image; normal ones below it are all but blank."""
+    """What stands in for a smaller S of an image; normal ones below it are nearly blank."""
     return max(0.01 * float(s.mean()), 1e-3)
 
 

@@ -1,10 +1,9 @@
-"""A training step of our PixelCNN++ and Glow next to a public implementation of the same size, in
-one run.
+"""Training steps of our PixelCNN++ and Glow next to public implementations of the same size.
 
-    git clone https://github.com/pclucas14/pixel-cnn-pp; git clone
-    https://github.com/rosinality/glow-pytorch python -m studies.speed.public_step pixelcnn
-    pixel-cnn-pp --json results/speed/public-pixelcnn.json python -m studies.speed.public_step glow
-    glow-pytorch --json results/speed/public-glow.json
+    git clone https://github.com/pclucas14/pixel-cnn-pp
+    git clone https://github.com/rosinality/glow-pytorch
+    python -m studies.speed.public_step pixelcnn pixel-cnn-pp --json public-pixelcnn.json
+    python -m studies.speed.public_step glow glow-pytorch --json public-glow.json
 
 Same images, same sizes, same optimiser on both sides: forward, loss, backward and update. Rounds of
 both alternate, and the median of the ratios counts. The public code is read from its clone, in the

@@ -1,7 +1,7 @@
 """A training step and the scoring of AMA as ratios to the literal transcription of the paper, all
 timed in turn in one run.
 
-    python studies/speed/train_step.py --batch 16 --steps 2 --repeats 5
+    python -m studies.speed.train_step --batch 16 --steps 2 --repeats 5
     python -m studies.speed.train_step --json > results/speed/steps-paper-cifar10.json
 
 Networks, batch, loss terms and critic steps are those of one preset for both. Four ways of doing

@@ -13,9 +13,9 @@ from anomirror.benchmark.protocols import (
     PROTOCOLS,
     Comparison,
     Known,
+    Part,
     Protocol,
     compare,
-    never_trained_on,
     parse_normal,
     places_tested,
 )
@@ -28,12 +28,17 @@ def digests(images: np.ndarray) -> set[bytes]:
     return {image.tobytes() for image in images}
 
 
+def _never_trained_on(comparison: Comparison) -> dict[str, Part]:
+    """Everything that must be in no training: normal test images, validation, anomalies."""
+    return {name: part for name, part in comparison.parts.items() if name not in ("train", "known")}
+
+
 def check_nothing_tested_is_trained_on(comparison: Comparison) -> None:
     """By place, and by pixels."""
     trained = comparison.parts["train"].members()
     if "known" in comparison.parts:
         trained |= comparison.parts["known"].members()
-    for name, part in never_trained_on(comparison):
+    for name, part in _never_trained_on(comparison).items():
         assert not trained & part.members(), name
     trained_pixels = digests(comparison.train) | digests(comparison.known)
     tested = {"normal": comparison.normal, **comparison.anomalies}

@@ -312,6 +312,8 @@ def test_cells_are_read_from_folders_and_other_files_are_not(tmp_path: Path) -> 
     for change, message in (
         ({"seed": "many"}, "seed: Input should be a valid integer"),
         ({"taste": 1}, "taste: Extra inputs are not permitted"),
+        ({"scorings": {}}, ": Value error, cells.0.scoring: the record has no ''"),
+        ({"columns": {}}, ": Value error, cells.0.anomalies: the record has no 'mnist'"),
         (
             {"cells": [{**content["cells"][0], "side": "three-sided"}]},
             r"cells\.0\.side: Input should be",

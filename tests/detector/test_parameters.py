@@ -192,8 +192,8 @@ def test_presets_hold_parameters_in_range(method: str, preset: str) -> None:
     make_detector(method, **PRESETS[method][preset])._validate()
 
 
-def test_every_method_has_presets_and_they_resolve_what_they_extend() -> None:
-    assert set(PRESETS) == set(DETECTORS)
+def test_presets_are_of_methods_and_resolve_what_they_extend() -> None:
+    assert set(PRESETS) <= set(DETECTORS)  # a method without a file has its defaults
     assert all("cpu" in presets and "paper-common" not in presets for presets in PRESETS.values())
     paper = PRESETS["ama"]["paper-svhn"]
     assert "extends" not in paper

@@ -30,6 +30,15 @@ def test_every_stored_auroc_follows_from_stored_scores_with_scikit_learn(
     assert capsys.readouterr().out.startswith("42 of 42 agree")
 
 
+@pytest.mark.slow
+def test_every_stored_auroc_of_all_results_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    verify.main([RESULTS])
+    said = capsys.readouterr().out
+    count = len(read_entries(RESULTS))
+    assert count > 2_800
+    assert said.startswith(f"{count:,} of {count:,} agree")
+
+
 def test_an_auroc_that_does_not_follow_is_named(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

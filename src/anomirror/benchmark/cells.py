@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from anomirror.benchmark.protocols import Known, Part, Protocol, plain_name
 from anomirror.errors import InputError
@@ -153,6 +153,17 @@ class Record(_Stored):
     cells: tuple[Cell, ...]
     history: tuple[dict[str, float], ...] = ()
     """One row for each epoch of the last run that trained."""
+
+    @model_validator(mode="after")
+    def _cells_are_of_this_record(self) -> Self:
+        for number, cell in enumerate(self.cells):
+            for what, name, known in (
+                ("scoring", cell.scoring, self.scorings),
+                ("anomalies", cell.anomalies, self.columns),
+            ):
+                if name not in known:
+                    raise ValueError(f"cells.{number}.{what}: the record has no {name!r}")
+        return self
 
     def parameters_of(self, cell: Cell) -> dict[str, Any]:
         """Of its scoring."""

@@ -24,7 +24,7 @@ class Seen:
     def without_copies(
         self, part: str, images: np.ndarray, at: np.ndarray, also: Iterable[np.ndarray] = ()
     ) -> np.ndarray:
-        """Those places of which nothing that was shown, or ``also``, is a copy.
+        """Indices of images that do not duplicate one that was shown, or ``also``.
 
         The others are counted under ``part``.
         """

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -301,13 +301,6 @@ class _Drawing:
             validation=images.images[validated],
             validation_part=Part(source, "test", validated),
         )
-
-
-def never_trained_on(comparison: Comparison) -> Iterator[tuple[str, Part]]:
-    """Everything that must be in no training: normal test images, validation, anomalies."""
-    for name, part in comparison.parts.items():
-        if name not in ("train", "known"):
-            yield name, part
 
 
 def _known(

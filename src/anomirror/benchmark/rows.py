@@ -161,9 +161,21 @@ class Row:
         variants = ["", *rows_of(self.method).labels]
         variant = variants.index(self.variant) if self.variant in variants else len(variants)
         known = self.known[0] if self.known else 0
-        scoring = ["", *SCORING_WORDS].index(self.scoring)
+        known_scorings = ["", *SCORING_WORDS]
+        scoring = len(known_scorings)
+        if self.scoring in known_scorings:
+            scoring = known_scorings.index(self.scoring)
         baseline = rows_of(self.method).is_baseline
-        return baseline, self.method, known, scoring, variant, self.variant, not self.is_own_side
+        return (
+            baseline,
+            self.method,
+            known,
+            scoring,
+            self.scoring,
+            variant,
+            self.variant,
+            not self.is_own_side,
+        )
 
 
 @cache

@@ -23,7 +23,7 @@ from anomirror.data import DATASETS, GENERATED, data_directory
 from anomirror.data.downloads import get as download
 from anomirror.data.downloads import present
 from anomirror.data.downloads import verify as checked
-from anomirror.data.generated import COUNT
+from anomirror.data.generated import COUNT, DESCRIPTIONS
 from anomirror.errors import InputError
 
 
@@ -50,7 +50,7 @@ def list_sets(data_dir: DataDir = None) -> None:
             escape(dataset.terms),
             escape(dataset.source),
         )
-    for name, make in GENERATED.items():
+    for name in GENERATED:
         table.add_row(
             name,
             "yes",
@@ -58,7 +58,7 @@ def list_sets(data_dir: DataDir = None) -> None:
             "any",
             "-",
             "-",
-            escape((make.__doc__ or "").split(": ", 1)[-1].split(" (")[0]),
+            escape(DESCRIPTIONS[name]),
         )
     Console().print(table)
     if root is None:

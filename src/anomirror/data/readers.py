@@ -133,9 +133,7 @@ def svhn(root: Path, split: Split) -> Labelled:
 def omniglot(root: Path, split: Split) -> Labelled:
     """Inverted to light on dark and reduced, anti-aliased, from 105 to 28 pixels.
 
-    Label = character.
-
-    The background half is "train", the evaluation half "test".
+    Labels are characters. The background half is "train", the evaluation half "test".
     """
     half = {"train": "background", "test": "evaluation"}[split]
     places = [root / "omniglot" / f"images_{half}.zip", root / "omniglot" / f"images_{half}"]

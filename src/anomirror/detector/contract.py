@@ -218,8 +218,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         ----------
         X : images in any form that :func:`anomirror.images.open_images` takes.
         y : None: all are normal. Or one of +1 (normal) and -1 (labelled anomaly) for each image;
-            known anomalies are used by methods that can (AMA), and are only left out of training by
-            the others.
+            labelled anomalies are used by methods that can (AMA), and are only left out of training
+            by the others.
 
         Raises
         ------
@@ -324,8 +324,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     def predict(self, X: ImageInput) -> np.ndarray:
         """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
-        # a score that is NaN is no normal one
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        return np.where(self.decision_function(X) >= 0, 1, -1)  # NaN counts as an anomaly
 
     @property
     def frame_(self) -> Frame:

@@ -29,7 +29,7 @@ except ImportError:  # not on Windows: no figure for memory there
     resource = None  # type: ignore[assignment]
 
 _PER_SECOND = 2e10
-"""Multiplications and additions of a linear fit, on one core of the last years: what is told is
+"""Multiplications and additions of a linear fit, on one core of the last years: the figure is
 "about".
 """
 

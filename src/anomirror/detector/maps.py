@@ -77,13 +77,9 @@ class Explaining(ABC):
         if not self.explains:
             raise SettingError(f"{self.method} cannot say where an image is odd, so it has no maps")
         self._check_fitted()
-        if self.map_scale_ is None:
-            raise SettingError(
-                f"this model of {self.method} was fitted before maps were; fit it again"
-            )
 
     def _map(self, x: Tensor) -> Tensor:
-        """``(b, c, size, size)`` to the departure of each pixel, ``(b, size, size)``, >= 0."""
+        """``(b, c, size, size)`` to the deviation of each pixel, ``(b, size, size)``, >= 0."""
         raise NotImplementedError
 
     def _mapped(self, x: Tensor) -> Tensor:

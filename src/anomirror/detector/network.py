@@ -128,7 +128,7 @@ class NetworkDetector(Detector):
     _way_out = "lower the learning rate"
     """What helps against divergence."""
     _watched_as = "r"
-    """How the history calls what is watched: with ``_train`` and ``_heldout`` after it."""
+    """Name of the metric that is logged after each epoch, with ``_train`` and ``_heldout``."""
     _monitored = 256  # images of each kind whose raw score enters the history
     _best_by: ClassVar[str | None] = None
     """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None

@@ -48,11 +48,15 @@ def register(detector: _AnyDetector) -> _AnyDetector:
     ------
     SettingError : another detector has that name, or it has none.
     """
+    if not (isinstance(detector, type) and issubclass(detector, Detector)):
+        raise SettingError(f"{detector!r}: expected a class of detectors")
     method = getattr(detector, "method", None)
     if not isinstance(method, str) or not method.isidentifier():
         raise SettingError(f"{detector.__name__}.method is {method!r}: expected a name")
-    if DETECTORS.get(method, detector) is not detector:
-        raise SettingError(f"{method}: {DETECTORS[method].__name__} has that name already")
+    there = DETECTORS.get(method, detector)
+    # the same class once more is what running a cell of a notebook again gives
+    if (there.__module__, there.__qualname__) != (detector.__module__, detector.__qualname__):
+        raise SettingError(f"{method}: {there.__name__} has that name already")
     DETECTORS[method] = detector
     return detector
 

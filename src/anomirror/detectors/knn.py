@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -91,14 +91,14 @@ class KNN(Detector):
         return (x.cpu() - usual.view_as(x)).abs().mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        return {} if self.map_scale_ is None else {"map_scale": self.map_scale_}
+        return {"map_scale": cast(float, self.map_scale_)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_, "neighbors": self.neighbors_}
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         self.mean_, self.components_ = tensors["mean"], tensors["components"]
-        self.map_scale_ = fitted.get("map_scale")
+        self.map_scale_ = fitted["map_scale"]
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or tensors["neighbors"].shape[1] != len(self.components_):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,14 +76,14 @@ class PCA(Detector):
         return self._residual(x).abs().view_as(x).mean(1)
 
     def _fitted(self) -> dict[str, float]:
-        return {} if self.map_scale_ is None else {"map_scale": self.map_scale_}
+        return {"map_scale": cast(float, self.map_scale_)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_}
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         self.mean_, self.components_ = tensors["mean"], tensors["components"]
-        self.map_scale_ = fitted.get("map_scale")
+        self.map_scale_ = fitted["map_scale"]
         pixels = int(np.prod(self.image_shape_))
         if self.mean_.shape != (pixels,) or self.components_.shape[1:] != (pixels,):
             raise ValueError(

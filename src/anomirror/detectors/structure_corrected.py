@@ -27,9 +27,8 @@ FITTED_ON = 2048
 class StructureCorrected(ReconstructingDetector):
     """Scores of an autoencoder and its critic: what they say of an image, and R(x) / S(x)^p.
 
-    R(x) = || f(x, x) - f(x, x_hat) ||_1 is the statistic ``r``, and S(x) = || f(x, x) - f(x,
-    reference)
-    ||_1 the statistic ``s``, where the reference is x without its structure.
+    The statistic ``r`` is R(x) = || f(x, x) - f(x, x_hat) ||_1, and ``s`` is
+    S(x) = || f(x, x) - f(x, reference) ||_1, where the reference is x without its structure.
 
     Notes
     -----

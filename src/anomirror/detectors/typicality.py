@@ -30,7 +30,6 @@ class Typicality(LikelihoodDetector):
     """|-log2 p(x) - H|: p is a Glow of normal images, H the mean of -log2 p(x) over normal training
     images.
 
-
     Examples
     --------
     >>> import numpy as np

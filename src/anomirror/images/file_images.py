@@ -107,10 +107,7 @@ class FileImages:
 
 
 class _Kept:
-    """Framed images in memory, as long as they fit.
-
-    Uint8 until the first one has 16 bits a channel.
-    """
+    """Framed images in memory, as long as they fit: bytes, until one has 16 bits a channel."""
 
     def __init__(self, count: int, shape: ImageShape, pixel: torch.dtype, limit: int) -> None:
         self._shape = (count, *shape)

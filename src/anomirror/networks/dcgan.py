@@ -17,7 +17,7 @@ Norm = Literal["batch", "spectral", "both"]
 
 
 class Generator(nn.Module):
-    """DCGAN's (Radford et al. 2016).
+    """The generator of DCGAN (Radford et al. 2016).
 
     ``(b, members * latent_dim)`` to ``(b, members * channels, size, size)`` in [-1, 1].
 
@@ -91,7 +91,7 @@ class WideCritic(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """DCGAN's (Radford et al. 2016).
+    """The discriminator of DCGAN (Radford et al. 2016).
 
     ``(b, channels, size, size)`` in [-1, 1] to logits ``(b,)``, high for real images.
 

@@ -151,7 +151,7 @@ class Step(nn.Module):
 class Glow(nn.Module):
     """``(b, channels, h, w)`` to latents and the logarithm of the Jacobian's determinant.
 
-    H and w divide by 2^levels.
+    Height and width are multiples of 2^levels.
 
     Each level makes four channels of every 2x2 pixels, takes ``steps`` steps, and but for the last
     gives half of its channels away as latents, whose Gaussian is predicted from the other half. At

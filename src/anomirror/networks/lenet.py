@@ -91,10 +91,7 @@ def all_widths(size: int, widths: Sequence[int]) -> list[int]:
 
 
 class Hypersphere(nn.Module):
-    """phi and the centre c.
-
-    ``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2, ``(b,)``.
-    """
+    """``(b, channels, size, size)`` in [0, 1] to || phi(x) - c ||^2, ``(b,)``."""
 
     centre: Tensor
     lowest: Tensor

@@ -51,6 +51,6 @@ def double_then_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _smeared(weight: Tensor) -> Tensor:
     """The 4x4 kernel of a 3x3 convolution and a 2x2 mean: the mean of the kernel's four shifts.
 
-    Float32 under autocast.
+    It is computed in float32 under autocast.
     """
     return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)

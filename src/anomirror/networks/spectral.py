@@ -18,9 +18,7 @@ its own.
 
 
 class _Spectral(nn.Module):
-    """W / sigma(W) in place of W.
-
-    Sigma by one power iteration for each training forward, none in eval mode.
+    """W / sigma(W) in place of W; sigma by one power iteration for each training forward.
 
     ``torch.nn.utils.parametrizations.spectral_norm`` iterates in bf16 under autocast, which leaves
     sigma with two significant digits; this does not, and its layers can be copied and pickled. A

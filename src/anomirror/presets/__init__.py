@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 from anomirror.errors import SettingError, unknown
 
@@ -41,11 +41,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Method and name to keyword arguments."""
 
-_AS_PUBLISHED: dict[str, dict[str, Any]] = {
-    "ama": {"scorer": "log-gaussian"},
-    "knn": {"calibration": "heldout"},
-}
-
 
 def as_published(method: str) -> dict[str, Any]:
     """Settings under which the tables were measured, where they are not the defaults.
@@ -55,7 +50,13 @@ def as_published(method: str) -> dict[str, Any]:
     Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is
     held out).
     """
-    return {"image_size": None, "calibration": "train", **_AS_PUBLISHED.get(method, {})}
+    from anomirror.detector.parameters import parameters_of
+    from anomirror.detectors import detector_class
+
+    choices = get_args(parameters_of(detector_class(method))["calibration"].hint)
+    calibration = "train" if "train" in choices else "heldout"
+    scorer = {"scorer": "log-gaussian"} if method == "ama" else {}
+    return {"image_size": None, "calibration": calibration, **scorer}
 
 
 def preset(method: str, name: str) -> dict[str, Any]:

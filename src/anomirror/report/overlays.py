@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 SIDES = (256, 1024)
 """Longest side of an overlay: smaller images are enlarged, larger ones reduced."""
 LIMIT = 2.0
-"""Departure at which the colour is full."""
+"""Deviation at which the colour is full."""
 SOFTWARE = "anomirror map"
 """What the PNG says that wrote it: only such files are ever overwritten."""
 
