@@ -30,49 +30,60 @@ from anomirror.errors import InputError, SettingError
 from anomirror.presets import preset
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anomirror.detectors import Detector
     from anomirror.images import ImageSet
+    from anomirror.workflows.fitting import Destination
+
+
+Out = Annotated[Path, typer.Option(help="the model folder to write, outside DATA")]
+Labelled = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DATA",
+        help="labelled anomalies to learn from (ama); repeatable, or separated by commas",
+    ),
+]
+Method = Annotated[str, typer.Option(help=", ".join(METHODS))]
+Preset = Annotated[
+    str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "32, 64, 128 or 256 pixels that the longest side is scaled to; auto, the default, "
+            "chooses"
+        )
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable"),
+]
+Config = Annotated[Path | None, typer.Option(help="a TOML file of parameters")]
+Seed = Annotated[int | None, typer.Option(help="seed of everything random (0 if not given)")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing model")]
 
 
 def fit(
     data: Data,
-    out: Annotated[Path, typer.Option(help="the model folder to write, outside DATA")],
-    anomalies: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DATA",
-            help="labelled anomalies to learn from (ama); repeatable, or separated by commas",
-        ),
-    ] = None,
-    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "ama",
-    preset_name: Annotated[
-        str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
-    ] = "cpu",
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "32, 64, 128 or 256 pixels that the longest side is scaled to; auto, the default, "
-                "chooses"
-            )
-        ),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="one parameter; repeatable"),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="a TOML file of parameters")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="seed of everything random (0 if not given)")
-    ] = None,
+    out: Out,
+    anomalies: Labelled = None,
+    method: Method = "ama",
+    preset_name: Preset = "cpu",
+    size: Size = None,
+    set_: Set = None,
+    config: Config = None,
+    seed: Seed = None,
     device: Device = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="continue from the checkpoint in MODEL.partial")
-    ] = False,
+    resume: Resume = False,
     skip_bad: SkipBad = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace an existing model")
-    ] = False,
+    overwrite: Overwrite = False,
     data_dir: DataDir = None,
 ) -> None:
     """Fit a detector on normal images and write it as a model folder.
@@ -83,12 +94,7 @@ def fit(
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
     from anomirror.storage import refuse_overlap
-    from anomirror.workflows.fitting import (
-        destination,
-        fit_to_folder,
-        keep_checkpoints,
-        labelled_images,
-    )
+    from anomirror.workflows.fitting import destination, keep_checkpoints, labelled_images
 
     given = {"random_state": seed, "device": device, "skip_bad": skip_bad or None}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -113,8 +119,19 @@ def fit(
         refuse_overlap(out, folder, "--out")
     if rank() == 0:
         _announce(detector, images)
+    written = _fitted_to_folder(detector, images, labels, place)
+    if written is not None:
+        _report(detector, images, str(out) if written == out.resolve() else str(written))
+
+
+def _fitted_to_folder(
+    detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination
+) -> Path | None:
+    """Where the model was written; a run that is stopped says how to go on."""
+    from anomirror.workflows.fitting import fit_to_folder
+
     try:
-        written = fit_to_folder(detector, images, labels, place)
+        return fit_to_folder(detector, images, labels, place)
     except Stopped as stopped:
         if place.has_checkpoint:
             stopped.hint = (
@@ -122,8 +139,6 @@ def fit(
                 "from it"
             )
         raise
-    if written is not None:
-        _report(detector, images, str(out) if written == out.resolve() else str(written))
 
 
 def _parameters(

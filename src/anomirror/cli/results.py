@@ -77,15 +77,19 @@ Out = Annotated[
 ]
 
 
+TargetArgument = Annotated[Target, typer.Argument(help="a table or figure of the AMA paper")]
+Normals = Annotated[
+    str | None, typer.Option(help="of its normal sets these alone, separated by commas")
+]
+
+
 def reproduce(
-    target: Annotated[Target, typer.Argument(help="a table or figure of the AMA paper")],
+    target: TargetArgument,
     preset_name: Preset = "cpu",
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
     seeds: Seeds = 1,
-    normals: Annotated[
-        str | None, typer.Option(help="of its normal sets these alone, separated by commas")
-    ] = None,
+    normals: Normals = None,
     jobs: Jobs = 1,
     out: Out = Path("results"),
     keep_models: KeepModels = False,
@@ -131,41 +135,48 @@ def reproduce(
     _tell(failures)
 
 
+Normal = Annotated[
+    str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of images")
+]
+Anomalies = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="data sets, generated sets or folders, separated by commas; of a class: rest; "
+        "of a folder with train/good and test/<kind> (MVTec AD): every kind, if none is given"
+    ),
+]
+KnownOption = Annotated[
+    str | None, typer.Option(help="NAME:COUNT labelled anomalies, from a set's train split")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="a row of methods that differ from the preset in this; repeatable",
+    ),
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        "--image-size",
+        help="of a folder's images: 32, 64, 128, 256, or auto as in `anomirror fit`",
+    ),
+]
+
+
 def benchmark(
-    normal: Annotated[
-        str, typer.Option(help="a data set, one class of it as NAME:LABEL, or a folder of images")
-    ],
-    anomalies: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="data sets, generated sets or folders, separated by commas; of a class: rest; "
-            "of a folder with train/good and test/<kind> (MVTec AD): every kind, if none is given"
-        ),
-    ] = None,
+    normal: Normal,
+    anomalies: Anomalies = None,
     preset_name: Preset = "cpu",
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
-    known: Annotated[
-        str | None, typer.Option(help="NAME:COUNT labelled anomalies, from a set's train split")
-    ] = None,
+    known: KnownOption = None,
     seeds: Seeds = 1,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="a row of methods that differ from the preset in this; repeatable",
-        ),
-    ] = None,
+    set_: Set = None,
     jobs: Jobs = 1,
-    image_size: Annotated[
-        str,
-        typer.Option(
-            "--size",
-            "--image-size",
-            help="of a folder's images: 32, 64, 128, 256, or auto as in `anomirror fit`",
-        ),
-    ] = "auto",
+    image_size: Size = "auto",
     out: Out = Path("results"),
     keep_models: KeepModels = False,
     data_dir: DataDir = None,

@@ -30,21 +30,27 @@ if TYPE_CHECKING:
     from anomirror.images import ImageSet
 
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input"),
+]
+Out = Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")]
+Maps = Annotated[
+    Path | None,
+    typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="replace files of --out and --maps that are not ours"),
+]
+
+
 def score(
     model: Model,
-    data: Annotated[
-        list[str],
-        typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input"),
-    ],
-    out: Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")] = None,
-    maps: Annotated[
-        Path | None,
-        typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="replace files of --out and --maps that are not ours"),
-    ] = False,
+    data: Inputs,
+    out: Out = None,
+    maps: Maps = None,
+    overwrite: Overwrite = False,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
