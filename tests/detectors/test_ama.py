@@ -579,7 +579,7 @@ def test_a_bad_parameter_is_named_with_the_way_out(name: str, clothes: np.ndarra
 
 @pytest.mark.parametrize("name", PRESETS["ama"])
 def test_presets_are_valid_arguments(name: str) -> None:
-    AMA(**preset("ama", name))._validate()
+    AMA(**preset("ama", name)).validate()
 
 
 def test_paper_presets_are_the_paper() -> None:

@@ -259,8 +259,8 @@ def _cell(
         epoch=fit.epoch,
         scorer=scorer_name(scorer),
         scorer_state=scorer.state(),
-        fitted=detector._fitted(),
-        programs=detector._programs(),
+        fitted=detector.fitted_numbers(),
+        programs=detector.programs(),
         metrics={**measured, "auroc_whole_set": auroc(normal, whole)},
     )
 

@@ -261,7 +261,7 @@ def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, A
         "callback",
     )
     for method in methods:
-        make_detector(method, **changes)._validate()
+        make_detector(method, **changes).validate()
     return changes
 
 

@@ -181,7 +181,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         (name,) = self.scoring_statistics
         return statistics[name]
 
-    def _programs(self) -> dict[str, str]:
+    def programs(self) -> dict[str, str]:
         """Programs outside Python's packages that scores depend on, and their versions."""
         return {}
 
@@ -191,7 +191,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         with torch.no_grad():
             yield
 
-    def _validate(self) -> None:
+    def validate(self) -> None:
         """Check every parameter by itself; a method adds what two of them must have in common."""
         check(self)
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
@@ -227,7 +227,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
             few images.
         SettingError : a parameter out of its range.
         """
-        self._validate()
+        self.validate()
         images = self.open(X)
         given = TrainingSet.of(
             images, y, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose

@@ -71,7 +71,7 @@ def sentence(detector: Detector, images: ImageSet) -> str:
 
     "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)".
     """
-    detector._validate()
+    detector.validate()
     cost = cost_of(detector, images)
     size = images.shape[1]
     known = known_sizes(images)

@@ -48,7 +48,7 @@ class Persistent(ABC):
     history_: History
 
     @abstractmethod
-    def _validate(self) -> None: ...
+    def validate(self) -> None: ...
 
     @abstractmethod
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
@@ -59,9 +59,9 @@ class Persistent(ABC):
 
     @abstractmethod
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
-        """The inverse of :meth:`_tensors` and :meth:`_fitted`, with ``image_shape_`` known."""
+        """The inverse of :meth:`_tensors` and :meth:`fitted_numbers`; ``image_shape_`` is set."""
 
-    def _fitted(self) -> dict[str, float]:
+    def fitted_numbers(self) -> dict[str, float]:
         """Everything else fitted, as numbers."""
         return {}
 
@@ -81,7 +81,7 @@ class Persistent(ABC):
         InputError : something else than a model is there, or a model without ``overwrite``.
         """
         self._check_fitted()
-        self._validate()  # set_params may have changed how it scores
+        self.validate()  # set_params may have changed how it scores
         card = {
             "library": version("anomirror"),
             "method": self.method,
@@ -95,7 +95,7 @@ class Persistent(ABC):
             "image_shape": list(self.image_shape_),
             "trained_on": self.n_train_,
             "data_fingerprint": self.data_fingerprint_,
-            "fitted": self._fitted(),
+            "fitted": self.fitted_numbers(),
         }
         tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
@@ -113,7 +113,7 @@ class Persistent(ABC):
         self, card: ModelCard, tensors: Mapping[str, Tensor], history: History
     ) -> Self:
         try:
-            self._validate()
+            self.validate()
             self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.offset_, self.n_train_ = card.offset, card.trained_on
@@ -129,7 +129,7 @@ class Persistent(ABC):
             self._restore(tensors, card.fitted)
             for what, found, expected in (
                 ("tensors", tensors.keys(), self._tensors().keys()),
-                ("fitted", card.fitted.keys(), self._fitted().keys()),
+                ("fitted", card.fitted.keys(), self.fitted_numbers().keys()),
             ):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")

@@ -46,7 +46,7 @@ def raw_scores_under(
                 f"{odd[0]} is not set in scoring: choose among {', '.join(sorted(changeable))}"
             )
         variants[name] = with_params(detector, changes)
-        variants[name]._validate()
+        variants[name].validate()
     found: dict[str, Scores] = {}
     while left := [name for name in variants if name not in found]:
         first = variants[left[0]]

@@ -285,8 +285,8 @@ class AMA(StructureCorrected):
     def _share_of(self, batch_size: int) -> int:
         return max(1, round(self.negatives_fraction * batch_size))
 
-    def _validate(self) -> None:
-        super()._validate()
+    def validate(self) -> None:
+        super().validate()
         if self.interpolation is not None and self.interpolation > self.batch_size:
             raise SettingError(
                 f"interpolation={self.interpolation!r}: expected at most "

@@ -102,7 +102,7 @@ class Complexity(PixelCNNDetector):
     def _cache_folder(self) -> Path | None:
         return None if self.cache_dir is None else Path(self.cache_dir)
 
-    def _programs(self) -> dict[str, str]:
+    def programs(self) -> dict[str, str]:
         return {} if self.likelihood_only else {self.codec: codec_of(self.codec).version()}
 
     def _learn(
@@ -113,6 +113,6 @@ class Complexity(PixelCNNDetector):
             compressed_bits([np.zeros((8, 8), np.uint8)], self.codec, self._cache_folder())
         super()._learn(normal, heldout, anomalies)
 
-    def _validate(self) -> None:
-        super()._validate()
+    def validate(self) -> None:
+        super().validate()
         codec_of(self.codec)

@@ -90,7 +90,7 @@ class KNN(Detector):
         usual = self.neighbors_[torch.from_numpy(nearest)].mean(1) @ self.components_ + self.mean_
         return (x.cpu() - usual.view_as(x)).abs().mean(1)
 
-    def _fitted(self) -> dict[str, float]:
+    def fitted_numbers(self) -> dict[str, float]:
         return {"map_scale": cast(float, self.map_scale_)}
 
     def _tensors(self) -> dict[str, Tensor]:

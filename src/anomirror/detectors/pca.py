@@ -75,7 +75,7 @@ class PCA(Detector):
         """The residual's absolute value as the mean over channels."""
         return self._residual(x).abs().view_as(x).mean(1)
 
-    def _fitted(self) -> dict[str, float]:
+    def fitted_numbers(self) -> dict[str, float]:
         return {"map_scale": cast(float, self.map_scale_)}
 
     def _tensors(self) -> dict[str, Tensor]:

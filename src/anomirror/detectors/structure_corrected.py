@@ -131,7 +131,7 @@ class StructureCorrected(ReconstructingDetector):
         power = self.structure_power_ if isinstance(power, str) else power
         return structure.corrected(statistics["r"], statistics["s"], self.sensitivity_floor_, power)
 
-    def _fitted(self) -> dict[str, float]:
+    def fitted_numbers(self) -> dict[str, float]:
         return {
             "residual_scale": cast(float, self.map_scale_),
             "sensitivity_floor": self.sensitivity_floor_,

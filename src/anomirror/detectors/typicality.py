@@ -152,7 +152,7 @@ class Typicality(LikelihoodDetector):
     def _finish(self, normal: ImageSet) -> None:
         self.entropy_ = float(self._measured(normal, ("bits",))["bits"].mean())
 
-    def _fitted(self) -> dict[str, float]:
+    def fitted_numbers(self) -> dict[str, float]:
         return {"entropy": self.entropy_}
 
     def _noise(self) -> float:
