@@ -65,7 +65,7 @@ def test_layouts_of_one_array_are_the_same_images(shape: tuple[int, ...]) -> Non
 def test_channels_are_the_smaller_axis_and_a_tie_is_refused() -> None:
     assert open_images(picture(2, 12, 40, 40)).shape == (12, 64, 64)
     assert open_images(picture(2, 40, 40, 12)).shape == (12, 64, 64)
-    with pytest.raises(InputError, match="which one is channels cannot be told"):
+    with pytest.raises(InputError, match="it is unclear which one is channels"):
         open_images(picture(2, 8, 9, 8))
     assert open_images(picture(2, 3, 9, 8), shape=(3, 32, 32)).shape == (3, 32, 32)
 
@@ -438,7 +438,7 @@ def test_axes_of_usual_channel_counts_are_channels() -> None:
     assert open_images(picture(20, 2, 40, 3)).shape == (3, 64, 64)
     assert open_images(picture(20, 3, 40, 2)).shape == (3, 64, 64)
     assert open_images(picture(20, 1, 1, 1)).shape == (1, 32, 32)
-    with pytest.raises(InputError, match="which one is channels cannot be told"):
+    with pytest.raises(InputError, match="it is unclear which one is channels"):
         open_images(picture(20, 1, 28, 1))
     with pytest.raises(InputError, match="images have 3 channels, the detector was fitted on 1"):
         open_images(picture(28, 28, 3), shape=(1, 32, 32))

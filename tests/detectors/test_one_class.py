@@ -570,7 +570,9 @@ def test_the_box_covers_the_codes_that_it_was_fitted_on(
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])
     with found._scoring():
-        z = torch.cat([found._encoded(x) for x in found._batches(found.open_to_score(clothes))])
+        z = torch.cat(
+            [found._output("encoder", x) for x in found._batches(found.open_to_score(clothes))]
+        )
     low, high = z.amin(0), z.amax(0)
     assert_allclose(classifier.low, low - 0.1 * (high - low), rtol=1e-4, atol=1e-5)
     assert_allclose(classifier.high, high + 0.1 * (high - low), rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -138,6 +138,10 @@ class NetworkDetector(Detector):
     @abstractmethod
     def _build(self, image_shape: ImageShape) -> Built:
         """The networks, and a function that makes their optimisers once they are on the device."""
+
+    def _output(self, network: str, x: Tensor) -> Tensor:
+        """Of one network."""
+        return cast(Tensor, self.networks_[network](x))
 
     @abstractmethod
     def _phases(self) -> list[Phase]:
@@ -323,11 +327,11 @@ class NetworkDetector(Detector):
 
 @declared
 class ReconstructingDetector(NetworkDetector):
-    """A detector whose networks reconstruct images: it writes :meth:`_reconstruction` as well."""
+    """A detector whose networks reconstruct images."""
 
-    @abstractmethod
     def _reconstruction(self, x: Tensor) -> Tensor:
-        """x_hat, ``(b, c, size, size)`` in [-1, 1] as x is."""
+        """x_hat, ``(b, c, size, size)`` in [-1, 1] as x is: G(E(x)) if a method has no other."""
+        return self._output("generator", self._output("encoder", x))
 
     def reconstruct(self, X: ImageInput) -> np.ndarray:
         """x_hat, ``(n, size, size, channels)`` float32 in [0, 1], in the network's frame."""

@@ -158,10 +158,7 @@ class ALAD(ReconstructingDetector):
         return {name: loss.detach() for name, loss in logged.items()}
 
     def _d_xx(self, x: Tensor, other: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["d_xx"](torch.cat([x, other], dim=1)))
-
-    def _reconstruction(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
+        return self._output("d_xx", torch.cat([x, other], dim=1))
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Distance in features, and mean absolute error of the reconstruction, in [0, 2]."""

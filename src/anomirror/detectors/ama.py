@@ -258,9 +258,6 @@ class AMA(StructureCorrected):
         """What the critic sees: (x, x_hat) stacked on the channels, or x_hat alone."""
         return torch.cat([x, x_hat], dim=1) if self.mirrored else x_hat
 
-    def _reconstruction(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
-
     def _finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_["critic"])
         with self._scoring():

@@ -129,7 +129,7 @@ class AnoGAN(ReconstructingDetector):
 
     def _residual(self, x: Tensor, of_x: Tensor, z: Tensor) -> Tensor:
         """(1 - lambda) || x - G(z) ||_1 + lambda || f(x) - f(G(z)) ||_1, ``(b,)``."""
-        x_hat = cast(Tensor, self.networks_["generator"](z))
+        x_hat = self._output("generator", z)
         of_x_hat = cast(Discriminator, self.networks_["discriminator"]).features(x_hat)
         pixels = (x - x_hat).abs().flatten(1).sum(1)
         features = losses.feature_distance(of_x, of_x_hat)
@@ -137,7 +137,7 @@ class AnoGAN(ReconstructingDetector):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         """G of the code that was found."""
-        return cast(Tensor, self.networks_["generator"](self._search(x)[0]))
+        return self._output("generator", self._search(x)[0])
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The residual at the end of the search."""

@@ -112,7 +112,7 @@ class FAnoGAN(ReconstructingDetector):
 
     def _generated(self, count: int, run: Run) -> Tensor:
         z = torch.randn(count, self.latent_dim, generator=run.generator).to(run.device)
-        return cast(Tensor, self.networks_["generator"](z))
+        return self._output("generator", z)
 
     def _rest_gan(self, batches: Iterable[Batch], run: Run) -> None:
         """G and D stay what they are."""
@@ -132,10 +132,6 @@ class FAnoGAN(ReconstructingDetector):
         x_hat = self._reconstruction(x)
         of_features = losses.mean_square(features(x), features(x_hat))
         return losses.mean_square(x, x_hat) + self.encoder_feature_weight * of_features
-
-    def _reconstruction(self, x: Tensor) -> Tensor:
-        """G(E(x))."""
-        return cast(Tensor, self.networks_["generator"](self.networks_["encoder"](x)))
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         return {"residual": self._residual(x)}

@@ -131,7 +131,8 @@ class NegativeSampling(ReconstructingDetector):
         spans = []
         with run.autocast(), running_statistics(self.networks_["encoder"]):
             for batch in batches:
-                spans.append(torch.stack(torch.aminmax(self._encoded(batch.normal), dim=0)))
+                codes = self._output("encoder", batch.normal)
+                spans.append(torch.stack(torch.aminmax(codes, dim=0)))
         low, high = torch.stack(spans)[:, 0].amin(0), torch.stack(spans)[:, 1].amax(0)
         classifier = self._classifier()
         classifier.low.copy_(low - self.delta * (high - low))
@@ -143,7 +144,7 @@ class NegativeSampling(ReconstructingDetector):
         """
         classifier = self._classifier()
         with torch.no_grad(), running_statistics(self.networks_["encoder"]):
-            z = self._encoded(batch.normal)
+            z = self._output("encoder", batch.normal)
         negatives = latent.in_box(
             self.negatives_per_image * len(z), classifier.low, classifier.high, run.generator
         )
@@ -154,18 +155,12 @@ class NegativeSampling(ReconstructingDetector):
         run.update("classifier", loss)
         return {"cross_entropy": loss.detach() / 2}
 
-    def _encoded(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["encoder"](x))
-
-    def _reconstruction(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["generator"](self._encoded(x)))
-
     def _classifier(self) -> BoxClassifier:
         return cast(BoxClassifier, self.networks_["classifier"])
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The logit of P(normal)."""
-        return {"logit": self._classifier()(self._encoded(x))}
+        return {"logit": self._classifier()(self._output("encoder", x))}
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """1 - P(normal), in float64: close to 1 float32 has no more than 7 digits."""

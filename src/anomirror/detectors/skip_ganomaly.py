@@ -121,7 +121,7 @@ class SkipGANomaly(ReconstructingDetector):
         return cast(Discriminator, self.networks_["discriminator"])
 
     def _reconstruction(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.networks_["generator"](x))
+        return self._output("generator", x)
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """R(x) and L(x), mean squares in pixels and in features of D."""
