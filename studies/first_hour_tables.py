@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
-    """Of every file of this name, and of those that go on after a hyphen.
+    """Rows of the file of this name, and of those whose name goes on after a hyphen.
 
     Processes side by side write one each.
     """

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from anomirror.benchmark.cells import PACK, arrays_file, read_entries
+from anomirror.benchmark.cells import PACK
 from anomirror.storage import replacing
 
 
@@ -22,10 +22,11 @@ def pack(folder: Path) -> int:
 
     Returns how many records had arrays of their own.
     """
-    files = dict.fromkeys(
-        entry.file for entry in read_entries(folder) if entry.file.parent == folder
+    loose = sorted(
+        file
+        for file in folder.glob("*.npz")
+        if file.name != PACK and file.with_suffix(".json").is_file()
     )
-    loose = [file for file in files if arrays_file(file).is_file()]
     if not loose:
         return 0
     arrays: dict[str, Any] = {}
@@ -33,12 +34,12 @@ def pack(folder: Path) -> int:
         with np.load(folder / PACK, allow_pickle=False) as packed:
             arrays = dict(packed)
     for file in loose:
-        with np.load(arrays_file(file), allow_pickle=False) as own:
+        with np.load(file, allow_pickle=False) as own:
             arrays |= {f"{file.stem}/{name}": own[name] for name in own}
     with replacing(folder / PACK) as temporary:
         np.savez_compressed(temporary, **arrays)
     for file in loose:
-        arrays_file(file).unlink()
+        file.unlink()
     return len(loose)
 
 

@@ -34,17 +34,14 @@ from studies.speed import tables as speed
 
 
 def table1(folder: Path, normal: str, methods: str = "") -> str:
-    """One normal set of Table 1, with its open columns.
-
-    Of all methods, or of some, separated by commas.
-    """
+    """One normal set of Table 1 with its open columns, of all methods or some (``"ama,pca"``)."""
     return as_markdown(comparison(_some(_of_methods(folder, methods), folder), normal)).rstrip()
 
 
 def table2(folder: Path, dataset: str, methods: str = "", readings: str = "") -> str:
-    """The classes of a set: of all methods or of some.
+    """The classes of a set, of all methods or of some.
 
-    With "own" on their own sides and scorings alone.
+    With ``readings="own"`` on their own sides and scorings alone.
     """
     entries = _of_methods(folder, methods)
     if readings == "own":

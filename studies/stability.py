@@ -245,10 +245,7 @@ def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
 
 
 def _crossed(ama: _Studied) -> list[dict[str, Any]]:
-    """R as in Eq. (5) with the autoencoder of one epoch and the critic of another.
-
-    Which of them forgets?
-    """
+    """R, Eq. (5), of the autoencoder of one epoch and the critic of another: which forgets?"""
     rows = []
     for autoencoder, critic in product(ama.kept, repeat=2):
         parts = {"encoder": autoencoder, "generator": autoencoder, "critic": critic}

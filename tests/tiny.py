@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anomirror import DETECTORS, Detector, make_detector
-from anomirror.testing import Subject
+from anomirror.testing.subject import all_kept as _all_kept
 from tests.methods import CASES
 from tests.methods.planting import shuffled, turned
 
@@ -36,7 +36,7 @@ def tiny(name: str, **more: Any) -> Detector:
 
 def all_kept(name: str) -> dict[str, Any]:
     """Arguments that keep every image in the training."""
-    return Subject(tiny(name)).all_kept
+    return _all_kept(tiny(name))
 
 
 def calibrates_on_train(name: str) -> bool:

@@ -66,7 +66,7 @@ def in_box(count: int, low: Tensor, high: Tensor, generator: torch.Generator) ->
 def box(count: int, z: Tensor, delta: float, generator: torch.Generator) -> Tensor:
     """Box negatives (Sipple 2020).
 
-    Uniform in the cube of half-side max |coordinate of z| (1 + delta), centre 0.
+    They are uniform in the cube of half-side max |coordinate of z| (1 + delta), centre 0.
     """
     half_side = float(z.detach().abs().max()) * (1.0 + delta)
     return (2.0 * torch.rand(count, z.shape[1], generator=generator) - 1.0) * half_side

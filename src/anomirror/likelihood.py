@@ -66,9 +66,9 @@ def _mixture(parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _logistic_log_probability(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """log of the mass of a logistic between the grey levels around x.
+    """log of the mass that a logistic has within half a grey level of x.
 
-    The outermost reach to infinity.
+    The darkest and the brightest level reach to infinity.
     """
     inverse = torch.exp(-log_scale)
     upper, lower = (x - mean + HALF_STEP) * inverse, (x - mean - HALF_STEP) * inverse
@@ -92,9 +92,9 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tens
 
 
 def dequantized(x: Tensor, noise: Tensor) -> Tensor:
-    """Grey levels of ``x`` in [-1, 1], plus ``noise`` in [0, 1) of a level, in [-0.5, 0.5).
+    """What a density is fitted to, in [-0.5, 0.5).
 
-    What a density is fitted to.
+    Grey levels of ``x`` in [-1, 1], plus ``noise`` in [0, 1) of a level.
     """
     return ((x + 1) / (2 * HALF_STEP) + noise) / LEVELS - 0.5
 
@@ -102,7 +102,7 @@ def dequantized(x: Tensor, noise: Tensor) -> Tensor:
 def flow_log_probability(log_density: Tensor, x: Tensor) -> Tensor:
     """log p(x) of grey levels: the log density of a dequantised image and the log volume of a cell.
 
-    From below on average.
+    On average over the noise it is a lower bound.
     """
     return log_density - x[0].numel() * math.log(LEVELS)
 

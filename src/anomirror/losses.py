@@ -114,7 +114,7 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
 def dispersion(x: Tensor) -> Tensor:
     """mean_i || x_i - mean_j x_j ||_2 of images ``(b, ...)``: how far they lie from their centre.
 
-    It is 0 for one image.
+    A single image gives 0.
     """
     rows = x.flatten(1)
     return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()

@@ -204,7 +204,7 @@ def _reversed(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray,
 
 
 def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """From cumulative counts at each distinct score, most suspicious first."""
+    """AUPR from cumulative counts at each distinct score, most suspicious first."""
     return float(
         np.sum(np.diff(positives, prepend=0.0) * positives / np.maximum(positives + negatives, 1.0))
         / positives[-1]

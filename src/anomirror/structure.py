@@ -1,6 +1,6 @@
 """What AMA's R-score owes to the structure of an image, and how it is taken off.
 
-Ours, not the paper's.
+The correction is ours, not the paper's.
 
 As reconstructions become good, the critic looks at ever finer detail, and R comes to measure how
 much structure an image has. S(x), what R would be if none of it were reconstructed, says how much;

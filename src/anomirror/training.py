@@ -85,10 +85,7 @@ class Run:
         chosen.step()
 
     def scoring_modules(self) -> dict[str, nn.Module]:
-        """The modules as they would be kept if training ended now.
-
-        Averaged, if averages are kept.
-        """
+        """The modules as they would be kept if training ended now: averages, if there are any."""
         if not self.averaged:
             return dict(self.modules)
         return {name: self.averaged[name].module for name in self.modules}

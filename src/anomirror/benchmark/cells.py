@@ -117,12 +117,12 @@ class Cell(_Stored):
         return Place(self.scoring, self.anomalies, self.side)
 
     def value(self, metric: str) -> float | None:
-        """Of a metric; None if it was not measured."""
+        """The value of a metric; None if it was not measured."""
         found = self.metrics.get(metric)
         return found if isinstance(found, float | int) else None
 
     def interval(self, metric: str) -> Interval | None:
-        """Its 95 % interval."""
+        """The 95 % interval of a metric; None if it was not measured."""
         found = self.metrics.get(f"{metric}_ci")
         return found if isinstance(found, tuple) else None
 
@@ -166,14 +166,11 @@ class Record(_Stored):
         return self
 
     def parameters_of(self, cell: Cell) -> dict[str, Any]:
-        """Of its scoring."""
+        """The parameters under which a cell was scored."""
         return self.parameters | self.scorings[cell.scoring]
 
     def array_name(self, cell: Cell, images: str) -> str:
-        """Name in the ``.npz`` of the raw scores of some images.
-
-        Train, normal, or a column's name.
-        """
+        """Name in the ``.npz`` of the raw scores of some images: train, normal, or a column."""
         chosen = self.protocol == "paper" and cell.epoch is not None
         return array_name(cell.scoring, images, cell.epoch if chosen else None, cell.run)
 
@@ -202,7 +199,7 @@ class Entry(NamedTuple):
         return self.record.columns[self.cell.anomalies]
 
     def raw_scores(self, images: str) -> Scores:
-        """Of ``train``, ``normal`` or ``anomalies`` (those that are tested), float64."""
+        """Raw scores of ``train``, ``normal`` or ``anomalies`` (those that are tested), float64."""
         shown = self.column.name if images == "anomalies" else images
         (values,) = read_arrays(self.file, self.record.array_name(self.cell, shown))
         scores: Scores = values.astype(np.float64)

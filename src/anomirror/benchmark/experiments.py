@@ -196,7 +196,7 @@ def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Reconstructions with the ordinary and the mirrored loss.
 
-    Of SVHN, else of CIFAR-10 and Fashion-MNIST.
+    SVHN is normal where it is there, else CIFAR-10 and Fashion-MNIST are.
     """
     normals = ["svhn"] if there("svhn") else ["cifar10", "fashion-mnist"]
 

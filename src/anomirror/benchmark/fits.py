@@ -38,7 +38,7 @@ class Fit:
     """Whether an earlier run trained it."""
 
 
-def fitted(
+def fits_of(
     trial: Trial, comparison: Comparison, scratch: Path, kept: Path | None
 ) -> dict[Place, Fit]:
     """A fitted detector for each cell.

@@ -28,7 +28,7 @@ from anomirror.benchmark.cells import (
     write_arrays,
     write_record,
 )
-from anomirror.benchmark.fits import Fit, fitted
+from anomirror.benchmark.fits import Fit, fits_of
 from anomirror.benchmark.protocols import REST, Comparison, parse_normal, places_tested, plain_name
 from anomirror.benchmark.provenance import command, versions
 from anomirror.benchmark.resume import refuse_other_settings
@@ -87,7 +87,7 @@ def measure(
         scratch = file.with_name(f"{trial.name}{_columns_hash(trial)}.partial")
         started = time.perf_counter()
         kept = file.with_name(f"{trial.name}.model") if keep_model else None
-        fits = fitted(trial, comparison, scratch, kept)
+        fits = fits_of(trial, comparison, scratch, kept)
         fit_seconds = time.perf_counter() - started
         started = time.perf_counter()
         number = len(record.runs) if record else 0
@@ -268,10 +268,7 @@ def _cell(
 def _stored(
     record: Record, cells: Sequence[Cell], scores: _RawScores, comparison: Comparison
 ) -> dict[str, np.ndarray]:
-    """The raw scores that some cells rest on, of anomaly sets those of the tested images.
-
-    And which these are.
-    """
+    """The raw scores that some cells rest on, and which images of the anomaly sets they are of."""
     arrays = {f"tested/{name}": at for name, at in places_tested(comparison).items()}
     for cell in cells:
         raw = scores[cell.scoring, cell.epoch]

@@ -358,9 +358,7 @@ def plain_name(name: str) -> str:
 
 
 def places_tested(comparison: Comparison) -> dict[str, np.ndarray]:
-    """By part, which images of its split are tested, as flags.
-
-    Normal ones, and of each anomaly set.
+    """For "normal" and each anomaly set, which images of its split are tested, as flags.
 
     A part that is tested whole is left out.
     """

@@ -9,14 +9,14 @@ from importlib.metadata import version
 
 
 def command(module: str | None = None) -> str:
-    """The command line that started this process, or the process that started it.
+    """The command line that started this process: ``anomirror``, or a module.
 
-    Of ours or of a module.
+    A worker of several gives the one that started them.
     """
     return shlex.join([*(["python", "-m", module] if module else ["anomirror"]), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:
-    """Of ourselves and of what decides numbers."""
+    """Versions of ourselves and of the packages that decide numbers."""
     packages = {name: version(name) for name in ("anomirror", "torch", "numpy", "scikit-learn")}
     return packages | {"python": platform.python_version(), "machine": platform.machine()}

@@ -1,6 +1,6 @@
-"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours: AUROC.
+"""The figures of the AMA paper (arXiv 2003.10713), to stand next to ours.
 
-It gives no others.
+It gives AUROC alone.
 
 Rows and columns of its Table 1 in reading order; of the other systems' rows in Table 1 not every
 cell's place is sure.

@@ -79,10 +79,7 @@ def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str,
 
 
 def _refuse_other_images(trial: Trial, file: Path, record: Record, data_dir: Path | None) -> None:
-    """The images of a folder may have changed since they were measured.
-
-    Named sets are what they are.
-    """
+    """Refuse a folder whose images have changed since they were measured; named sets never do."""
     columns = [column for column in trial.anomalies if column in record.columns]
     if not columns or not any(map(is_folder, (trial.normal, *trial.anomalies))):
         return

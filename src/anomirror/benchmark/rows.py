@@ -95,7 +95,7 @@ ROWS: Mapping[str, MethodRows] = {
 
 
 def rows_of(method: str) -> MethodRows:
-    """Of any method."""
+    """The rows of a method; most have none but their own."""
     return ROWS.get(method, MethodRows())
 
 

@@ -57,11 +57,11 @@ class _Entries:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def values(self, row: Row, normal: str, anomalies: str) -> list[float]:
-        """In order of seeds."""
+        """Values in order of seeds."""
         return [value for _, value in sorted(self.by_seed(row, normal, anomalies).items())]
 
     def interval(self, row: Row, normal: str, anomalies: str) -> Interval | None:
-        """Of one seed; None if there are several."""
+        """The interval of a single seed; None if there are several."""
         found = self.by_place.get((row, normal, anomalies), [])
         return found[0].cell.interval(self.metric) if len(found) == 1 else None
 
@@ -126,10 +126,7 @@ def _shown_columns(normal: str, measured: Sequence[str]) -> list[str]:
 
 
 def one_class(entries: Sequence[Entry], dataset: str, metric: str = "auroc") -> Table:
-    """One row for each class that was measured, and their average.
-
-    One column for each method and side.
-    """
+    """A row for each class that was measured, then their average; a column for each method."""
     every = classes_of(dataset)
     found = _Entries([entry for entry in entries if entry.record.normal in every], metric)
     measured = {entry.record.normal for entry in found.entries}

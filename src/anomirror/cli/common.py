@@ -62,7 +62,7 @@ def words(text: str) -> list[str]:
 def each_of(texts: Sequence[str] | None) -> list[str]:
     """An option that may be repeated, and may hold several values separated by commas.
 
-    What is there as it stands is one.
+    A text that names an existing file as it stands is one value, commas or not.
     """
     return [
         word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))

@@ -1,6 +1,6 @@
-"""Data sets by name: official ones, read from their files below a data directory.
+"""Data sets by name: official ones, read from their files below a data directory, and generated.
 
-Generated ones; folders; and proxies.
+Folders and proxy anomalies are read and made here as well.
 
 >>> sorted(DATASETS)[:3]
 ['celeba', 'cifar10', 'cifar100']

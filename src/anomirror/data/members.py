@@ -1,7 +1,4 @@
-"""The files of a data set, wherever they lie.
-
-In a folder, a zip or a tar archive, read in place. Nothing is unpacked.
-"""
+"""The files of a data set in a folder, a zip or a tar archive, read where they lie."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Any set of images by name, in the size and channels that a comparison needs.
-
-Official, generated, or a folder.
+"""Any set of images, official, generated or a folder, in the form that a comparison needs.
 
 What needs torch is imported where images are read: the command line lists the names without it.
 """

@@ -36,7 +36,7 @@ _PER_SECOND = 2e10
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a whole fit."""
+    """What a whole fit takes."""
 
     seconds: float
     gigabytes: float | None
@@ -45,9 +45,9 @@ class Cost:
 
 
 def cost_of(detector: Detector, images: ImageSet) -> Cost:
-    """Measured on a few images and a step of each phase of a copy of the detector.
+    """What a fit will cost, from a few images and a step of each phase of a copy of the detector.
 
-    Nothing of it is kept.
+    Nothing of the copy is kept.
     """
     fitting = (
         _seconds_of_training(detector, images)

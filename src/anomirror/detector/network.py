@@ -233,7 +233,7 @@ class NetworkDetector(Detector):
     def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
         """What decides a training.
 
-        A checkpoint of another one is not continued, processes that differ do not train together.
+        A checkpoint in which it differs is not continued, and processes do not train together.
         """
         scoring = marked(type(self), SCORING, MEASURING)
         parameters = {

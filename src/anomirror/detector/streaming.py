@@ -54,7 +54,7 @@ def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
 
 
 def shuffled_whole_batches(images: ImageSet, batch_size: int) -> ImageSet:
-    """In an order that mixes what a folder sorts, without an incomplete batch.
+    """Images in an order that mixes what a folder sorts, without an incomplete batch.
 
     So each batch counts alike in statistics over batches.
     """
@@ -68,8 +68,8 @@ def flat(x: Tensor) -> Tensor:
 
 
 def most_components(rows: np.ndarray) -> int:
-    """Principal components that ``(n, d)`` rows may have.
+    """How many principal components ``(n, d)`` rows may have, at most d.
 
-    Half of n, so that a new row leaves over about what these do.
+    It is half of n, so that they leave over of a new row about what they do of these.
     """
     return max(1, min(len(rows) // 2, int(rows.shape[1])))

@@ -107,9 +107,9 @@ def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, mapped: read where it is used.
+    """The array of an ``.npy`` file, mapped, or the only one of an ``.npz`` file.
 
-    Or the only one of an ``.npz`` file. Nothing is unpickled.
+    Nothing is unpickled.
     """
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)

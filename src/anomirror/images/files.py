@@ -161,7 +161,7 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
 
 
 def _refuse_several_layouts(folder: Path) -> None:
-    """A folder of data sets that are laid out as MVTec AD.
+    """Refuse a folder of data sets that are laid out as MVTec AD.
 
     Their tests, defects and masks must not be fitted.
     """

@@ -166,10 +166,7 @@ class Frame:
         return F.pad(images, (left, self.size - left - width, top, self.size - top - height))
 
     def take_out(self, maps: Tensor, height: int, width: int) -> Tensor:
-        """The inverse for ``(..., size, size)`` maps.
-
-        The padding cut off, scaled back to ``height`` x ``width``.
-        """
+        """The inverse for ``(..., size, size)`` maps: unpadded, at ``height`` x ``width``."""
         top, left, inner_height, inner_width = self.inner(height, width)
         maps = maps[..., top : top + inner_height, left : left + inner_width]
         if (inner_height, inner_width) == (height, width):

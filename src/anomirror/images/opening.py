@@ -129,7 +129,7 @@ def _with_number(array: np.ndarray) -> np.ndarray:
 def frame_of(images: ImageSet) -> Frame | None:
     """The frame in which other images are like these, as far as their sizes are known.
 
-    None of a part of a set.
+    A part of a set has none.
     """
     frame: Frame | None = getattr(images, "frame", None)
     known = known_sizes(images)

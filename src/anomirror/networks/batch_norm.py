@@ -52,6 +52,6 @@ def without_updating_statistics(*modules: nn.Module) -> Iterator[None]:
 def recompute(chain: nn.Sequential, batches: Iterable[Tensor]) -> None:
     """Running statistics of all batch norms in ``chain``, afresh, as the mean over ``batches``.
 
-    Leaves it in eval mode.
+    The chain is in eval mode afterwards.
     """
     update_bn(batches, chain.eval())

@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
         return cast(Tensor, self.body(x).flatten(1).float())
 
     def logit(self, features: Tensor) -> Tensor:
-        """Of features, ``(b,)``."""
+        """Logits of features, ``(b,)``."""
         return logits(self.to_logit, features)
 
     def forward(self, x: Tensor) -> Tensor:

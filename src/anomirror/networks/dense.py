@@ -13,9 +13,9 @@ from anomirror.networks.spectral import linear
 
 
 def logits(layer: nn.Linear, features: Tensor) -> Tensor:
-    """Of a layer with one output, ``(b, d)`` to ``(b,)``.
+    """Logits of a layer with one output, ``(b, d)`` to ``(b,)``.
 
-    In float32 under autocast, too, where bf16 would leave two digits.
+    They are float32 under autocast, too, where bf16 would leave two digits.
     """
     with torch.autocast(features.device.type, enabled=False):
         return cast(Tensor, layer(features.float())[:, 0])

@@ -43,9 +43,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def as_published(method: str) -> dict[str, Any]:
-    """Settings under which the tables were measured, where they are not the defaults.
-
-    Of what presets do not say.
+    """Settings under which the tables were measured and that are neither defaults nor in presets.
 
     Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is
     held out).

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError, NotFittedError, SettingError
 from anomirror.images import Joined, open_images
-from anomirror.testing.subject import Check, Subject, refused
+from anomirror.testing.subject import Check, Subject, all_kept, refused
 
 SHAPES = ((40, 28, 28, 3), (40, 3, 28, 28), (40, 20, 32), (40, 33, 24, 1))
 """Colour at both ends, and images that are not square."""
@@ -71,7 +71,7 @@ def check_labelled_anomalies_do_not_count_as_normal(subject: Subject) -> None:
     labels = np.r_[np.ones(len(normal), int), -np.ones(len(anomalies), int)]
     first = open_images(_Items(normal))
     joined = Joined(first, open_images(_Items(anomalies, broken=3)))
-    detector = subject.make(skip_bad=True, **subject.all_kept).fit(joined, labels)
+    detector = subject.make(skip_bad=True, **all_kept(subject.detector)).fit(joined, labels)
     assert (detector.skipped_, detector.n_train_) == (1, len(normal))
 
 

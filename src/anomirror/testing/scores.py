@@ -84,7 +84,7 @@ class _Scaled(Negate):
 def check_any_scorer_goes_with_it(subject: Subject) -> None:
     """One-sided, two-sided and one of the user's.
 
-    What needs another domain is refused untrained.
+    A scorer that needs another domain of raw scores is refused before a training.
     """
     normal, images = subject.normal[:100], subject.anomalies[:40]
     one_sided = subject.make(scorer="negate").fit(normal)

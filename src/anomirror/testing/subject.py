@@ -53,13 +53,13 @@ class Subject:
         """Whether the detector has a parameter."""
         return parameter in self.detector.get_params()
 
-    @property
-    def all_kept(self) -> dict[str, Any]:
-        """Arguments that keep every image in the fit."""
-        choices = get_args(parameters_of(type(self.detector))["calibration"].hint)
-        if "train" in choices:
-            return {"heldout": 0.0, "calibration": "train"}
-        return {"calibration": "folds"}
+
+def all_kept(detector: Detector) -> dict[str, Any]:
+    """Arguments under which a detector of this class keeps every image in the fit."""
+    choices = get_args(parameters_of(type(detector))["calibration"].hint)
+    if "train" in choices:
+        return {"heldout": 0.0, "calibration": "train"}
+    return {"calibration": "folds"}
 
 
 Check = Callable[[Subject], None]

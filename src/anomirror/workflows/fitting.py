@@ -59,11 +59,11 @@ def destination(
 
 
 def refuse_other_model(out: Path, detector: Detector) -> None:
-    """Whether a complete model was fitted with the settings of a detector.
+    """Refuse a complete model that was fitted with other settings than a detector has.
 
     Raises
     ------
-    InputError : it was not.
+    InputError : names the first parameter that differs.
     """
     card = read_card(out)
     scorer = scorer_name(make_scorer(detector.scorer))
