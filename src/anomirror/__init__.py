@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anomirror import errors
 from anomirror.presets import PRESETS, preset
@@ -52,7 +52,7 @@ _PARTS = (
 )
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What needs torch, imported when first asked for (PEP 562).
 
     The command line's help does not need it.

@@ -18,8 +18,8 @@ from anomirror.storage import CHECKPOINT, FORMAT, replacing
 
 def write_checkpoint(
     folder: Path,
-    identity: Mapping[str, Any],
-    state: Mapping[str, Any],
+    identity: Mapping[str, object],
+    state: Mapping[str, object],
     history: Sequence[Mapping[str, float]],
 ) -> None:
     """The state of a run as one safetensors file.
@@ -39,7 +39,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, identity: Mapping[str, Any]
+    folder: Path, identity: Mapping[str, object]
 ) -> tuple[dict[str, Any], list[dict[str, float]]] | None:
     """The last checkpoint of this very run, or None if there is none.
 
@@ -74,7 +74,7 @@ def read_checkpoint(
     return _unpack(skeleton, tensors), history
 
 
-def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _pack(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     """``value`` as JSON with each tensor replaced by its name in ``tensors``.
 
     Dictionary keys keep their type.
@@ -91,7 +91,7 @@ def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _unpack(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(skeleton: object, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(skeleton, list):
         return [_unpack(item, tensors) for item in skeleton]
     if isinstance(skeleton, dict):

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +70,7 @@ flif.then(() => {
 """
 
 
-def _by_pillow(name: str, settings: dict[str, Any], pictures: Sequence[Picture]) -> list[int]:
+def _by_pillow(name: str, settings: dict[str, object], pictures: Sequence[Picture]) -> list[int]:
     lengths = []
     for picture in pictures:
         stream = io.BytesIO()

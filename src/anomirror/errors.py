@@ -23,7 +23,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __all__ = [
     "AnomirrorError",
@@ -116,7 +116,7 @@ if TYPE_CHECKING:
         """The detector was asked for scores before ``fit``."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """``NotFittedError`` is made when first asked for (PEP 562).
 
     Its base lies in a package that takes a second to import.

@@ -33,12 +33,9 @@ class Metrics:
     aupr_normal: float = math.nan
     aupr_normal_ci: tuple[float, float] = (math.nan, math.nan)
 
-    def as_dict(self) -> dict[str, float | list[float]]:
-        """For JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+    def as_dict(self) -> dict[str, float | tuple[float, float]]:
+        """Values by name, intervals under the name and ``_ci``."""
+        return asdict(self)
 
 
 def auroc(normal: Scores, anomalies: Scores) -> float:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from torch import Tensor
 
 from anomirror.errors import SettingError
 
@@ -23,7 +24,7 @@ class Phase:
     """
 
     name: str
-    step: Callable[..., Mapping[str, Any]]
+    step: Callable[..., Mapping[str, Tensor]]
     epochs: int
     start: Callable[..., None] | None = None
     lr_milestones: Sequence[float] | None = None

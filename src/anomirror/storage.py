@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
@@ -66,11 +66,12 @@ class ModelCard(BaseModel):
     """Of the training images: shortest and longest longest side, narrowest and widest width over
     height.
     """
-    weights_sha256: str
+    weights_sha256: str = ""
+    """Set where the weights are written."""
 
     @field_validator("sizes", mode="before")
     @classmethod
-    def _as_tuple(cls, sizes: Any) -> Any:
+    def _as_tuple(cls, sizes: object) -> object:
         return tuple(sizes) if isinstance(sizes, list) else sizes
 
     @field_validator("image_shape")
@@ -154,7 +155,7 @@ def refuse_overlap(
 
 def save_model(
     path: str | os.PathLike[str] | ModelTarget,
-    card: Mapping[str, Any],
+    card: ModelCard,
     tensors: Mapping[str, Tensor],
     history: Sequence[Mapping[str, float]],
     *,
@@ -162,7 +163,7 @@ def save_model(
 ) -> Path:
     """Write a model folder.
 
-    ``card`` is :class:`ModelCard` without ``weights_sha256``. Returns where it is.
+    ``weights_sha256`` of the card is set here. Returns where it is.
 
     The folder appears complete or not at all. An existing path is refused unless ``overwrite``, and
     then replaced only if it is a model itself; files of others in it are kept. What appeared there
@@ -181,7 +182,7 @@ def save_model(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             folder / WEIGHTS,
         )
-        full = ModelCard(**card, weights_sha256=_sha256(folder / WEIGHTS))
+        full = card.model_copy(update={"weights_sha256": _sha256(folder / WEIGHTS)})
         (folder / CARD).write_text(full.model_dump_json(indent=2) + "\n", encoding="utf-8")
         write_history(folder / HISTORY, history)
         for file in folder.iterdir():

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +105,7 @@ class Checkpoints:
     """Where checkpoints are written, and what they must agree with to be continued."""
 
     folder: Path
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
 
 
 def train(
@@ -345,7 +344,7 @@ def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
         yield Batch(x, torch.zeros(len(x), dtype=torch.bool, device=run.device))
 
 
-def _state(run: Run) -> dict[str, Any]:
+def _state(run: Run) -> dict[str, object]:
     return {
         "epoch": run.epoch,
         "step": run.step,

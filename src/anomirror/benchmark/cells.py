@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from anomirror.benchmark.protocols import Known, Part, Protocol, plain_name
+from anomirror.detector.parameters import Arguments
 from anomirror.errors import InputError
 from anomirror.scorers import Scorer, Scores, make_scorer
 from anomirror.storage import replacing
@@ -104,7 +105,7 @@ class Cell(_Stored):
     """After which it was scored; None for methods without epochs."""
     scorer: str
     scorer_state: dict[str, float]
-    fitted: dict[str, Any] = {}
+    fitted: dict[str, float] = {}
     """Numbers of the fitted method that are no arrays."""
     programs: dict[str, str] = {}
     """Versions of the programs outside Python that the score depends on."""
@@ -145,8 +146,8 @@ class Record(_Stored):
     group: str
     """The preset that was asked for, of all methods that stand in one table."""
     preset: str
-    parameters: dict[str, Any]
-    scorings: dict[str, dict[str, Any]]
+    parameters: Arguments
+    scorings: dict[str, Arguments]
     """By name, the parameters in which each scoring differs."""
     columns: dict[str, Column]
     runs: tuple[Run, ...]
@@ -165,7 +166,7 @@ class Record(_Stored):
                     raise ValueError(f"cells.{number}.{what}: the record has no {name!r}")
         return self
 
-    def parameters_of(self, cell: Cell) -> dict[str, Any]:
+    def parameters_of(self, cell: Cell) -> Arguments:
         """The parameters under which a cell was scored."""
         return self.parameters | self.scorings[cell.scoring]
 
@@ -217,7 +218,7 @@ def read_json(file: Path) -> Any:
         raise InputError(f"{file}: not JSON, or damaged ({error})") from error
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, object]) -> None:
     """What :func:`read_json` reads; complete or not at all."""
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -228,7 +229,7 @@ def read_record(file: Path) -> Record:
     return _validated(file, read_json(file))
 
 
-def _validated(file: Path, content: Any) -> Record:
+def _validated(file: Path, content: object) -> Record:
     try:
         return Record.model_validate(content)
     except ValidationError as error:
@@ -248,7 +249,7 @@ def write_record(file: Path, record: Record) -> None:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def _lines(value: Any) -> str:
+def _lines(value: object) -> str:
     if not isinstance(value, list):
         return json.dumps(value)
     return "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in value) + "\n ]"
@@ -312,5 +313,6 @@ def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], *, add: bool) -> 
     if add and target.is_file():
         with np.load(target, allow_pickle=False) as before:
             stored = dict(before)
+    stored |= arrays
     with replacing(target) as temporary:
-        np.savez_compressed(temporary, **{**stored, **arrays})
+        np.savez_compressed(temporary, **stored)

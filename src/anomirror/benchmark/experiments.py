@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
 from anomirror.benchmark.rows import Changes, MethodRows, rows_of
@@ -67,7 +66,7 @@ class Settings:
     """Of a folder's images; None: the one that "auto" would be for each method."""
     normals: tuple[str, ...] = ()
     """Of a table or figure these normal sets alone, whole or one class; empty: all."""
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
     """Parameters that are set otherwise than in the preset: a variant named after them."""
 
     def wants(self, trial: Trial) -> bool:
@@ -150,7 +149,7 @@ def trials(
                 )
 
 
-def variant_name(changes: Mapping[str, Any]) -> str:
+def variant_name(changes: Mapping[str, object]) -> str:
     """The name of a variant that is set otherwise: it is in names of files, too.
 
     >>> variant_name({"epochs": 24, "betas": [0.0, 0.9]}), variant_name({})
@@ -160,7 +159,9 @@ def variant_name(changes: Mapping[str, Any]) -> str:
     return re.sub(r"[^\w.,=+-]", "_", ",".join(words))
 
 
-def _differing(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(
+    parameters: Mapping[str, object], changes: Mapping[str, object]
+) -> dict[str, object]:
     """Those of some changes that are not set anyway."""
     return {key: value for key, value in changes.items() if parameters[key] != value}
 
@@ -273,7 +274,7 @@ def missing(target: str, settings: Settings, there: Callable[[str], bool]) -> li
 def absent_codecs(methods: Sequence[str]) -> list[str]:
     """Codecs that rows of some methods would name, and that are not installed."""
     scorings = [changes for method in methods for changes in rows_of(method).scorings.values()]
-    return [changes["codec"] for changes in scorings if not _usable(changes)]
+    return [str(changes["codec"]) for changes in scorings if not _usable(changes)]
 
 
 def _usable(changes: Changes) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -150,7 +149,7 @@ class _Validation:
         detector.save(self._folder / str(number))
         return number
 
-    def best(self, detector: Detector, cache: Mapping[str, Any]) -> dict[Place, Fit]:
+    def best(self, detector: Detector, cache: Mapping[str, object]) -> dict[Place, Fit]:
         """For each cell the saved model of its best epoch."""
         taken: dict[int, Fit] = {}
         chosen = {}

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -248,9 +248,7 @@ def _cell(
     raw = scores[place.scoring, fit.epoch]
     scorer = both_sides(make_scorer(detector.scorer))[place.side].fit(raw["train"])
     normal, whole = scorer.normality(raw["normal"]), scorer.normality(raw[place.column])
-    measured: Mapping[str, Any] = evaluate(
-        normal, whole[comparison.sampled[place.column]]
-    ).as_dict()
+    measured = evaluate(normal, whole[comparison.sampled[place.column]]).as_dict()
     return Cell(
         scoring=place.scoring,
         anomalies=place.column,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from anomirror.benchmark.cells import Record
 from anomirror.benchmark.trial import Trial
@@ -63,7 +62,9 @@ def refuse_other_settings(trial: Trial, file: Path, record: Record) -> None:
                 )
 
 
-def refuse_difference(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def refuse_difference(
+    file: Path, found: Mapping[str, object], wanted: Mapping[str, object]
+) -> None:
     """What a file holds must have been measured with the settings of today.
 
     Raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from anomirror.benchmark.cells import Entry
 from anomirror.benchmark.published import PaperRow
@@ -14,7 +13,7 @@ from anomirror.detectors import known_methods, make_detector
 from anomirror.presets import as_published
 from anomirror.scorers import make_scorer
 
-Changes = Mapping[str, Any]
+Changes = Mapping[str, object]
 """Keyword arguments in which a variant or a scoring differs from the method."""
 
 PLAIN_R, LIKELIHOOD = "plain-r", "likelihood"
@@ -49,7 +48,7 @@ class MethodRows:
     is_baseline: bool = False
     """Whether a user would pick it instead: it stands in every table."""
 
-    def own_scoring(self, parameters: Mapping[str, Any]) -> str:
+    def own_scoring(self, parameters: Mapping[str, object]) -> str:
         """Name of the method's own scoring; empty where it needs none."""
         return str(parameters[self.named_by]) if self.named_by else ""
 
@@ -154,7 +153,7 @@ class Row:
         scoring = "" if self.scoring == PLAIN_R else self.scoring
         return PaperRow(self.method, self.variant, scoring, "" if self.is_own_side else self.side)
 
-    def order(self) -> tuple[Any, ...]:
+    def order(self) -> tuple[object, ...]:
         """Baselines last, then by method, labelled anomalies, scoring, variant, the own side
         first.
         """

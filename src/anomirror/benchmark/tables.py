@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ class _Entries:
         self.metric = metric
         self.entries = list(entries)
         self.by_place: dict[tuple[Row, str, str], list[Entry]] = {}
-        settings: dict[tuple[Row, str], tuple[str, dict[str, Any]]] = {}
+        settings: dict[tuple[Row, str], tuple[str, dict[str, object]]] = {}
         for entry in self.entries:
             row, normal = Row.of(entry), entry.record.normal
             self.by_place.setdefault((row, normal, entry.cell.anomalies), []).append(entry)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from anomirror.benchmark.cells import Place, Record, read_record
 from anomirror.benchmark.protocols import Comparison, Known, Protocol, compare, plain_name
 from anomirror.data import FOLDER_SIZE, is_folder
+from anomirror.detector.parameters import Arguments
 from anomirror.detectors import Detector, make_detector
 from anomirror.presets import as_published
 from anomirror.scorers import SIDES
@@ -24,7 +24,7 @@ class Trial:
 
     method: str
     preset: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     """Keyword arguments: the preset's, with the changes of the variant."""
     normal: str
     anomalies: tuple[str, ...]
@@ -35,7 +35,7 @@ class Trial:
     """Name of the changes; empty: none."""
     protocol: Protocol = "blind"
     known: Known | None = None
-    scorings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scorings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Further ways to score the same networks: a name, and the parameters that change after the
     fit.
     """
@@ -80,7 +80,7 @@ class Trial:
         settings = {**protocol_settings(self.method, self.normal), **self.parameters}
         return make_detector(self.method, **settings, random_state=self.seed)
 
-    def all_scorings(self) -> dict[str, Mapping[str, Any]]:
+    def all_scorings(self) -> dict[str, Mapping[str, object]]:
         """The method's own scoring, and the further ones."""
         return {self.own: {}, **self.scorings}
 
@@ -104,7 +104,7 @@ class Trial:
         return f"{self.method}{variant} on {self.normal}, seed {self.seed}"
 
 
-def protocol_settings(method: str, normal: str) -> dict[str, Any]:
+def protocol_settings(method: str, normal: str) -> Arguments:
     """Settings in which a protocol differs from a method's defaults.
 
     Named sets are measured as the tables were.

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -167,7 +167,7 @@ def _notes() -> Iterator[None]:
     """Warnings of ours as lines, each once."""
     shown: set[str] = set()
 
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if (text := str(message)) not in shown and issubclass(category, AnomirrorWarning):
             shown.add(text)
             say(f"note: {text}")

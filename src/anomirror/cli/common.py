@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,8 @@ from anomirror.errors import InputError, SettingError, unknown
 from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
-    from anomirror.images import ImageSet
+    from anomirror.detector.parameters import Arguments
+    from anomirror.images import ImageInput, ImageSet
 
 METHODS = tuple(dict.fromkeys([*PRESETS, *plugins.names()]))
 """Names of all methods, known without an import of torch."""
@@ -69,7 +70,7 @@ def each_of(texts: Sequence[str] | None) -> list[str]:
     ]
 
 
-def resolve(data: str, split: Split, data_dir: Path | None) -> Any:
+def resolve(data: str, split: Split, data_dir: Path | None) -> ImageInput:
     """A path as it is, or the images of a named data set."""
     if Path(data).exists():
         return Path(data)
@@ -90,12 +91,12 @@ def folders_of(images: ImageSet) -> set[Path]:
     return {Path(name).parent.resolve() for name in first.values() if Path(name).exists()}
 
 
-def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
+def assigned(texts: Sequence[str] | None) -> Arguments:
     """Parameters from ``key=value`` with TOML values.
 
     What is no TOML is a string, and none is None. The last of a key holds.
     """
-    parameters: dict[str, Any] = {}
+    parameters: Arguments = {}
     for text in texts or []:
         key, separator, value = (part.strip() for part in text.partition("="))
         if not separator or not key or "\n" in value:
@@ -107,12 +108,12 @@ def assigned(texts: Sequence[str] | None) -> dict[str, Any]:
     return parameters
 
 
-def none_from_word(value: Any) -> Any:
+def none_from_word(value: object) -> object:
     """What stands in a configuration; TOML has no word for None."""
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
-def refuse_owned(parameters: Mapping[str, Any], *owned: str) -> None:
+def refuse_owned(parameters: Mapping[str, object], *owned: str) -> None:
     """Parameters that a command sets by other ways."""
     if found := [name for name in owned if name in parameters]:
         raise SettingError(f"{found[0]} is set by the command line itself; leave it out")

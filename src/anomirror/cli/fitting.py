@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,7 @@ from anomirror.presets import preset
 if TYPE_CHECKING:
     import numpy as np
 
+    from anomirror.detector.parameters import Arguments
     from anomirror.detectors import Detector
     from anomirror.images import ImageSet
     from anomirror.workflows.fitting import Destination
@@ -143,7 +144,7 @@ def _fitted_to_folder(
 
 def _parameters(
     method: str, preset_name: str, config: Path | None, set_: Sequence[str] | None, size: str | None
-) -> dict[str, Any]:
+) -> Arguments:
     """Of the preset, then the configuration, then the command line."""
     parameters = preset(method, preset_name) | _config_file(config) | assigned(set_)
     refuse_owned(parameters, "checkpoint_dir", "verbose", "callback")
@@ -188,7 +189,7 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
     )
 
 
-def _config_file(file: Path | None) -> dict[str, Any]:
+def _config_file(file: Path | None) -> Arguments:
     if file is None:
         return {}
     try:

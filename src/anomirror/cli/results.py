@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from anomirror.errors import AnomirrorError, InputError, SettingError
 if TYPE_CHECKING:
     from anomirror.benchmark.protocols import Known
     from anomirror.benchmark.trial import Trial
+    from anomirror.detector.parameters import Arguments
 
 
 class Target(StrEnum):
@@ -239,7 +240,7 @@ def _columns(normal: str, anomalies: list[str]) -> list[str]:
     return [str(layout.defects(kind)) for kind in layout.kinds]
 
 
-def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> dict[str, Any]:
+def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> Arguments:
     """Parameters that are set otherwise than in the preset; each belongs to all of the methods."""
     from anomirror.detectors import make_detector
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
@@ -211,7 +211,7 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     # ------------------------------------------------------------------ scikit-learn's contract
 
-    def fit(self, X: ImageInput, y: Any = None) -> Self:
+    def fit(self, X: ImageInput, y: object = None) -> Self:
         """Fit on normal images.
 
         Parameters

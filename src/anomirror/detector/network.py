@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -230,7 +230,7 @@ class NetworkDetector(Detector):
         networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return networks, make_optimizers
 
-    def _identity(self, anomalies: ImageSet | None) -> dict[str, Any]:
+    def _identity(self, anomalies: ImageSet | None) -> dict[str, object]:
         """What decides a training.
 
         A checkpoint in which it differs is not continued, and processes do not train together.
@@ -341,7 +341,7 @@ class ReconstructingDetector(NetworkDetector):
         return torch.cat(parts).permute(0, 2, 3, 1).numpy()
 
 
-def _numbers(returned: Any, row: Mapping[str, float]) -> dict[str, float]:
+def _numbers(returned: object, row: Mapping[str, float]) -> dict[str, float]:
     """What a callback returned, as numbers that the history can hold."""
     if not isinstance(returned, Mapping) or not all(
         isinstance(value, (int, float, np.number)) for value in returned.values()

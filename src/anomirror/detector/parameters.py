@@ -46,6 +46,9 @@ from pydantic.fields import FieldInfo
 
 from anomirror.errors import SettingError
 
+Arguments = dict[str, Any]
+"""Keyword arguments of a detector: values of many types, which its ``fit`` checks."""
+
 # ---------------------------------------------------------------- ranges
 
 
@@ -56,13 +59,17 @@ def within(interval: str) -> Any:
     ('a number in (0, 0.5]', 'an integer of at least 1')
     """
     low, high = (float(end) for end in interval[1:-1].split(","))
-    bounds: dict[str, Any] = {"gt" if interval[0] == "(" else "ge": low}
+    above, below = interval[0] == "(", interval[-1] == ")"
     text = f"in {interval}"
     if math.isinf(high):
-        text = f"above {low:g}" if interval[0] == "(" else f"of at least {low:g}"
-    else:
-        bounds["lt" if interval[-1] == ")" else "le"] = high
-    return Field(**bounds, description=text)
+        text = f"above {low:g}" if above else f"of at least {low:g}"
+    return Field(
+        gt=low if above else None,
+        ge=None if above else low,
+        lt=high if below and math.isfinite(high) else None,
+        le=None if below else high,
+        description=text,
+    )
 
 
 Count = Annotated[int, within("[1, inf)")]
@@ -95,7 +102,7 @@ SCORING, MEASURING, UNSTORED = Mark.SCORING, Mark.MEASURING, Mark.UNSTORED
 _T = TypeVar("_T")
 
 
-def fitted(*, default: Any = dataclasses.MISSING, init: Literal[False] = False) -> Any:
+def fitted(*, default: object = dataclasses.MISSING, init: Literal[False] = False) -> Any:
     """An attribute that ``fit`` sets.
 
     No parameter, and absent before a fit unless it has a default.
@@ -126,7 +133,7 @@ class Parameter:
 
     name: str
     hint: Any
-    default: Any
+    default: object
     doc: str
 
     @property
@@ -134,7 +141,7 @@ class Parameter:
         """Everything that is said of it next to its type and range."""
         return frozenset(mark for mark in _metadata(self.hint) if isinstance(mark, Mark))
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Refuse a value of another type or out of range.
 
         Raises
@@ -148,7 +155,7 @@ class Parameter:
             raise SettingError(f"{self.name}={value!r}: expected {words(self.hint)}") from error
 
     @cached_property
-    def _adapter(self) -> TypeAdapter[Any]:
+    def _adapter(self) -> TypeAdapter[object]:
         return TypeAdapter(self.hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
@@ -168,12 +175,12 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
     return {name: found[name] for name in [*own, *inherited]}
 
 
-def _hints(cls: type, *, include_extras: bool) -> dict[str, Any]:
+def _hints(cls: type, *, include_extras: bool) -> dict[str, object]:
     known = {base.__name__: base for base in cls.__mro__}  # a class may name itself
     return get_type_hints(cls, localns=known, include_extras=include_extras)
 
 
-def _plain_types(cls: type) -> dict[str, Any]:
+def _plain_types(cls: type) -> dict[str, object]:
     """Types for the constructor's signature, as a person reads them: without ranges and marks."""
     hints = _hints(cls, include_extras=False)
     return {**{name: hints[name] for name in parameters_of(cls)}, "return": None}
@@ -184,7 +191,7 @@ def marked(cls: type, *marks: Mark) -> frozenset[str]:
     return frozenset(name for name, p in parameters_of(cls).items() if p.marks.intersection(marks))
 
 
-def check(instance: Any) -> None:
+def check(instance: object) -> None:
     """Validate every parameter of an instance by itself.
 
     Raises
@@ -196,7 +203,7 @@ def check(instance: Any) -> None:
         parameter.check(getattr(instance, name))
 
 
-def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+def first_difference(found: Mapping[str, object], wanted: Mapping[str, object]) -> str | None:
     """Name of a parameter that two sets of them do not share; None if they are equal.
 
     >>> first_difference({"a": 1, "b": 2}, {"a": 1, "b": 3}), first_difference({}, {})
@@ -217,7 +224,7 @@ def _inherited(cls: type) -> dict[str, Parameter]:
 # ---------------------------------------------------------------- words
 
 
-def words(hint: Any) -> str:
+def words(hint: object) -> str:
     """What a type accepts, for an error or a list of parameters.
 
     >>> words(Count | None), words(Betas), words(Literal["a", "b"])
@@ -232,10 +239,10 @@ def words(hint: Any) -> str:
         return _either([repr(each) for each in arguments])
     if origin is not None and issubclass(origin, Sequence):
         return f"values, each {words(arguments[0])}"
-    return _PLAIN.get(hint, "") or _named(origin or hint)
+    return _PLAIN.get(hint) or _named(origin or hint)
 
 
-_PLAIN = {
+_PLAIN: dict[object, str] = {
     int: "an integer",
     float: "a number",
     bool: "True or False",
@@ -244,12 +251,12 @@ _PLAIN = {
 }
 
 
-def _named(kind: Any) -> str:
+def _named(kind: object) -> str:
     name = getattr(kind, "__name__", str(kind))
     return {"Callable": "a function", "PathLike": "a path"}.get(name, f"a {name}")
 
 
-def _annotated_words(inner: Any, metadata: Sequence[Any]) -> str:
+def _annotated_words(inner: object, metadata: Sequence[object]) -> str:
     info = [each for each in metadata if isinstance(each, FieldInfo)]
     text = " ".join([words(inner), *(each.description for each in info if each.description)])
     limits = [limit for each in info for limit in each.metadata]
@@ -265,7 +272,7 @@ def _either(choices: Sequence[str]) -> str:
     return " or ".join([", ".join(distinct[:-1]), distinct[-1]]) if distinct[1:] else distinct[0]
 
 
-def _metadata(hint: Any) -> tuple[Any, ...]:
+def _metadata(hint: object) -> tuple[object, ...]:
     return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
 
 

@@ -8,14 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from anomirror.detector.calibration import CalibratedBy
-from anomirror.detector.parameters import UNSTORED, marked
+from anomirror.detector.parameters import UNSTORED, Arguments, marked
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, make_scorer, scorer_name
@@ -51,7 +51,7 @@ class Persistent(ABC):
     def validate(self) -> None: ...
 
     @abstractmethod
-    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+    def get_params(self, deep: bool = True) -> Arguments: ...
 
     @abstractmethod
     def _tensors(self) -> dict[str, Tensor]:
@@ -82,21 +82,21 @@ class Persistent(ABC):
         """
         self._check_fitted()
         self.validate()  # set_params may have changed how it scores
-        card = {
-            "library": version("anomirror"),
-            "method": self.method,
-            "parameters": self.stored_parameters(),
-            "scorer": scorer_name(self.scorer_),
-            "scorer_state": self.scorer_.state(),
-            "offset": self.offset_,
-            "calibrated_on": self.calibrated_on_,
-            "calibrated_by": self.calibrated_by_,
-            "sizes": None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
-            "image_shape": list(self.image_shape_),
-            "trained_on": self.n_train_,
-            "data_fingerprint": self.data_fingerprint_,
-            "fitted": self.fitted_numbers(),
-        }
+        card = ModelCard(
+            library=version("anomirror"),
+            method=self.method,
+            parameters=self.stored_parameters(),
+            scorer=scorer_name(self.scorer_),
+            scorer_state=self.scorer_.state(),
+            offset=self.offset_,
+            calibrated_on=self.calibrated_on_,
+            calibrated_by=self.calibrated_by_,
+            sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
+            image_shape=list(self.image_shape_),
+            trained_on=self.n_train_,
+            data_fingerprint=self.data_fingerprint_,
+            fitted=self.fitted_numbers(),
+        )
         tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
@@ -114,7 +114,8 @@ class Persistent(ABC):
     ) -> Self:
         try:
             self.validate()
-            self.image_shape_ = cast(ImageShape, tuple(card.image_shape))
+            channels, height, width = card.image_shape
+            self.image_shape_ = channels, height, width
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.offset_, self.n_train_ = card.offset, card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
@@ -141,7 +142,7 @@ class Persistent(ABC):
         return self
 
 
-def _plain(value: Any) -> Value:
+def _plain(value: object) -> Value:
     """A parameter as JSON knows it: tuples as lists, numpy's numbers as Python's."""
     if isinstance(value, (list, tuple)):
         return cast(Value, [_plain(item) for item in value])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -41,7 +41,9 @@ class TrainingSet:
         return len(self.hashes) - len(np.unique(self.hashes))
 
     @classmethod
-    def of(cls, images: ImageSet, y: Any, *, workers: int, skip_bad: bool, verbose: bool) -> Self:
+    def of(
+        cls, images: ImageSet, y: object, *, workers: int, skip_bad: bool, verbose: bool
+    ) -> Self:
         """Read and check everything.
 
         Raises
@@ -99,7 +101,7 @@ def _readable(
     return good, left, len(bad)
 
 
-def _labels(y: Any, count: int) -> np.ndarray:
+def _labels(y: object, count: int) -> np.ndarray:
     if y is None:
         return np.ones(count, dtype=int)
     labels = np.asarray(y)

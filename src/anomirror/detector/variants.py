@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import MEASURING, SCORING, marked
@@ -15,14 +15,14 @@ from anomirror.scorers import Scores
 _AnyDetector = TypeVar("_AnyDetector", bound=Detector)
 
 
-def with_params(detector: _AnyDetector, changes: Mapping[str, Any]) -> _AnyDetector:
+def with_params(detector: _AnyDetector, changes: Mapping[str, object]) -> _AnyDetector:
     """The same fitted detector with other parameters of scoring."""
     other: _AnyDetector = copy.copy(detector).set_params(**changes)
     return other
 
 
 def raw_scores_under(
-    detector: Detector, X: ImageInput, scorings: Mapping[str, Mapping[str, Any]]
+    detector: Detector, X: ImageInput, scorings: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Scores]:
     """Raw scores of a fitted detector under several settings of scoring, under their names.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +147,7 @@ class AMA(StructureCorrected):
 
         def make_optimizers() -> dict[str, Optimizer]:
             betas = (self.betas[0], self.betas[1])
-            autoencoder: list[dict[str, Any]] = [
+            autoencoder: list[dict[str, object]] = [
                 {"params": list(generator.parameters())},
                 {"params": list(encoder.parameters()), "betas": tuple(self.encoder_betas)},
             ]

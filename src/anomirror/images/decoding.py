@@ -101,8 +101,7 @@ def _tiles(picture: Image.Image) -> list[Any]:
 
 
 def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
-    tags: Any = getattr(picture, "tag_v2", {})
-    bits = tags.get(258, (8,))
+    bits = getattr(picture, "tag_v2", {}).get(258, (8,))
     return tuple(bits) if isinstance(bits, tuple) else (int(bits),)
 
 
@@ -247,7 +246,7 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
     return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
 
 
-def dataset_item(dataset: Dataset[Any], index: int, channels: int | None = None) -> Tensor:
+def dataset_item(dataset: Dataset[object], index: int, channels: int | None = None) -> Tensor:
     """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1].
 
     Whatever goes wrong is an :class:`ImageError`.
@@ -275,7 +274,7 @@ def odd_item(index: int, reason: str) -> ImageError:
     return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
 
 
-def as_batch(X: Any, channels: int | None) -> np.ndarray:
+def as_batch(X: object, channels: int | None) -> np.ndarray:
     """An array or tensor as ``(n, c, h, w)``, checked.
 
     A view of the input, of its type: :func:`pixels` converts.
@@ -316,7 +315,7 @@ def pixels(array: np.ndarray) -> Tensor:
     )
 
 
-def as_array(X: Any) -> np.ndarray:
+def as_array(X: object) -> np.ndarray:
     """An array or tensor as numpy knows it."""
     if isinstance(X, Tensor):
         X = X.detach().cpu()

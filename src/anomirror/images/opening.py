@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -26,6 +25,7 @@ from anomirror.images.sets import (
     Sizes,
     Subset,
     known_sizes,
+    length,
 )
 
 
@@ -93,12 +93,9 @@ def _open_path(path: Path, part: Part | None, wanted: _Wanted) -> ImageSet:
     return _open_files(found.paths, wanted)
 
 
-def _counted(dataset: Dataset[Any]) -> Dataset[Any]:
+def _counted(dataset: Dataset[object]) -> Dataset[object]:
     """Refuse one that has no length, or no image."""
-    if not hasattr(dataset, "__len__"):
-        name = type(dataset).__name__
-        raise InputError(f"{name} has no length: anomirror needs a map-style dataset")
-    if len(dataset) == 0:
+    if length(dataset) == 0:
         raise ImageError("the dataset is empty")
     return dataset
 
@@ -158,21 +155,21 @@ class _Wanted:
         return self.frame
 
 
-class _Listed(Dataset[Any]):
+class _Listed(Dataset[object]):
     """Images in a list."""
 
-    def __init__(self, images: Sequence[Any]) -> None:
+    def __init__(self, images: Sequence[object]) -> None:
         self._images = images
         self.of_pictures = all(isinstance(image, Image.Image) for image in images)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         return self._images[index]
 
 
-def _paths(X: Any) -> list[str] | None:
+def _paths(X: object) -> list[str] | None:
     """The paths of a list, an array or a Series of paths; None of anything else."""
     if isinstance(X, (Tensor, np.ndarray)) and getattr(X, "ndim", 0) != 1:
         return None
@@ -192,7 +189,7 @@ def _paths(X: Any) -> list[str] | None:
     )
 
 
-def _listed(X: Sequence[Any]) -> _Listed | None:
+def _listed(X: Sequence[object]) -> _Listed | None:
     """Images of several sizes, or PIL images, as a dataset; None where they are one array."""
     if not X:
         raise ImageError("no image: the list is empty")
@@ -219,16 +216,17 @@ def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
     return images
 
 
-def _open_dataset(dataset: Dataset[Any], wanted: _Wanted) -> DatasetImages:
+def _open_dataset(dataset: Dataset[object], wanted: _Wanted) -> DatasetImages:
     """Framed by the largest readable item, as a folder is; the first one says how many channels."""
     if wanted.shape is not None and wanted.frame is not None:
         return DatasetImages(dataset, wanted.shape[0], wanted.frame)
-    sizes = Sizes.unknown(len(cast(Any, dataset)))
+    count = length(dataset)
+    sizes = Sizes.unknown(count)
     bad: list[tuple[str, str]] = []
     channels = height = width = 0
     # grey ones among them become colour, as files do
     pictures = isinstance(dataset, _Listed) and dataset.of_pictures
-    for index in range(len(cast(Any, dataset))):
+    for index in range(count):
         try:
             image = dataset_item(dataset, index)
         except ImageError as error:

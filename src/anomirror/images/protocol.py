@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +21,7 @@ pass.
 Unreadable = dict[int, str]
 """Index of an image that cannot be read, and the reason."""
 
-ImageInput = Any  # array, tensor, Dataset, path, list of paths, ImageSet: open_images says which
+ImageInput = object  # array, tensor, Dataset, path, list of paths, ImageSet: open_images says which
 
 
 class ImageSet(Protocol):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import Any, cast
+from typing import overload
 
 import numpy as np
 import torch
@@ -28,7 +28,11 @@ class _Numbered(Sequence[str]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [f"image {number}" for number in self._numbers[index]]
         return f"image {self._numbers[index]}"
@@ -44,7 +48,11 @@ class _Picked(Sequence[str]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self._names[int(i)] for i in self._indices[index]]
         return self._names[int(self._indices[index])]
@@ -156,15 +164,28 @@ class Sizes:
         return self._sizes.copy()
 
 
+def length(dataset: Dataset[object]) -> int:
+    """Number of items of a map-style dataset.
+
+    Raises
+    ------
+    InputError : it has no length.
+    """
+    if not isinstance(dataset, Sized):
+        name = type(dataset).__name__
+        raise InputError(f"{name} has no length: anomirror needs a map-style dataset")
+    return len(dataset)
+
+
 class DatasetImages:
     """Any torch ``Dataset`` with a length; an item is an image, or a tuple that begins with one."""
 
     in_memory = False
 
     def __init__(
-        self, dataset: Dataset[Any], channels: int, frame: Frame, sizes: Sizes | None = None
+        self, dataset: Dataset[object], channels: int, frame: Frame, sizes: Sizes | None = None
     ) -> None:
-        count = len(cast(Any, dataset))
+        count = length(dataset)
         self._dataset = dataset
         self._sizes = Sizes.unknown(count) if sizes is None else sizes
         self.frame = frame

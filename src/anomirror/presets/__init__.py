@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import tomllib
 from importlib.resources import files
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from anomirror.errors import SettingError, unknown
+
+if TYPE_CHECKING:
+    from anomirror.detector.parameters import Arguments
 
 _SHARED = "paper-common"
 """What presets of a file may extend; no preset by itself."""
 
 
-def _read(text: str) -> dict[str, dict[str, Any]]:
+def _read(text: str) -> dict[str, Arguments]:
     tables = tomllib.loads(text)
     presets = {}
     for name, settings in tables.items():
@@ -27,14 +30,14 @@ def _read(text: str) -> dict[str, dict[str, Any]]:
     return presets
 
 
-def _python(value: Any) -> Any:
+def _python(value: object) -> object:
     """TOML has no None and no tuples."""
     if isinstance(value, list):
         return tuple(value)
     return None if value == "none" else value
 
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, Arguments]] = {
     file.name.removesuffix(".toml"): _read(file.read_text(encoding="utf-8"))
     for file in sorted(files(__name__).iterdir(), key=lambda file: file.name)
     if file.name.endswith(".toml")
@@ -42,7 +45,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """Method and name to keyword arguments."""
 
 
-def as_published(method: str) -> dict[str, Any]:
+def as_published(method: str) -> Arguments:
     """Settings under which the tables were measured and that are neither defaults nor in presets.
 
     Pixels as the set has them, and a scorer fitted on training images (kNN's on a twentieth that is
@@ -57,7 +60,7 @@ def as_published(method: str) -> dict[str, Any]:
     return {"image_size": None, "calibration": calibration, **scorer}
 
 
-def preset(method: str, name: str) -> dict[str, Any]:
+def preset(method: str, name: str) -> Arguments:
     """The keyword arguments of a preset, as a copy.
 
     >>> preset("ama", "paper-svhn")["negatives"]
@@ -69,6 +72,6 @@ def preset(method: str, name: str) -> dict[str, Any]:
     return dict(presets[name])
 
 
-def presets_of(method: str) -> dict[str, dict[str, Any]]:
+def presets_of(method: str) -> dict[str, Arguments]:
     """Of a method without a file, ``cpu`` alone: its defaults."""
     return PRESETS.get(method, {"cpu": {}})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -81,7 +80,7 @@ def curves(
     *,
     xlabel: str,
     ylabel: str,
-    **limits: Any,
+    **limits: object,
 ) -> None:
     """One panel for each entry, one colour for each of its groups of lines, all lines against 1, 2,
     3, ...

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from sklearn.base import clone
 
 from anomirror.data.sample import load_sample
 from anomirror.detector.contract import Detector
-from anomirror.detector.parameters import parameters_of
+from anomirror.detector.parameters import Arguments, parameters_of
 
 
 class CheckError(AssertionError):
@@ -39,7 +39,7 @@ class Subject:
         self.normal = sample.train[:256] if normal is None else normal
         self.anomalies = sample.anomalies[:100] if anomalies is None else anomalies
 
-    def make(self, **changes: Any) -> Detector:
+    def make(self, **changes: object) -> Detector:
         """A clone that is not fitted, with other parameters."""
         made: Detector = clone(self.detector).set_params(**changes)
         return made
@@ -54,7 +54,7 @@ class Subject:
         return parameter in self.detector.get_params()
 
 
-def all_kept(detector: Detector) -> dict[str, Any]:
+def all_kept(detector: Detector) -> Arguments:
     """Arguments under which a detector of this class keeps every image in the fit."""
     choices = get_args(parameters_of(type(detector))["calibration"].hint)
     if "train" in choices:

@@ -6,7 +6,6 @@ import random
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from anomirror.detector.contract import Detector
 from anomirror.detector.network import NetworkDetector
-from anomirror.detector.parameters import parameters_of
+from anomirror.detector.parameters import Arguments, parameters_of
 from anomirror.detectors import load
 from anomirror.testing.subject import Check, Subject, refused
 from anomirror.training import Run
@@ -41,12 +40,10 @@ def check_no_random_state_of_the_process_is_touched(subject: Subject) -> None:
     assert seen or not subject.has("checkpoint_dir"), "no update was seen"
 
 
-def _random_states() -> tuple[Any, Any, torch.Tensor]:
+def _random_states() -> tuple[object, object, torch.Tensor]:
     """Of Python, numpy and torch."""
-    state: Any = np.random.get_state(legacy=False)
-    key = state["state"]["key"].tolist()
-    numpy = (key, state["state"]["pos"], state["has_gauss"], state["gauss"])
-    return random.getstate(), numpy, torch.get_rng_state()
+    name, key, *rest = np.random.get_state()
+    return random.getstate(), (name, list(key), *rest), torch.get_rng_state()
 
 
 def check_fits_in_four_threads_give_the_scores_of_one_in_turn(subject: Subject) -> None:
@@ -68,7 +65,7 @@ def check_numbers_of_numpy_are_parameters_that_save_and_load(subject: Subject) -
     given = subject.detector.get_params()
     integers = {name for name, value in given.items() if type(value) is int}
     some = sorted(integers - {"random_state"} & parameters_of(type(subject.detector)).keys())
-    changes: dict[str, Any] = {name: np.int64(given[name]) for name in some}
+    changes: Arguments = {name: np.int64(given[name]) for name in some}
     changes |= {"contamination": np.float64(0.1), "image_size": np.int64(32)}
     detector = subject.make(**changes).fit(subject.normal[:60])
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,10 +60,10 @@ class Evaluation:
         normality = self.detector.normality(group.raw)
         return int((~(normality >= self.detector.offset_)).sum())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain numbers, for JSON."""
 
-        def described(kind: Group) -> dict[str, Any]:
+        def described(kind: Group) -> dict[str, object]:
             found = {name: each.as_dict() for name, each in self.by_score(kind).items()}
             return {"anomalies": len(kind.raw), "found": self.flagged(kind), **found}
 

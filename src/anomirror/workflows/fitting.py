@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,8 +66,8 @@ def refuse_other_model(out: Path, detector: Detector) -> None:
     """
     card = read_card(out)
     scorer = scorer_name(make_scorer(detector.scorer))
-    wanted: dict[str, Any] = {"method": detector.method, "scorer": scorer}
-    found: dict[str, Any] = {"method": card.method, "scorer": card.scorer}
+    wanted: dict[str, object] = {"method": detector.method, "scorer": scorer}
+    found: dict[str, object] = {"method": card.method, "scorer": card.scorer}
     wanted, found = wanted | detector.stored_parameters(), found | card.parameters
     if (name := first_difference(found, wanted)) is not None:
         raise InputError(
