@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from anomirror.benchmark.cells import Entry, Record, read_entries
 from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION
@@ -157,8 +155,7 @@ def _parameters(method: str, settings: Mapping[str, Any], channels: int) -> int:
     """Of a method's density network."""
     detector = make_detector(method).set_params(**settings)
     assert isinstance(detector, NetworkDetector)
-    with torch.device("meta"):
-        networks: Mapping[str, nn.Module] = detector._build((channels, 32, 32))[0]
+    networks = detector.untrained((channels, 32, 32))[0].networks_
     return sum(p.numel() for p in networks[DENSITIES[method].network].parameters())
 
 

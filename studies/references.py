@@ -74,7 +74,7 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
             "a model without random_state or with heldout=0: which images it has not seen is not "
             "known"
         )
-    kept, heldout = ama._split(images, ama.heldout)
+    kept, heldout = ama.split(images, ama.heldout)
     rng = np.random.default_rng(0)
     unseen = train[rng.permutation(heldout.indices)]
     count = min(NORMAL, len(unseen) // 2)
@@ -82,15 +82,15 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
         "defects": defects(unseen[count : 2 * count]),
         **proxy_sets(ama.image_shape_[0] == 3, rng, data_dir),
     }
-    calibration, floors = _statistics(ama, train[rng.permutation(kept.indices)[:CALIBRATE]])
-    unchanged = _statistics(ama, unseen[:count])[0]
-    anomalous = {name: _statistics(ama, images)[0] for name, images in sets.items()}
+    calibration, floors = statistics_of(ama, train[rng.permutation(kept.indices)[:CALIBRATE]])
+    unchanged = statistics_of(ama, unseen[:count])[0]
+    anomalous = {name: statistics_of(ama, images)[0] for name, images in sets.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
     rules: dict[str, _Rule] = {PLAIN: lambda statistics: statistics[PLAIN]}
     for blank in BLANKS:
-        rules |= {label(blank, power): partial(_relative, floors, blank, power) for power in POWERS}
+        rules |= {label(blank, power): partial(relative, floors, blank, power) for power in POWERS}
         rules[label(blank, FITTED)] = partial(
-            _relative, floors, blank, usual_power(calibration[PLAIN], calibration[blank])
+            relative, floors, blank, usual_power(calibration[PLAIN], calibration[blank])
         )
     rules |= {f"S({blank}) alone": partial(_floored, floors, blank) for blank in BLANKS}
     for name, rule in rules.items():
@@ -118,7 +118,7 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     return told | {"auroc": found, "slope": slopes}
 
 
-def _statistics(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
+def statistics_of(ama: AMA, images: np.ndarray) -> tuple[_Statistics, _Floors]:
     """R and S of each blank image, and the floor of each S if these are the normal images."""
     found = {PLAIN: ama.statistics(images, ("r",))["r"]}
     for blank in BLANKS:
@@ -130,7 +130,7 @@ def _floored(floors: _Floors, blank: str, statistics: _Statistics) -> Scores:
     return np.maximum(statistics[blank], floors[blank])
 
 
-def _relative(floors: _Floors, blank: str, power: float, statistics: _Statistics) -> Scores:
+def relative(floors: _Floors, blank: str, power: float, statistics: _Statistics) -> Scores:
     return corrected(statistics[PLAIN], statistics[blank], floors[blank], power)
 
 

@@ -90,7 +90,7 @@ R_SCORE = replace(CHOSEN, scorer="negate")
 """What the cells of every release hold."""
 
 
-class _Studied(AMA):
+class Studied(AMA):
     """AMA that scores named sets under every rule after some epochs, and keeps the networks of
     some.
     """
@@ -113,7 +113,7 @@ class _Studied(AMA):
                 continue
             modules: Mapping[str, nn.Module] = run.scoring_modules() if averaged else run.modules
             ruled = with_params(self, {"recompute_statistics": recomputed})
-            snapshot = ruled._snapshot(modules, evenly_spaced(kept, 512))
+            snapshot = ruled.snapshot(modules, evenly_spaced(kept, 512))
             if run.epoch in self.scored:
                 row |= snapshot._under_every_rule(averaged, recomputed)
             if keep:
@@ -157,7 +157,7 @@ def study(
     images = load_dataset(normal, "train", data_dir)[0]
     images = images[np.random.default_rng(seed).permutation(len(images))]
     train, unseen = images[:TRAIN], images[TRAIN : TRAIN + 2000]
-    ama = _Studied(random_state=seed, scoring_precision="float32", **STUDIED, **parameters)
+    ama = Studied(random_state=seed, scoring_precision="float32", **STUDIED, **parameters)
     ama.calibrate, ama.normal, ama.sets = (
         train[:CALIBRATE],
         unseen[:NORMAL],
@@ -173,7 +173,7 @@ def study(
         "history": ama.history_,
     }
     if crossed:
-        return cell | {"crossed": _crossed(ama)}
+        return cell | {"crossed": crossings(ama)}
     calibration, error = (
         _calibrations(ama, train, unseen),
         _reconstruction_error(ama, unseen[:NORMAL]),
@@ -222,7 +222,7 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
     """Share of unseen normal images below the threshold that 5 % of the calibration images lie
     below.
     """
-    _, heldout = ama._split(ama.open_to_score(train), ama.heldout)
+    _, heldout = ama.split(ama.open_to_score(train), ama.heldout)
     raw = {"train": ama.calibration_raw_, "heldout": ama.raw_scores(heldout)}
     tested = ama.raw_scores(unseen)
     found: dict[str, dict[str, float]] = {}
@@ -244,7 +244,7 @@ def _reconstruction_error(ama: AMA, images: np.ndarray) -> float:
     return float(np.abs(x_hat.reshape(images.shape) - images / 255.0).mean())
 
 
-def _crossed(ama: _Studied) -> list[dict[str, Any]]:
+def crossings(ama: Studied) -> list[dict[str, Any]]:
     """R, Eq. (5), of the autoencoder of one epoch and the critic of another: which forgets?"""
     rows = []
     for autoencoder, critic in product(ama.kept, repeat=2):

@@ -28,7 +28,7 @@ def run(
         contextlib.redirect_stderr(err),
     ):
         patch.setattr(sys, "argv", ["anomirror", *words])
-        patch.setattr(cli, "_keep_freed_memory", lambda: None)  # that would last
+        patch.setattr(cli, "keep_freed_memory", lambda: None)  # that would last
         for name, value in {**WIDE, **environment}.items():
             patch.setenv(name, value)
         if cwd is not None:

@@ -431,7 +431,7 @@ print([name for name in ("torch", "sklearn", "scipy") if name in sys.modules], f
 def test_freed_memory_is_used_again_without_faulting_it_in_anew() -> None:
     code = """
 import resource, torch
-from anomirror.cli.app import _keep_freed_memory
+from anomirror.cli.app import keep_freed_memory
 KEEP
 for _ in range(2):
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -443,7 +443,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }
     faults = []
-    for first in ("_keep_freed_memory()", ""):
+    for first in ("keep_freed_memory()", ""):
         command = [sys.executable, "-c", code.replace("KEEP", first)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         faults.append(int(done.stdout))

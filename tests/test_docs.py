@@ -161,9 +161,8 @@ def test_the_counted_products_of_the_page_on_speed() -> None:
 
     rows: dict[str, list[str]] = {"encoder": [], "generator": [], "critic": []}
     for channels, settings in ((3, preset("ama", "paper-cifar10")), (1, preset("ama", "cpu"))):
-        ama = AMA(**settings, device="cpu")
-        ama.image_shape_ = (channels, 32, 32)
-        networks = ama._build_seeded(0, torch.device("cpu"))[0].eval()
+        ama, _ = AMA(**settings, device="cpu").untrained((channels, 32, 32))
+        networks = ama.networks_.eval()
         inputs = {
             "encoder": (channels, 32, 32),
             "generator": (ama.latent_dim,),

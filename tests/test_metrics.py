@@ -8,11 +8,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from anomirror.errors import InputError
 from anomirror.metrics import (
-    _bootstrap,
     aupr,
     aupr_normal,
     auroc,
     auroc_interval,
+    bootstrap,
     evaluate,
     fpr_at_95,
 )
@@ -76,7 +76,7 @@ def test_a_resample_that_draws_every_image_once_has_the_metrics_themselves() -> 
             return np.ones(count)
 
     for normal, anomalies in ((NORMAL, ANOMALIES), TIED):
-        found = _bootstrap(normal, anomalies, 1, Once())[0]  # type: ignore[arg-type]
+        found = bootstrap(normal, anomalies, 1, Once())[0]  # type: ignore[arg-type]
         expected = [f(normal, anomalies) for f in (aupr, aupr_normal)]
         assert found == pytest.approx(expected, abs=1e-12)
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from anomirror import DETECTORS, Detector, make_detector
+from anomirror.images import to_network
 from anomirror.testing.subject import all_kept as _all_kept
 from tests.methods import CASES
 from tests.methods.planting import shuffled, turned
@@ -15,6 +20,7 @@ __all__ = [
     "TINY",
     "all_kept",
     "calibrates_on_train",
+    "framed",
     "frozen",
     "shuffled",
     "tiny",
@@ -32,6 +38,11 @@ def tiny(name: str, **more: Any) -> Detector:
     return make_detector(
         case.method, **{**case.arguments, "device": "cpu", "random_state": 0, **more}
     )
+
+
+def framed(images: np.ndarray) -> Tensor:
+    """``(n, 28, 28)`` uint8 as the networks see them."""
+    return to_network(torch.from_numpy(np.pad(images, ((0, 0), (2, 2), (2, 2))))[:, None])
 
 
 def all_kept(name: str) -> dict[str, Any]:

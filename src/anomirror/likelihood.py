@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 import torch
@@ -110,7 +109,8 @@ def flow_log_probability(log_density: Tensor, x: Tensor) -> Tensor:
 def deviation_of_groups(values: np.ndarray, usual: float, size: int) -> np.ndarray:
     """|mean - usual| of each ``size`` consecutive values, ``(n // size,)``."""
     means = values[: len(values) // size * size].reshape(-1, size).mean(1)
-    return cast(np.ndarray, np.abs(means - usual))
+    out: np.ndarray = np.abs(means - usual)
+    return out
 
 
 def bits(nats: Tensor) -> Tensor:

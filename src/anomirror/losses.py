@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,7 +19,8 @@ def wasserstein_gap(d_same: Tensor, d_other: Tensor) -> Tensor:
 
 def latent_norm(z: Tensor) -> Tensor:
     """E ||z||, not squared: the regulariser of Eq. (2)."""
-    return cast(Tensor, z.norm(dim=1)).mean()
+    norms: Tensor = z.norm(dim=1)
+    return norms.mean()
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def gradient_penalty(
     between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
     with torch.autocast(real.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    norms = gradient.reshape(len(gradient), members, -1).norm(dim=2)
-    return cast(Tensor, (norms - 1.0).square().mean(0)).sum()
+    norms: Tensor = gradient.reshape(len(gradient), members, -1).norm(dim=2)
+    return (norms - 1.0).square().mean(0).sum()
 
 
 def cross_entropy(logits: Tensor, target: float) -> Tensor:
@@ -117,7 +117,8 @@ def dispersion(x: Tensor) -> Tensor:
     A single image gives 0.
     """
     rows = x.flatten(1)
-    return cast(Tensor, (rows - rows.mean(0)).norm(dim=1)).mean()
+    distances: Tensor = (rows - rows.mean(0)).norm(dim=1)
+    return distances.mean()
 
 
 def euclidean_norm(x: Tensor) -> Tensor:

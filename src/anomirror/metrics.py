@@ -145,7 +145,7 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
     say [1, 1].
     """
     _check(normal, anomalies)
-    drawn = _bootstrap(normal, anomalies, resamples, np.random.default_rng(seed))
+    drawn = bootstrap(normal, anomalies, resamples, np.random.default_rng(seed))
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     values, few = (
         (aupr(normal, anomalies), aupr_normal(normal, anomalies)),
@@ -167,7 +167,7 @@ def evaluate(normal: Scores, anomalies: Scores, *, resamples: int = 500, seed: i
     )
 
 
-def _bootstrap(
+def bootstrap(
     normal: Scores, anomalies: Scores, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
     """``(resamples, 2)``: AUPR, AUPR of normals.

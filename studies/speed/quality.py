@@ -94,8 +94,8 @@ def scored(ama: AMA, split: Comparison, precision: Precision) -> dict[str, Score
     throughout.
     """
     ama.set_params(scoring_precision=precision)
-    kept, _ = ama._split(open_images(split.train), ama.heldout)
-    ama._finish(evenly_spaced(kept, 4096))
+    kept, _ = ama.split(open_images(split.train), ama.heldout)
+    ama.finish(evenly_spaced(kept, 4096))
     raw = {"train": ama.raw_scores(split.train[:5000]), "normal": ama.raw_scores(split.normal)}
     return raw | {
         name: ama.raw_scores(images[split.sampled[name]])

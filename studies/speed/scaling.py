@@ -49,7 +49,7 @@ def steps() -> None:
     def some(count: int) -> None:
         for _ in range(count):
             with run.autocast():
-                ama._step(batch, run)
+                ama.phases()[0].step(batch, run)
 
     some(3)
     seconds = timed(partial(some, STEPS), device)

@@ -54,14 +54,7 @@ stay in the caches.
 def prepared(settings: Mapping[str, Any], precision: str, device: torch.device) -> tuple[AMA, Run]:
     """AMA with fresh weights, and a run for its steps."""
     ama = AMA(**{**settings, "negatives_start": 0.0, "precision": precision, "device": str(device)})
-    ama.image_shape_ = (CHANNELS, 32, 32)
-    ama.networks_, make_optimizers = ama._build_seeded(0, device)
-    generator = torch.Generator().manual_seed(0)
-    run = Run(
-        dict(ama.networks_.items()), make_optimizers(), device, generator, precision=ama.precision
-    )
-    ama.networks_.train()
-    return ama, run
+    return ama.untrained((CHANNELS, 32, 32))
 
 
 def reference_like(ama: AMA, modules: Mapping[str, nn.Module] | None = None) -> ReferenceAMA:
@@ -97,7 +90,7 @@ def draws_like(
         beside = ends if ama.interpolation_endpoints == "all" else ends[:, :1]
         weights = latent.simplex_weights(batch, k, generator).to(device)
         z_negative = latent.shell(
-            ama._share_of(batch), ama.latent_dim, ama.delta, direction, generator
+            ama.anomalies_per_batch(batch), ama.latent_dim, ama.delta, direction, generator
         ).to(device)
         return Draws(ends, beside, weights, z_negative)
 
@@ -157,7 +150,7 @@ def counted_step(ama: AMA, run: Run, batch: Batch) -> dict[str, Counted]:
                 autoencoder_from = len(counted.operations)
 
         with patch.object(losses, "gaps", before_critic), patch.object(run, "update", after_update):
-            ama._step(batch, run)
+            ama.phases()[0].step(batch, run)
     return {
         "reconstructions": counted.since(0, critic_from),
         "critic": counted.since(critic_from, autoencoder_from),
@@ -191,7 +184,7 @@ def training(
         ama, run = ours[name]
         for _ in range(steps):
             with run.autocast():
-                ama._step(laid_out, run)
+                ama.phases()[0].step(laid_out, run)
 
     def reference_step() -> None:
         for _ in range(steps):

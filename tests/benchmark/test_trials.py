@@ -206,7 +206,7 @@ def test_two_commands_at_once_do_not_train_in_one_place(data_dir: Path, tmp_path
     place = PCA.file(tmp_path).parent
     place.mkdir(parents=True)
     with (
-        measuring._alone(place / "pca-seed0.lock"),
+        measuring.alone(place / "pca-seed0.lock"),
         pytest.raises(InputError, match="another process measures this training"),
     ):
         measure(PCA, tmp_path, data_dir)

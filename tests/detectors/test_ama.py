@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from anomirror import AMA, losses, preset
 from anomirror.data.sample import Sample
 from anomirror.devices import use_bf16
 from anomirror.errors import DivergenceError, ImageError, SettingError
+from anomirror.images import to_network
 from anomirror.minibatch import Batch
+from anomirror.networks.residual import Critic
 from anomirror.presets import PRESETS
 from anomirror.structure import flat_in_mean_colour, floor_of, slope, usual_power
 from anomirror.training import Run
-from tests.tiny import TINY, tiny
+from tests.tiny import TINY, framed, tiny
 
 
 def prepared(**more: Any) -> tuple[AMA, Run, Batch]:
@@ -27,17 +30,44 @@ def prepared(**more: Any) -> tuple[AMA, Run, Batch]:
     ama = AMA(
         **{**TINY["ama"], "device": "cpu", "precision": "float32", "negatives_start": 0.0, **more}
     )
-    ama.image_shape_ = (1, 32, 32)
-    networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
-    ama.networks_ = networks.train()
-    run = Run(
-        dict(networks.items()),
-        make_optimizers(),
-        torch.device("cpu"),
-        torch.Generator().manual_seed(0),
-    )
+    ama, run = ama.untrained((1, 32, 32))
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return ama, run, Batch(x, torch.zeros(8, dtype=torch.bool))
+
+
+def step(ama: AMA, batch: Batch, run: Run) -> Mapping[str, Tensor]:
+    """One minibatch of its only phase."""
+    (phase,) = ama.phases()
+    return phase.step(batch, run)
+
+
+class Objective(NamedTuple):
+    """What the critic was asked in a step, by name."""
+
+    terms: dict[str, list[losses.Term]]
+    pair: Callable[[Tensor, Tensor], Tensor]
+
+
+def objective(ama: AMA, batch: Batch, run: Run, monkeypatch: pytest.MonkeyPatch) -> Objective:
+    """Of one step that stops before the first update."""
+
+    class Reached(Exception):
+        """The objective is known."""
+
+    seen: list[Objective] = []
+
+    def stop(
+        critic: nn.Module, pair: Callable[[Tensor, Tensor], Tensor], terms: list[losses.Term]
+    ) -> None:
+        named = {name: [t for t in terms if t.name == name] for name in {t.name for t in terms}}
+        seen.append(Objective(named, pair))
+        raise Reached
+
+    with monkeypatch.context() as patched:
+        patched.setattr(losses, "gaps", stop)
+        with pytest.raises(Reached):
+            step(ama, batch, run)
+    return seen[0]
 
 
 def parameters(ama: AMA) -> dict[str, list[Tensor]]:
@@ -69,7 +99,7 @@ def test_each_update_moves_every_parameter_it_claims_and_no_other(
         updates.append(optimizer)
 
     monkeypatch.setattr(Run, "update", watched)
-    ama._step(batch, run)
+    step(ama, batch, run)
     assert updates == ["critic", "critic", "autoencoder"]
 
 
@@ -93,23 +123,25 @@ def test_images_are_reconstructed_once_per_minibatch_whatever_the_critic_steps()
         calls: list[str] = []
         for name in ("encoder", "generator"):
             ama.networks_[name].register_forward_hook(lambda *_, name=name: calls.append(name))
-        ama._step(batch, run)
+        step(ama, batch, run)
         assert calls == ["encoder", "generator"]
 
 
-def test_the_interpolation_term_gives_encoder_and_generator_a_gradient() -> None:
+def test_the_interpolation_term_gives_encoder_and_generator_a_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ama, run, batch = prepared(interpolation_endpoints="all")
-    z = ama.networks_["encoder"](batch.normal)
-    terms = ama._interpolations(batch.normal, z, run)
+    asked = objective(ama, batch, run, monkeypatch)
+    terms = asked.terms["gap_interpolation"]
     assert len(terms) == 3
-    loss = sum(ama.networks_["critic"](ama._pair(t.x, t.x_hat)).mean() for t in terms)
+    loss = sum(ama.networks_["critic"](asked.pair(t.x, t.x_hat)).mean() for t in terms)
     loss.backward()  # type: ignore[union-attr]
     for name in ("encoder", "generator"):
         gradients = [p.grad for p in ama.networks_[name].parameters()]
         assert all(g is not None and float(g.abs().sum()) > 0 for g in gradients), name
 
 
-def test_the_objective_by_hand() -> None:
+def test_the_objective_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the critic replaced by D(pair) = mean of the second image, every gap is a difference of
     means.
     """
@@ -124,42 +156,43 @@ def test_the_objective_by_hand() -> None:
 
     ama, run, batch = prepared()
     ama.networks_["critic"] = Mean()
-    x = batch.normal
-    z = ama.networks_["encoder"](x)
-    x_hat = ama.networks_["generator"](z)
-    (gap,) = losses.gaps(ama.networks_["critic"], ama._pair, [losses.Term("gap", 1.0, x, x_hat)])
-    assert float(gap.detach()) == pytest.approx(float((x.mean() - x_hat.mean()).detach()), abs=1e-6)
-    (negative,) = ama._negatives(batch, z, run)
+    asked = objective(ama, batch, run, monkeypatch)
+    (mirrored,), (negative,) = asked.terms["gap"], asked.terms["gap_negative"]
+    assert torch.equal(mirrored.x, batch.normal)
+    assert mirrored.weight == 1.0
     assert negative.weight == -ama.negatives_weight
-    (gap,) = losses.gaps(ama.networks_["critic"], ama._pair, [negative])
-    assert float(gap.detach()) == pytest.approx(
-        float((negative.x.mean() - negative.x_hat.mean()).detach()), abs=1e-6
-    )
+    for term in (mirrored, negative):
+        (gap,) = losses.gaps(ama.networks_["critic"], asked.pair, [term])
+        expected = float((term.x.mean() - term.x_hat.mean()).detach())
+        assert float(gap.detach()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batch() -> None:
+def test_synthetic_negatives_are_images_without_gradient_and_a_share_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ama, run, batch = prepared(negatives_fraction=0.25)
-    z = ama.networks_["encoder"](batch.normal)
-    (term,) = ama._negatives(batch, z, run)
+    (term,) = objective(ama, batch, run, monkeypatch).terms["gap_negative"]
     assert term.x.shape == (2, 1, 32, 32)
     assert not term.x.requires_grad
     assert term.x_hat.requires_grad
 
 
-def test_literal_negatives_stand_beside_normal_images() -> None:
+def test_literal_negatives_stand_beside_normal_images(monkeypatch: pytest.MonkeyPatch) -> None:
     ama, run, batch = prepared(negatives_literal=True, negatives_fraction=0.25)
-    (term,) = ama._negatives(batch, ama.networks_["encoder"](batch.normal), run)
+    (term,) = objective(ama, batch, run, monkeypatch).terms["gap_negative"]
     assert torch.equal(term.x, batch.normal[:2])
 
 
-def test_known_anomalies_replace_synthetic_negatives_with_a_weight_of_their_own() -> None:
+def test_labelled_anomalies_replace_synthetic_negatives_with_a_weight_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ama, run, batch = prepared(negatives_weight=0.25, anomalies_weight=2.0)
-    (synthetic,) = ama._negatives(batch, ama.networks_["encoder"](batch.normal), run)
+    (synthetic,) = objective(ama, batch, run, monkeypatch).terms["gap_negative"]
     assert synthetic.weight == -0.25
     known = torch.zeros(8, dtype=torch.bool)
     known[6:] = True
     marked = Batch(batch.images, known)
-    (term,) = ama._negatives(marked, ama.networks_["encoder"](marked.normal), run)
+    (term,) = objective(ama, marked, run, monkeypatch).terms["gap_negative"]
     assert torch.equal(term.x, batch.images[6:])
     assert term.weight == -2.0
 
@@ -191,16 +224,16 @@ def test_negatives_start_at_their_share_of_the_run() -> None:
     ama, run, batch = prepared(negatives_start=0.5)
     run.total_steps = 10
     run.step = 4
-    assert "gap_negative" not in ama._step(batch, run)
+    assert "gap_negative" not in step(ama, batch, run)
     run.step = 5
-    assert "gap_negative" in ama._step(batch, run)
+    assert "gap_negative" in step(ama, batch, run)
 
 
 def test_neither_negatives_nor_interpolations_enter_the_batch_norm_statistics() -> None:
     with_both, run, batch = prepared()
-    with_both._step(batch, run)
+    step(with_both, batch, run)
     without, run, batch = prepared(interpolation=None, negatives=None)
-    without._step(batch, run)
+    step(without, batch, run)
     for name in ("encoder", "generator"):
         expected = dict(without.networks_[name].named_buffers())
         for key, buffer in with_both.networks_[name].named_buffers():
@@ -208,40 +241,49 @@ def test_neither_negatives_nor_interpolations_enter_the_batch_norm_statistics() 
                 assert torch.equal(buffer, expected[key]), key
 
 
-def test_the_r_score_of_a_tiny_critic_by_hand() -> None:
-    class Pixels(nn.Module):
-        def features(self, pair: Tensor) -> Tensor:
-            return pair.sum((2, 3))
+class ByHand(Critic):
+    """A critic whose features are known."""
 
-    ama, _, batch = prepared()
-    ama.networks_.eval()
-    ama.networks_["critic"] = Pixels()
-    with torch.no_grad():
-        x_hat = ama._reconstruction(batch.normal)
-        expected = (batch.normal.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs()
-        assert torch.allclose(ama._statistics(batch.normal, ("r",))["r"], expected, rtol=1e-4)
-        ama.reference_image, ama.reference_image_, ama.sensitivity_floor_ = (
-            "median",
-            torch.full((1, 1, 1), -1.0),
-            1e-3,
-        )
-        from_black = (batch.normal.sum((1, 2, 3)) + 32 * 32).abs()
-        statistics = {
-            name: each.numpy() for name, each in ama._statistics(batch.normal, ("r", "s")).items()
-        }
-        for ama.structure_power in (0.0, 0.5, 1.0):
-            corrected = (expected / from_black**ama.structure_power).numpy()
-            assert_allclose(ama._raw(statistics), corrected, rtol=1e-4)
+    def __init__(self, features: Callable[[Tensor], Tensor]) -> None:
+        nn.Module.__init__(self)
+        self.by_hand = features
+
+    def features(self, pair: Tensor) -> Tensor:
+        return self.by_hand(pair)
+
+
+def with_critic(images: np.ndarray, features: Callable[[Tensor], Tensor]) -> AMA:
+    """A fitted AMA in float32, and then a critic with these features."""
+    ama = tiny("ama", precision="float32", scoring_precision="float32").fit(images)
+    assert isinstance(ama, AMA)
+    ama.networks_["critic"] = ByHand(features)
+    return ama
+
+
+def test_the_r_score_of_a_tiny_critic_by_hand(clothes: np.ndarray) -> None:
+    ama, x = with_critic(clothes, lambda pair: pair.sum((2, 3))), framed(clothes[:20])
+    x_hat = torch.from_numpy(ama.reconstruct(clothes[:20])).permute(0, 3, 1, 2) * 2 - 1
+    expected = (x.sum((1, 2, 3)) - x_hat.sum((1, 2, 3))).abs().numpy()
+    ama.reference_image, ama.reference_image_, ama.sensitivity_floor_ = (
+        "median",
+        torch.full((1, 1, 1), -1.0),
+        1e-3,
+    )
+    from_black = (x.sum((1, 2, 3)) + 32 * 32).abs().numpy()
+    statistics = ama.statistics(clothes[:20], ("r", "s"))
+    assert_allclose(statistics["r"], expected, rtol=1e-3, atol=0.02)
+    for ama.structure_power in (0.0, 0.5, 1.0):
+        corrected = statistics["r"] / from_black**ama.structure_power
+        assert_allclose(ama.raw_scores(clothes[:20]), corrected, rtol=1e-4)
 
 
 def test_statistics_are_what_their_names_say(clothes: np.ndarray) -> None:
     ama = tiny("ama", precision="float32", scoring_precision="float32").fit(clothes)
-    measured = ama.statistics(clothes[:20])
-    x = torch.cat(list(ama._batches(ama.open_to_score(clothes[:20]))))
+    measured, x = ama.statistics(clothes[:20]), framed(clothes[:20])
     encoder, generator, critic = (
         ama.networks_[name] for name in ("encoder", "generator", "critic")
     )
-    with ama._scoring():
+    with torch.no_grad():
         z = encoder(x)
         x_hat = generator(z)
         expected = {
@@ -255,25 +297,22 @@ def test_statistics_are_what_their_names_say(clothes: np.ndarray) -> None:
         assert_allclose(measured[name], values.double().numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_blank_is_flat_in_an_images_own_mean() -> None:
-    class Corner(nn.Module):
-        def features(self, pair: Tensor) -> Tensor:
-            return pair[:, :, 0, 0]
-
-    ama, _, _ = prepared()
-    ama.networks_["critic"] = Corner()
-    x = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        from_mean = (x[:, 0, 0, 0] - x.mean((1, 2, 3))).abs()
-        assert torch.allclose(ama._statistics(x, ("s",))["s"], from_mean, atol=1e-6)
-        measured = ama._statistics(torch.full_like(x, 0.25), ("r", "s"))
-        # nothing to reconstruct: the floor stands in, and R counts double
-        ama.structure_power, ama.sensitivity_floor_ = 0.5, 0.25
-        assert_allclose(
-            ama._raw({name: each.numpy() for name, each in measured.items()}),
-            measured["r"] * 2,
-            rtol=1e-5,
-        )
+def test_the_reference_is_flat_in_an_images_own_mean() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 256, (40, 32, 32), dtype=np.uint8)
+    ama = with_critic(images, lambda pair: pair[:, :, 0, 0])
+    x = torch.from_numpy(images[:5] / 127.5 - 1)
+    from_mean = (x[:, 0, 0] - x.mean((1, 2))).abs()
+    assert_allclose(ama.statistics(images[:5], ("s",))["s"], from_mean, atol=1e-5)
+    flat = np.full((5, 32, 32), 160, np.uint8)
+    measured = ama.statistics(flat, ("r", "s"))
+    # nothing to reconstruct: the floor stands in, and R counts double
+    ama.structure_power, ama.sensitivity_floor_ = 0.5, 0.25
+    assert_allclose(
+        ama.raw_scores_from(measured),
+        measured["r"] * 2,
+        rtol=1e-5,
+    )
 
 
 def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) -> None:
@@ -332,16 +371,15 @@ def test_padding_is_no_structure() -> None:
     """A flat image of any shape and brightness has none: its blank is the image itself, in the
     same black frame.
     """
-    ama, _, _ = prepared()
     picture = torch.rand(3, 1, 12, 20, generator=torch.Generator().manual_seed(0))
     for inside in (picture, torch.full_like(picture, 0.7), torch.full_like(picture, -0.9)):
         x = nn.functional.pad(inside, (6, 6, 10, 10), value=-1.0)
         expected = nn.functional.pad(
             inside.mean((2, 3), keepdim=True).expand_as(inside), (6, 6, 10, 10), value=-1.0
         )
-        assert torch.allclose(ama._reference(x), expected, atol=1e-5)
+        assert torch.allclose(flat_in_mean_colour(x), expected, atol=1e-5)
     black = torch.full((1, 1, 32, 32), -1.0)
-    assert torch.equal(ama._reference(black), black)
+    assert torch.equal(flat_in_mean_colour(black), black)
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -603,12 +641,8 @@ def test_paper_presets_are_the_paper() -> None:
             paper["negatives_weight"],
             paper["latent_weight"],
         ) == (0.5, 5.0, 1.0)
-    ama = AMA(**cifar)
-    ama.image_shape_ = (3, 32, 32)
-    networks, _ = ama._build((3, 32, 32))
-    assert {
-        name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
-    } == {
+    ama, _ = AMA(**cifar, device="cpu").untrained((3, 32, 32))
+    assert {name: sum(map(torch.numel, n.parameters())) for name, n in ama.networks_.items()} == {
         "encoder": 1_183_616,
         "generator": 4_276_739,
         "critic": 1_057_664,
@@ -638,7 +672,8 @@ def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(
     """
     ordered = clothes[np.argsort(clothes.mean((1, 2)))]
     ama = tiny("ama", heldout=0.0, image_size=size, **arguments).fit(ordered)
-    x = torch.cat(list(ama._batches(ama.open_to_score(ordered))))
+    images = ama.open_to_score(ordered)
+    x = to_network(images.take(range(len(images))))
     norm = ama.networks_["encoder"].features[1]  # type: ignore[attr-defined, index]
     first = ama.networks_["encoder"].features[0](x).detach()  # type: ignore[attr-defined, index]
     assert torch.allclose(norm.running_var, first.var((0, 2, 3)), rtol=0.05)

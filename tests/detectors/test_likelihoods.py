@@ -195,7 +195,7 @@ def test_one_step_of_waic_by_hand(clothes: np.ndarray) -> None:
 
     for step in (0, 10**6):
         run, generator = _FakeRun(critics, step), torch.Generator().manual_seed(0)
-        told = waic._play(batch, cast(Run, run))
+        told = waic.phases()[0].step(batch, cast(Run, run))
         a = critics.a.detach()
         gaps = a * (x.mean() - means_of_fakes(generator))
         # the gradient of the mean over n pixels has norm 1 / sqrt(n)
@@ -213,7 +213,7 @@ def test_one_step_of_waic_by_hand(clothes: np.ndarray) -> None:
             assert run.losses["generators"].item() == pytest.approx(float(expected), rel=1e-3)
             assert not run.critics_learn["generators"]
     run = _FakeRun(critics, 0)
-    told = waic._classify(batch, cast(Run, run))
+    told = waic.phases()[1].step(batch, cast(Run, run))
     z = torch.randn(8, 2 * waic.latent_dim, generator=torch.Generator().manual_seed(0))
     fake = waic.networks_["generators"](z).detach()
     with torch.no_grad():

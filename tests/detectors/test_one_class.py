@@ -20,24 +20,18 @@ from anomirror.detector.network import NetworkDetector
 from anomirror.detectors.deep_svdd import away_from_zero, contrast_normalized
 from anomirror.detectors.fence_gan import generator_loss
 from anomirror.errors import SettingError
-from anomirror.images import to_network
 from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator
 from anomirror.networks.dense import BoxClassifier
 from anomirror.networks.lenet import Hypersphere
 from anomirror.training import Run
-from tests.tiny import tiny
+from tests.tiny import framed, tiny
 from tests.trained_together import Interrupted, Watch
-
-
-def framed(images: np.ndarray) -> Tensor:
-    """``(n, 28, 28)`` as the networks see them."""
-    return to_network(torch.from_numpy(np.pad(images, ((0, 0), (2, 2), (2, 2))))[:, None])
 
 
 def state_of(detector: NetworkDetector) -> dict[str, Tensor]:
     """Copies of all weights and statistics."""
-    return {name: tensor.clone() for name, tensor in detector._tensors().items()}
+    return {name: tensor.clone() for name, tensor in detector.networks_.state_dict().items()}
 
 
 class FakeRun:
@@ -160,14 +154,14 @@ def test_contrast_is_normalised_by_each_image_alone_and_scaled_by_the_training_i
     assert_allclose(found.abs().mean((1, 2, 3)), 1, rtol=1e-4)
     assert_allclose(contrast_normalized(x[3:4]), found[3:4], atol=1e-5)
     svdd = deep_svdd(clothes, contrast_normalization=True, heldout=0.0)
-    seen = svdd._seen(framed(clothes))
+    seen = svdd.seen(framed(clothes))
     assert float(seen.min()) == pytest.approx(0, abs=1e-6)
     assert float(seen.max()) == pytest.approx(1, abs=1e-6)
     dim = (clothes // 2).astype(np.uint8)
     # half the contrast hardly matters
     assert np.corrcoef(svdd.raw_scores(dim), svdd.raw_scores(clothes))[0, 1] > 0.9
     plain = deep_svdd(clothes)
-    assert_allclose(plain._seen(x), x / 2 + 0.5)
+    assert_allclose(plain.seen(x), x / 2 + 0.5)
 
 
 def test_the_rate_drops_within_each_training(clothes: np.ndarray) -> None:
@@ -356,18 +350,18 @@ def test_the_search_changes_neither_network_and_its_residual_falls(sample: Sampl
     before = state_of(found)
     # of its training
     gradients = [None if p.grad is None else p.grad.clone() for p in found.networks_.parameters()]
-    z, course = found._search(framed(sample.normal[:30]))
+    z, course = found.search(framed(sample.normal[:30]))
     assert course.shape == (61, 30)
     assert bool((course[-1] < course[0]).all())  # of every image
     with torch.no_grad():
         can_be_made = found.networks_["generator"](
             torch.randn(30, found.latent_dim, generator=torch.Generator().manual_seed(1))
         )
-    _, of_these = found._search(can_be_made)
+    _, of_these = found.search(can_be_made)
     assert float(of_these[-1].mean()) < 0.5 * float(of_these[0].mean())
     assert not z.requires_grad
     found.raw_scores(sample.normal[:30])
-    for name, tensor in found._tensors().items():
+    for name, tensor in found.networks_.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     for p, gradient in zip(found.networks_.parameters(), gradients, strict=True):
         assert p.grad is gradient is None or torch.equal(
@@ -396,7 +390,7 @@ def test_the_search_is_batched_and_each_image_is_searched_for_alone(clothes: np.
 def test_anogans_residual_by_hand(clothes: np.ndarray) -> None:
     found = anogan(clothes, feature_weight=0.3, scoring_precision="float32")
     x = framed(clothes[:5])
-    z, course = found._search(x)
+    z, course = found.search(x)
     d, g = cast(Discriminator, found.networks_["discriminator"]), found.networks_["generator"]
     with torch.no_grad():
         x_hat = g(z)
@@ -479,7 +473,7 @@ def test_f_anogan_trains_an_encoder_beside_networks_that_rest(clothes: np.ndarra
     epochs: list[dict[str, Tensor]] = []
 
     def keep(detector: NetworkDetector) -> dict[str, float]:
-        epochs.append({name: tensor.clone() for name, tensor in detector._tensors().items()})
+        epochs.append(state_of(detector))
         return {}
 
     fast = fanogan(clothes, epochs=2, encoder_epochs=2, callback=keep)
@@ -526,7 +520,7 @@ def test_skip_ganomalys_scores_are_of_each_image_and_never_of_the_test_batch(
         np.concatenate([clothes[:10], digits, np.full((50, 28, 28), 255, np.uint8)])
     )[:10]
     assert_allclose(among_others, alone, rtol=1e-4)
-    for name, tensor in skip._tensors().items():
+    for name, tensor in skip.networks_.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     d, u = cast(Discriminator, skip.networks_["discriminator"]), skip.networks_["generator"]
     x = framed(clothes[:10])
@@ -567,12 +561,11 @@ def test_the_box_covers_the_codes_that_it_was_fitted_on(
     clothes: np.ndarray, ema_decay: float | None
 ) -> None:
     settings = {"delta": 0.1, "heldout": 0.0, "ema_decay": ema_decay, "autoencoder_epochs": 2}
+    settings |= dict.fromkeys(("precision", "scoring_precision"), "float32")
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])
-    with found._scoring():
-        z = torch.cat(
-            [found._output("encoder", x) for x in found._batches(found.open_to_score(clothes))]
-        )
+    with torch.no_grad():
+        z = found.networks_["encoder"](framed(clothes))
     low, high = z.amin(0), z.amax(0)
     assert_allclose(classifier.low, low - 0.1 * (high - low), rtol=1e-4, atol=1e-5)
     assert_allclose(classifier.high, high + 0.1 * (high - low), rtol=1e-4, atol=1e-5)

@@ -32,10 +32,8 @@ def both(
         | {"negatives_start": 0.0, "precision": "float32", "negatives_fraction": 0.5}
         | more
     )
-    ama = AMA(device="cpu", **arguments)
-    ama.image_shape_ = (1, 32, 32)
-    networks, make_optimizers = ama._build_seeded(0, torch.device("cpu"))
-    ama.networks_ = networks.double().train()
+    ama, run = AMA(device="cpu", **arguments).untrained((1, 32, 32))
+    networks = ama.networks_.double()
     reference = reference_like(ama)
     for critic in (networks["critic"], reference.critic):
         # the power iteration stands still
@@ -62,13 +60,7 @@ def both(
         monkeypatch.setattr(latent, name, in_float64(getattr(latent, name)))
     # networks return float32 where bf16 went through them
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
-    run = Run(
-        dict(networks.items()),
-        make_optimizers(),
-        torch.device("cpu"),
-        torch.Generator().manual_seed(0),
-    )
-    ama._step(Batch(x, torch.zeros(8, dtype=torch.bool)), run)
+    ama.phases()[0].step(Batch(x, torch.zeros(8, dtype=torch.bool)), run)
     return reference, x, draws, found
 
 
@@ -115,9 +107,8 @@ def test_the_r_score_is_the_reference_s() -> None:
 def test_the_reference_s_step_moves_the_critic_as_often_as_it_says_and_the_autoencoder_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ama = AMA(**TINY["ama"], device="cpu", critic_steps=3, learning_rate=1e-3)
-    ama.image_shape_ = (1, 32, 32)
-    ama.networks_, _ = ama._build_seeded(0, torch.device("cpu"))
+    tiny = AMA(**TINY["ama"], device="cpu", critic_steps=3, learning_rate=1e-3)
+    ama, _ = tiny.untrained((1, 32, 32))
     reference = reference_like(ama)
     networks = nn.ModuleList([reference.encoder, reference.generator, reference.critic]).train()
     moved: list[str] = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anomirror.networks.data_dependent import data_dependent_init
 from anomirror.networks.dcgan import Generator, WideCritic
 from anomirror.networks.glow import Glow, Step
-from anomirror.networks.pixelcnn import Nonlinearity, PixelCNN, _Normed, penalty
+from anomirror.networks.pixelcnn import Nonlinearity, Normed, PixelCNN, penalty
 
 
 def count(network: nn.Module) -> int:
@@ -65,21 +65,21 @@ def test_a_start_normalises_every_layers_output() -> None:
     outputs: dict[str, Tensor] = {}
     started(network, x)
     for name, layer in network.named_modules():
-        if isinstance(layer, _Normed):
+        if isinstance(layer, Normed):
             layer.register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out}))
     with torch.no_grad():
         network(x)
     for name, layer in network.named_modules():
-        if isinstance(layer, _Normed):
+        if isinstance(layer, Normed):
             assert outputs[name].mean((0, 2, 3)).abs().max() < 1e-3, name
             assert torch.allclose(
-                outputs[name].std((0, 2, 3)), torch.tensor(layer._scale), rtol=0.02
+                outputs[name].std((0, 2, 3)), torch.tensor(layer.scale), rtol=0.02
             ), name
 
 
 def test_the_penalty_is_the_sum_of_squared_weights() -> None:
     network = PixelCNN(1, 4, 1, 1, levels=1)
-    layers = [layer for layer in network.modules() if isinstance(layer, _Normed)]
+    layers = [layer for layer in network.modules() if isinstance(layer, Normed)]
     with torch.no_grad():
         for layer in layers:
             layer.gain.normal_()

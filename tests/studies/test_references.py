@@ -19,9 +19,9 @@ from studies.references import (
     PLAIN,
     POWERS,
     SETS,
-    _relative,
-    _statistics,
     label,
+    relative,
+    statistics_of,
     study,
 )
 from tests.tiny import TINY
@@ -36,12 +36,12 @@ def ama(data_dir: Path) -> AMA:
 
 def test_every_reference_gives_the_detectors_raw_score(ama: AMA, digits: np.ndarray) -> None:
     floors = dict.fromkeys(BLANKS, ama.sensitivity_floor_)
-    statistics, _ = _statistics(ama, digits)
+    statistics, _ = statistics_of(ama, digits)
     for blank in BLANKS:
         for power in (0.0, *POWERS):
             other = with_params(ama, {"reference_image": blank, "structure_power": power})
             assert np.allclose(
-                _relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5
+                relative(floors, blank, power, statistics), other.raw_scores(digits), rtol=1e-5
             )
     assert ama.reference_image == "mean"
 

@@ -91,9 +91,7 @@ def test_quality_compares_two_trainings_that_end_in_the_same_kind_of_model(
         assert 0 < change(exact["normal"], shipped["normal"])["median"] < 0.05
     assert models[Way.REFERENCE].precision == "float32"
     fast, reference = (models[way].networks_["critic"].linear.weight for way in Way)
-    fresh = AMA(**settings)
-    fresh.image_shape_ = (1, 32, 32)
-    start = fresh._build_seeded(0, torch.device("cpu"))[0]["critic"].linear.weight
+    start = AMA(**settings).untrained((1, 32, 32))[0].networks_["critic"].linear.weight
     assert not torch.allclose(fast, reference)  # drawn otherwise
     assert not torch.allclose(start, reference)
 

@@ -11,7 +11,7 @@ from torch import nn
 from anomirror import AMA
 from anomirror.metrics import auroc
 from anomirror.scorers import LogGaussianDensity
-from studies.stability import CHOSEN, PAPER, STUDIED, _crossed, _Studied
+from studies.stability import CHOSEN, PAPER, STUDIED, Studied, crossings
 from tests.tiny import TINY
 
 
@@ -21,8 +21,8 @@ def studied(
     *,
     scored: tuple[int, ...] = (1, 2),
     crossed: bool = False,
-) -> _Studied:
-    ama = _Studied(**TINY["ama"] | STUDIED, device="cpu", random_state=0)
+) -> Studied:
+    ama = Studied(**TINY["ama"] | STUDIED, device="cpu", random_state=0)
     ama.calibrate, ama.normal, ama.sets = clothes[:100], clothes[100:], {"digits": digits}
     ama.scored, ama.kept = scored, dict.fromkeys((1, 2), nn.ModuleDict()) if crossed else {}
     ama.fit(clothes)
@@ -68,7 +68,7 @@ def test_parts_of_two_epochs_are_exchanged(clothes: np.ndarray, digits: np.ndarr
     ama = studied(clothes, digits, crossed=True)
     ama.structure_power = 0.0
     own = round(auroc(-ama.raw_scores(clothes[100:]), -ama.raw_scores(digits)), 5)
-    rows = _crossed(ama)
+    rows = crossings(ama)
     assert [(row["autoencoder_epoch"], row["critic_epoch"]) for row in rows] == [
         (1, 1),
         (1, 2),

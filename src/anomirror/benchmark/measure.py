@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,10 +43,8 @@ from anomirror.metrics import auroc, evaluate
 from anomirror.scorers import Scores, both_sides, make_scorer, scorer_name
 from anomirror.storage import remove_ours
 
-try:
+if sys.platform != "win32":  # there two commands at once are the user's own care
     import fcntl
-except ImportError:  # not on Windows: two commands at once are then the user's own care
-    fcntl = None  # type: ignore[assignment]
 
 TRAIN_SCORES = 5000
 """Raw scores of training images that are stored, at most."""
@@ -77,7 +76,7 @@ def measure(
     comparison = trial.comparison(data_dir)  # what cannot be read leaves no trace
     file = trial.file(out)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.with_name(f"{trial.name}.lock")):
+    with alone(file.with_name(f"{trial.name}.lock")):
         record = trial.record(out)
         if record:
             refuse_other_settings(trial, file, record)
@@ -114,11 +113,11 @@ def _columns_hash(trial: Trial) -> str:
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def alone(file: Path) -> Iterator[None]:
     """Hold a lock that ends with the process; refuse if another process holds it."""
     with file.open("a") as stream:
         try:
-            if fcntl is not None:
+            if sys.platform != "win32":
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             place = file.with_name(file.name.removesuffix(".lock"))

@@ -118,7 +118,7 @@ def main() -> None:
     """Entry point: errors are one clear line and exit code 2, never a traceback (unless ``-v`` or
     ``ANOMIRROR_DEBUG``).
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ODD_NAMES)
@@ -178,7 +178,7 @@ def _notes() -> Iterator[None]:
         yield
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let the process keep what it frees.
 
     By default glibc gives large blocks back to the system at once, and each tensor of the next

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -84,12 +84,11 @@ def score(
             writer.writerow(row.cells())
             unreadable += bool(row.error)
             progress.advance(1)
-    first = 0
-    for images in sets if maps is not None else ():
-        write_maps(
-            detector, images, cast(Path, maps), first=first, total=total, overwrite=overwrite
-        )
-        first += len(images)
+    if maps is not None:
+        first = 0
+        for images in sets:
+            write_maps(detector, images, maps, first=first, total=total, overwrite=overwrite)
+            first += len(images)
     if unreadable:
         say(f"{unreadable} of {total} images could not be read; see the column error")
     if unreadable == total:

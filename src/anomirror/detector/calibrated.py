@@ -42,7 +42,7 @@ class Calibrated(ABC):
     heldout: float
     scorer_: Scorer
     offset_: float
-    map_scale_: float | None
+    map_scale_: float
     calibrated_on_: int
     calibrated_by_: CalibratedBy
     n_train_: int
@@ -128,7 +128,7 @@ class Calibrated(ABC):
         """Images to fit on, and those that are held out, each in their order."""
         if self.calibrated_by_ == "train":
             watched = self.heldout > 0 and self._watches_heldout
-            return self._split(given.normal, self.heldout) if watched else (given.normal, None)
+            return self.split(given.normal, self.heldout) if watched else (given.normal, None)
         order = self._shuffled(len(given.normal)).tolist()
         chosen = calibration.held_out_places(self.calibration, self.heldout, order, given.hashes)
         kept = np.setdiff1d(np.arange(len(given.normal)), chosen)
@@ -154,7 +154,7 @@ class Calibrated(ABC):
         calibrating: Scores = raw[calibration.distinct(given.hashes, every)]
         return calibrating
 
-    def _split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
+    def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their
         order.
         """

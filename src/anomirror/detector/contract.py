@@ -15,6 +15,7 @@ from torch import Tensor
 
 from anomirror.detector.calibrated import Calibrated
 from anomirror.detector.calibration import CalibratedBy, Calibration
+from anomirror.detector.costs import Costed
 from anomirror.detector.maps import Explaining
 from anomirror.detector.parameters import (
     SCORING,
@@ -57,7 +58,7 @@ REMEMBERED = 100_000
 
 
 @declared
-class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, ABC):
+class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, Costed, ABC):
     """A detector of anomalous images that is fitted on normal ones.
 
     Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for
@@ -123,8 +124,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     offset_: float = fitted()
     """Threshold on ``score_samples``: ``contamination`` of the calibration images lie below it."""
 
-    map_scale_: float | None = fitted(default=None)
-    """99 % quantile of the deviations of normal pixels; None for methods without maps."""
+    map_scale_: float = fitted(default=math.nan)
+    """99 % quantile of the deviations of normal pixels; NaN for methods without maps."""
 
     calibrated_on_: int = fitted()
     """Normal images that scorer and threshold come from."""

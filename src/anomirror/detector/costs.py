@@ -7,26 +7,36 @@ import math
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from anomirror.detector.calibration import FOLDS, HELD_OUT_FROM
-from anomirror.detector.contract import Detector
-from anomirror.detector.network import NetworkDetector
 from anomirror.detector.streaming import SAMPLE_BYTES, spaced
-from anomirror.devices import choose_device
-from anomirror.images import SIZES, ArrayImages, Frame, ImageSet, known_sizes
+from anomirror.devices import Precision, choose_device
+from anomirror.images import (
+    SIZES,
+    ArrayImages,
+    Frame,
+    ImageSet,
+    ImageShape,
+    SizeRange,
+    known_sizes,
+)
 from anomirror.minibatch import TrainingData
 from anomirror.progress import duration
-from anomirror.schedule import Schedule
+from anomirror.schedule import Phase, Schedule
+from anomirror.scorers import Scores
 from anomirror.training import Run, train
 
-try:
+if sys.platform != "win32":  # no figure for memory there
     import resource
-except ImportError:  # not on Windows: no figure for memory there
-    resource = None  # type: ignore[assignment]
 
 _PER_SECOND = 2e10
 """Multiplications and additions of a linear fit, on one core of the last years: the figure is
@@ -44,29 +54,149 @@ class Cost:
     """Seconds that grow with the pixels: without the reading of files."""
 
 
-def cost_of(detector: Detector, images: ImageSet) -> Cost:
+class Costed(ABC):
+    """The part of every detector that knows what a fit will take, before it starts."""
+
+    @abstractmethod
+    def validate(self) -> None: ...
+
+    def fit_seconds(self, images: ImageSet) -> float:
+        """About how long a fit takes, without the reading of files.
+
+        Of a method without networks: a randomised decomposition of the sample, once or in folds.
+        """
+        count, pixels = len(images), math.prod(images.shape)
+        rows = min(count, SAMPLE_BYTES // (4 * pixels))
+        fits = 1 if count >= HELD_OUT_FROM else 1 + FOLDS
+        return 0.5 + fits * (2 * rows * pixels * 74 * 16 + count * pixels * 2 * 128) / _PER_SECOND
+
+    def fit_bytes(self, images: ImageSet) -> int:
+        """Memory of a fit next to the images and the process: three copies of the sample."""
+        return 3 * min(SAMPLE_BYTES, 4 * len(images) * math.prod(images.shape))
+
+
+class Rehearsed(Costed):
+    """The part of every detector that trains networks: a copy of it can take some steps."""
+
+    device: str | None
+    batch_size: int
+    steps_per_epoch: int | None
+    max_steps: int | None
+    ema_decay: float | None
+    precision: Precision
+    image_shape_: ImageShape
+    sizes_: SizeRange | None
+    networks_: nn.ModuleDict
+
+    _monitored: ClassVar[int] = 256
+    """Images of each kind whose raw score enters the history."""
+
+    @abstractmethod
+    def _phases(self) -> list[Phase]: ...
+
+    @abstractmethod
+    def _build_seeded(
+        self, seed: int, device: torch.device
+    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]: ...
+
+    @abstractmethod
+    def finish(self, normal: ImageSet) -> None: ...
+
+    @abstractmethod
+    def stream(self, images: ImageSet) -> Scores: ...
+
+    @abstractmethod
+    def _scoring_batch(self) -> int: ...
+
+    @abstractmethod
+    def _calibrated(self) -> int: ...
+
+    def phases(self) -> list[Phase]:
+        """What a fit trains, in which order."""
+        return self._phases()
+
+    def untrained(self, image_shape: ImageShape, *, seed: int = 0) -> tuple[Self, Run]:
+        """A copy with first weights, in training mode, and a run for its steps.
+
+        To time a step, to count operations, or to check one by hand::
+
+            copy, run = detector.untrained((1, 32, 32))
+            copy.phases()[0].step(batch, run)
+        """
+        fresh = copy.copy(self)
+        fresh.image_shape_, fresh.sizes_ = image_shape, None
+        device = choose_device(fresh.device)
+        networks, make_optimizers = fresh._build_seeded(seed, device)
+        fresh.networks_ = networks
+        run = Run(
+            modules=dict(networks.items()),
+            optimizers=make_optimizers(),
+            device=device,
+            generator=torch.Generator().manual_seed(seed),
+            schedule=Schedule(
+                batch_size=fresh.batch_size, steps_per_epoch=1, ema_decay=fresh.ema_decay
+            ),
+            precision=fresh.precision,
+        )
+        return fresh, run
+
+    def fit_seconds(self, images: ImageSet) -> float:
+        """About how long a fit takes, without the reading of files.
+
+        Each phase for two steps on noise, the second one timed, and a batch of scores.
+        """
+        channels, size, _ = images.shape
+        batch_size = min(self.batch_size, len(images))
+        noise = np.random.default_rng(0).integers(
+            0, 256, (max(batch_size, 2), channels, size, size), dtype=np.uint8
+        )
+        normal = ArrayImages(noise, Frame(size, 1, size))
+        fresh, run = self.untrained(images.shape)
+        run.schedule = replace(run.schedule, batch_size=batch_size)
+        phases = fresh.phases()
+        history = train([replace(phase, epochs=2) for phase in phases], TrainingData(normal), run)
+        fresh.networks_.eval()
+        per_epoch = self.steps_per_epoch or max(1, len(images) // batch_size)
+        steps = sum(
+            phase.epochs * per_epoch * history[2 * place + 1]["seconds"]
+            for place, phase in enumerate(phases)
+        )
+        planned = sum(phase.epochs for phase in phases)
+        if self.max_steps is not None:
+            steps *= min(1.0, self.max_steps / (planned * per_epoch))
+        fresh.finish(normal)
+        watched = 2 * min(self._monitored, len(images)) * planned
+        scored = watched + min(self._calibrated(), len(images))
+        return steps + scored * fresh.seconds_per_score(noise)
+
+    def seconds_per_score(self, noise: np.ndarray) -> float:
+        """Of an image, in one batch."""
+        count, size = min(len(noise), self._scoring_batch()), noise.shape[-1]
+        started = time.perf_counter()
+        self.stream(ArrayImages(noise[:count], Frame(size, 1, size)))
+        return (time.perf_counter() - started) / count
+
+    def fit_bytes(self, images: ImageSet) -> int:
+        """Memory of a fit next to the images and the process: none that counts."""
+        return 0
+
+
+def cost_of(detector: Costed, images: ImageSet) -> Cost:
     """What a fit will cost, from a few images and a step of each phase of a copy of the detector.
 
     Nothing of the copy is kept.
     """
-    fitting = (
-        _seconds_of_training(detector, images)
-        if isinstance(detector, NetworkDetector)
-        else _seconds_of_algebra(images)
-    )
-    pixels = math.prod(images.shape)
-    kept = len(images) * pixels
-    rows = 0 if isinstance(detector, NetworkDetector) else 3 * min(SAMPLE_BYTES, 4 * kept)
+    fitting = detector.fit_seconds(images)
     gigabytes = None
-    if resource is not None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == "darwin" else 1024
-        )
-        gigabytes = (peak + min(kept, 1 << 30) + rows) / 1e9
+    if sys.platform != "win32":
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        pixels = min(len(images) * math.prod(images.shape), 1 << 30)
+        gigabytes = (peak + pixels + detector.fit_bytes(images)) / 1e9
     return Cost(_seconds_of_reading(images) + fitting, gigabytes, fitting)
 
 
-def sentence(detector: Detector, images: ImageSet) -> str:
+def sentence(detector: Costed, images: ImageSet) -> str:
     """For a person, before a fit.
 
     "1,000 images of 300x300 at 32x32: about 3 minutes, 0.9 GB (--size 64: 12 minutes)".
@@ -75,13 +205,7 @@ def sentence(detector: Detector, images: ImageSet) -> str:
     cost = cost_of(detector, images)
     size = images.shape[1]
     known = known_sizes(images)
-    of = ""
-    if len(known):
-        (low_height, low_width), (height, width) = known.min(0), known.max(0)
-        smallest = (
-            f"{low_width}x{low_height} to " if (low_height, low_width) != (height, width) else ""
-        )
-        of = f" of {smallest}{width}x{height}"
+    of = f" of {_span(known)}" if len(known) else ""
     larger = next((other for other in SIZES if other > size), None)
     way = ""
     if larger is not None and len(known) and known.max() > size:
@@ -93,6 +217,14 @@ def sentence(detector: Detector, images: ImageSet) -> str:
     )
 
 
+def _span(sizes: np.ndarray) -> str:
+    """Of heights and widths: "300x300", or the smallest and the largest."""
+    (low_height, low_width), (height, width) = sizes.min(0), sizes.max(0)
+    smallest = f"{low_width}x{low_height}"
+    largest = f"{width}x{height}"
+    return largest if smallest == largest else f"{smallest} to {largest}"
+
+
 def _seconds_of_reading(images: ImageSet) -> float:
     if images.in_memory:
         return 0.0
@@ -101,53 +233,6 @@ def _seconds_of_reading(images: ImageSet) -> float:
     for index in some:
         try:
             images.take([index])
-        except ValueError:  # unreadable: the fit tells of it
+        except ValueError:  # unreadable: the fit reports it
             continue
     return (time.perf_counter() - started) / len(some) * len(images) / min(4, os.cpu_count() or 1)
-
-
-def _seconds_of_algebra(images: ImageSet) -> float:
-    """A randomised decomposition of the sample, once or in folds."""
-    count, pixels = len(images), math.prod(images.shape)
-    rows = min(count, SAMPLE_BYTES // (4 * pixels))
-    fits = 1 if count >= HELD_OUT_FROM else 1 + FOLDS
-    return 0.5 + fits * (2 * rows * pixels * 74 * 16 + count * pixels * 2 * 128) / _PER_SECOND
-
-
-def _seconds_of_training(detector: NetworkDetector, images: ImageSet) -> float:
-    """Each phase for two steps on noise, the second one timed, and a batch of scores."""
-    probe = copy.copy(detector)
-    channels, size, _ = probe.image_shape_ = images.shape
-    probe.sizes_ = None
-    device = choose_device(probe.device)
-    batch_size = min(probe.batch_size, len(images))
-    noise = np.random.default_rng(0).integers(
-        0, 256, (max(batch_size, 2), channels, size, size), dtype=np.uint8
-    )
-    normal = ArrayImages(noise, Frame(size, 1, size))
-    probe.networks_, make_optimizers = probe._build_seeded(0, device)
-    run = Run(
-        modules=dict(probe.networks_.items()),
-        optimizers=make_optimizers(),
-        device=device,
-        generator=torch.Generator().manual_seed(0),
-        schedule=Schedule(batch_size=batch_size, steps_per_epoch=1, ema_decay=probe.ema_decay),
-        precision=probe.precision,
-    )
-    phases = probe._phases()
-    history = train([replace(phase, epochs=2) for phase in phases], TrainingData(normal), run)
-    probe.networks_.eval()
-    per_epoch = probe.steps_per_epoch or max(1, len(images) // batch_size)
-    steps = sum(
-        phase.epochs * per_epoch * history[2 * place + 1]["seconds"]
-        for place, phase in enumerate(phases)
-    )
-    if probe.max_steps is not None:
-        steps *= min(1.0, probe.max_steps / sum(phase.epochs * per_epoch for phase in phases))
-    scored = min(len(noise), probe._scoring_batch())
-    probe._finish(normal)
-    started = time.perf_counter()
-    probe.stream(ArrayImages(noise[:scored], Frame(size, 1, size)))
-    per_image = (time.perf_counter() - started) / scored
-    watched = 2 * min(probe._monitored, len(images)) * sum(phase.epochs for phase in phases)
-    return steps + per_image * (watched + min(probe._calibrated(), len(images)))

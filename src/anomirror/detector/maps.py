@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Explaining(ABC):
     explains: ClassVar[bool] = False
     """Whether it can say where an image deviates from normal ones."""
 
-    map_scale_: float | None
+    map_scale_: float
 
     @property
     @abstractmethod
@@ -70,7 +70,7 @@ class Explaining(ABC):
         """The maps of :meth:`explain` as the method sees the images, ``(n, size, size)``."""
         self.refuse_without_maps()
         maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
-        return (maps / cast(float, self.map_scale_) - 1.0).clamp_min(0.0)
+        return (maps / self.map_scale_ - 1.0).clamp_min(0.0)
 
     def refuse_without_maps(self) -> None:
         """Raise a :class:`SettingError` where :meth:`explain` has nothing to show."""

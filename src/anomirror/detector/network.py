@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror.detector.contract import Detector
+from anomirror.detector.costs import Rehearsed
 from anomirror.detector.parameters import (
     MEASURING,
     SCORING,
@@ -46,6 +47,7 @@ from anomirror.training import Checkpoints, Run, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
 MakeOptimizers = Callable[[], dict[str, Optimizer]]
+_Module = TypeVar("_Module", bound=nn.Module)
 Built = tuple[dict[str, nn.Module], MakeOptimizers]
 """Networks, and a function that makes their optimisers once they are on the device."""
 
@@ -66,7 +68,7 @@ def adam_each(
 
 
 @declared
-class NetworkDetector(Detector):
+class NetworkDetector(Detector, Rehearsed):
     """A detector that trains networks.
 
     It writes :meth:`_build`, :meth:`_phases`, :meth:`_statistics` and :meth:`_raw`.
@@ -129,7 +131,6 @@ class NetworkDetector(Detector):
     """What helps against divergence."""
     _watched_as = "r"
     """Name of the metric that is logged after each epoch, with ``_train`` and ``_heldout``."""
-    _monitored = 256  # images of each kind whose raw score enters the history
     _best_by: ClassVar[str | None] = None
     """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None
     keeps the last.
@@ -139,15 +140,22 @@ class NetworkDetector(Detector):
     def _build(self, image_shape: ImageShape) -> Built:
         """The networks, and a function that makes their optimisers once they are on the device."""
 
+    def network(self, name: str, kind: type[_Module]) -> _Module:
+        """One of the networks, of the class that the method built it of."""
+        module = self.networks_[name]
+        assert isinstance(module, kind), f"{name} is a {type(module).__name__}"
+        return module
+
     def _output(self, network: str, x: Tensor) -> Tensor:
         """Of one network."""
-        return cast(Tensor, self.networks_[network](x))
+        out: Tensor = self.networks_[network](x)
+        return out
 
     @abstractmethod
     def _phases(self) -> list[Phase]:
         """What is trained, in which order."""
 
-    def _finish(self, normal: ImageSet) -> None:
+    def finish(self, normal: ImageSet) -> None:
         """Called with normal images when the weights in ``networks_`` are final."""
 
     @contextmanager
@@ -159,7 +167,7 @@ class NetworkDetector(Detector):
         ):
             yield
 
-    def _anomalies_per_batch(self, batch_size: int) -> int:
+    def anomalies_per_batch(self, batch_size: int) -> int:
         """Labelled anomalies in each minibatch."""
         return 0
 
@@ -185,7 +193,7 @@ class NetworkDetector(Detector):
         data = TrainingData(
             kept,
             anomalies,
-            self._anomalies_per_batch(min(self.batch_size, len(kept))),
+            self.anomalies_per_batch(min(self.batch_size, len(kept))),
             self.workers,
         )
         run = Run(
@@ -207,7 +215,7 @@ class NetworkDetector(Detector):
             verbose=self.verbose and group.rank == 0,
         )
         networks.eval()
-        self._finish(evenly_spaced(kept, 4096))
+        self.finish(evenly_spaced(kept, 4096))
 
     def schedule(self) -> Schedule:
         """How long the training is, and how its learning rates and averages move."""
@@ -227,8 +235,7 @@ class NetworkDetector(Detector):
         """Networks whose first weights depend on the seed alone."""
         with first_weights_from(torch.Generator().manual_seed(seed)):
             modules, make_optimizers = self._build(self.image_shape_)
-        networks = nn.ModuleDict(modules).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return networks, make_optimizers
+        return _placed(nn.ModuleDict(modules), device), make_optimizers
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, object]:
         """What decides a training.
@@ -258,31 +265,35 @@ class NetworkDetector(Detector):
         together = {"processes": group.size} if group.size > 1 else {}
         return Checkpoints(Path(self.checkpoint_dir), {**self._identity(anomalies), **together})
 
-    def _snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
+    def snapshot(self, modules: Mapping[str, nn.Module], normal: ImageSet) -> Self:
         """A copy of this detector with copies of ``modules`` as its networks, ready to score."""
         snapshot = copy.copy(self)
         snapshot.networks_ = nn.ModuleDict(
             {name: copy.deepcopy(module) for name, module in modules.items()}
         ).eval()
-        snapshot._finish(normal)
+        snapshot.finish(normal)
         return snapshot
 
     def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         """What is logged after an epoch, of a snapshot in the state in which it would be kept."""
-        snapshot = self._snapshot(run.scoring_modules(), evenly_spaced(kept, 512))
-        watched = snapshot._mean_watched(kept)
+        return self.snapshot(run.scoring_modules(), evenly_spaced(kept, 512))._row(
+            run.epoch, kept, heldout
+        )
+
+    def _row(self, epoch: int, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+        watched = self._mean_watched(kept)
         row = {f"{self._watched_as}_train": watched}
         if heldout is not None:
-            row[f"{self._watched_as}_heldout"] = snapshot._mean_watched(heldout)
+            row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
         if self.callback is not None:
-            snapshot._calibrate(snapshot.stream(evenly_spaced(kept, self._monitored)))
-            row |= _numbers(self.callback(snapshot), row)
+            self._calibrate(self.stream(evenly_spaced(kept, self._monitored)))
+            row |= _numbers(self.callback(self), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(
-                f"training diverged in epoch {run.epoch}: {self._watched_as} of normal images is "
+                f"training diverged in epoch {epoch}: {self._watched_as} of normal images is "
                 f"{watched:g} on average; "
                 f"{self._way_out}",
-                run.epoch,
+                epoch,
             )
         return row
 
@@ -321,8 +332,7 @@ class NetworkDetector(Detector):
                         f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}"
                     )
             network.load_state_dict(stored, assign=True)
-        networks.to(choose_device(self.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks_ = networks.eval()
+        self.networks_ = _placed(networks, choose_device(self.device)).eval()
 
 
 @declared
@@ -339,6 +349,11 @@ class ReconstructingDetector(NetworkDetector):
         with self._scoring():
             parts = [(self._reconstruction(x) * 0.5 + 0.5).cpu() for x in self._batches(images)]
         return torch.cat(parts).permute(0, 2, 3, 1).numpy()
+
+
+def _placed(networks: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
+    """On a device, in the layout in which its convolutions are fast."""
+    return networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _numbers(returned: object, row: Mapping[str, float]) -> dict[str, float]:

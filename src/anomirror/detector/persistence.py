@@ -109,9 +109,13 @@ class Persistent(ABC):
             if name not in unstored
         }
 
-    def _restore_from(
-        self, card: ModelCard, tensors: Mapping[str, Tensor], history: History
-    ) -> Self:
+    def restore(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
+        """The inverse of :meth:`save`, from contents of a model folder.
+
+        Raises
+        ------
+        ModelFileError : they do not fit together.
+        """
         try:
             self.validate()
             channels, height, width = card.image_shape

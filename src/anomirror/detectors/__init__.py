@@ -111,4 +111,4 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
         detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    return detector._restore_from(card, tensors, history)
+    return detector.restore(card, tensors, history)

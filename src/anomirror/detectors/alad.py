@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +164,7 @@ class ALAD(ReconstructingDetector):
         x_hat = self._reconstruction(x)
         found = {"reconstruction": (x - x_hat).abs().flatten(1).mean(1)}
         if "feature_distance" in names:
-            f_xx = cast(Discriminator, self.networks_["d_xx"]).features
+            f_xx = self.network("d_xx", Discriminator).features
             same, other = f_xx(torch.cat([x, x], 1)), f_xx(torch.cat([x, x_hat], 1))
             found["feature_distance"] = losses.feature_distance(same, other)
         return found
@@ -181,5 +180,5 @@ class ALAD(ReconstructingDetector):
     def _watched(self, statistics: Mapping[str, Scores]) -> Scores:
         return statistics["reconstruction"]
 
-    def _finish(self, normal: ImageSet) -> None:
+    def finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_)

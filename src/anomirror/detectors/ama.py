@@ -238,7 +238,7 @@ class AMA(StructureCorrected):
             return [Term("gap_negative", -self.anomalies_weight, labelled, x_hat)]
         if self.negatives is None:
             return []
-        count = self._share_of(len(z))
+        count = self.anomalies_per_batch(len(z))
         if self.negatives == "box":
             z_negative = latent.box(count, z, self.delta, run.generator)
         else:
@@ -258,7 +258,7 @@ class AMA(StructureCorrected):
         """What the critic sees: (x, x_hat) stacked on the channels, or x_hat alone."""
         return torch.cat([x, x_hat], dim=1) if self.mirrored else x_hat
 
-    def _finish(self, normal: ImageSet) -> None:
+    def finish(self, normal: ImageSet) -> None:
         converge_sigma(self.networks_["critic"])
         with self._scoring():
             self._measure(normal)
@@ -276,10 +276,7 @@ class AMA(StructureCorrected):
         self._fit_correction(normal)
         self.map_scale_ = self._map_scale(evenly_spaced(normal, 256))
 
-    def _anomalies_per_batch(self, batch_size: int) -> int:
-        return self._share_of(batch_size)
-
-    def _share_of(self, batch_size: int) -> int:
+    def anomalies_per_batch(self, batch_size: int) -> int:
         return max(1, round(self.negatives_fraction * batch_size))
 
     def validate(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ class AnoGAN(ReconstructingDetector):
         return {"discriminator": loss.detach(), "generator": fooled.detach()}
 
     @torch.no_grad()
-    def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes ``(b, latent_dim)`` of all images, and their residuals before each step and at the
         end.
 
@@ -115,7 +115,7 @@ class AnoGAN(ReconstructingDetector):
         """
         start = torch.randn(1, self.latent_dim, generator=torch.Generator().manual_seed(0))
         z = start.to(x.device).repeat(len(x), 1)
-        of_x = cast(Discriminator, self.networks_["discriminator"]).features(x)
+        of_x = self.network("discriminator", Discriminator).features(x)
         search = Adam([z], lr=self.search_rate)
         course = []
         for _ in range(self.search_steps):
@@ -130,18 +130,18 @@ class AnoGAN(ReconstructingDetector):
     def _residual(self, x: Tensor, of_x: Tensor, z: Tensor) -> Tensor:
         """(1 - lambda) || x - G(z) ||_1 + lambda || f(x) - f(G(z)) ||_1, ``(b,)``."""
         x_hat = self._output("generator", z)
-        of_x_hat = cast(Discriminator, self.networks_["discriminator"]).features(x_hat)
+        of_x_hat = self.network("discriminator", Discriminator).features(x_hat)
         pixels = (x - x_hat).abs().flatten(1).sum(1)
         features = losses.feature_distance(of_x, of_x_hat)
         return (1 - self.feature_weight) * pixels + self.feature_weight * features
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         """G of the code that was found."""
-        return self._output("generator", self._search(x)[0])
+        return self._output("generator", self.search(x)[0])
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The residual at the end of the search."""
-        return {"residual": self._search(x)[1][-1]}
+        return {"residual": self.search(x)[1][-1]}
 
     def _calibrated(self) -> int:
         return SEARCHED

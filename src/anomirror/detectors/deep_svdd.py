@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -127,14 +127,14 @@ class DeepSVDD(NetworkDetector):
         if not self.contrast_normalization:
             return
         spans = [torch.stack(torch.aminmax(contrast_normalized(batch.normal))) for batch in batches]
-        hypersphere = self._hypersphere()
+        hypersphere = self.network("hypersphere", Hypersphere)
         hypersphere.lowest.copy_(torch.stack(spans)[:, 0].min())
         hypersphere.highest.copy_(torch.stack(spans)[:, 1].max())
 
     def _reconstruct(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """One minibatch of the autoencoder: the squared error of an image."""
-        x = self._seen(batch.normal)
-        x_hat = self.networks_["decoder"](self._hypersphere().phi(x))
+        x = self.seen(batch.normal)
+        x_hat = self.networks_["decoder"](self.network("hypersphere", Hypersphere).phi(x))
         error = (x_hat - x).square().flatten(1).sum(1).mean()
         run.update("autoencoder", error)
         return {"squared_error": error.detach()}
@@ -142,33 +142,31 @@ class DeepSVDD(NetworkDetector):
     @torch.no_grad()
     def _choose_centre(self, batches: Iterable[Batch], run: Run) -> None:
         """c: the mean of phi, away from 0."""
-        hypersphere = self._hypersphere()
+        hypersphere = self.network("hypersphere", Hypersphere)
         with running_statistics(hypersphere):
             total, count = torch.zeros_like(hypersphere.centre), 0
             for batch in batches:
-                total += hypersphere.phi(self._seen(batch.normal)).sum(0)
+                total += hypersphere.phi(self.seen(batch.normal)).sum(0)
                 count += len(batch.normal)
         hypersphere.centre.copy_(away_from_zero(total / count))
 
     def _contract(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         """One minibatch of the one-class objective, Eq. (4): the mean of || phi(x) - c ||^2."""
-        loss = self._hypersphere()(self._seen(batch.normal)).mean()
+        loss = self.network("hypersphere", Hypersphere)(self.seen(batch.normal)).mean()
         run.update("phi", loss)
         return {"loss": loss.detach()}
 
-    def _seen(self, x: Tensor) -> Tensor:
+    def seen(self, x: Tensor) -> Tensor:
         """Images as phi sees them, normal ones in [0, 1]."""
         if not self.contrast_normalization:
             return x * 0.5 + 0.5
-        low, high = self._hypersphere().lowest, self._hypersphere().highest
+        sphere = self.network("hypersphere", Hypersphere)
+        low, high = sphere.lowest, sphere.highest
         return (contrast_normalized(x) - low) / (high - low).clamp_min(1e-6)
-
-    def _hypersphere(self) -> Hypersphere:
-        return cast(Hypersphere, self.networks_["hypersphere"])
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """|| phi(x) - c ||^2."""
-        return {"distance": self._hypersphere()(self._seen(x))}
+        return {"distance": self.network("hypersphere", Hypersphere)(self.seen(x))}
 
 
 def contrast_normalized(x: Tensor) -> Tensor:

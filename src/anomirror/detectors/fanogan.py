@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +127,7 @@ class FAnoGAN(ReconstructingDetector):
 
     def _residual(self, x: Tensor) -> Tensor:
         """A(x): mean squared error of pixels, and kappa times that of features, ``(b,)``."""
-        features = cast(Discriminator, self.networks_["discriminator"]).features
+        features = self.network("discriminator", Discriminator).features
         x_hat = self._reconstruction(x)
         of_features = losses.mean_square(features(x), features(x_hat))
         return losses.mean_square(x, x_hat) + self.encoder_feature_weight * of_features

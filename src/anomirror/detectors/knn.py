@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class KNN(Detector):
         return (x.cpu() - usual.view_as(x)).abs().mean(1)
 
     def fitted_numbers(self) -> dict[str, float]:
-        return {"map_scale": cast(float, self.map_scale_)}
+        return {"map_scale": self.map_scale_}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_, "neighbors": self.neighbors_}

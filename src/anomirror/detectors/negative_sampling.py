@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -134,7 +134,7 @@ class NegativeSampling(ReconstructingDetector):
                 codes = self._output("encoder", batch.normal)
                 spans.append(torch.stack(torch.aminmax(codes, dim=0)))
         low, high = torch.stack(spans)[:, 0].amin(0), torch.stack(spans)[:, 1].amax(0)
-        classifier = self._classifier()
+        classifier = self.network("classifier", BoxClassifier)
         classifier.low.copy_(low - self.delta * (high - low))
         classifier.high.copy_(high + self.delta * (high - low))
 
@@ -142,7 +142,7 @@ class NegativeSampling(ReconstructingDetector):
         """A step of the classifier: cross-entropy of the codes of normal images against points of
         the box, each half of it.
         """
-        classifier = self._classifier()
+        classifier = self.network("classifier", BoxClassifier)
         with torch.no_grad(), running_statistics(self.networks_["encoder"]):
             z = self._output("encoder", batch.normal)
         negatives = latent.in_box(
@@ -155,12 +155,9 @@ class NegativeSampling(ReconstructingDetector):
         run.update("classifier", loss)
         return {"cross_entropy": loss.detach() / 2}
 
-    def _classifier(self) -> BoxClassifier:
-        return cast(BoxClassifier, self.networks_["classifier"])
-
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The logit of P(normal)."""
-        return {"logit": self._classifier()(self._output("encoder", x))}
+        return {"logit": self.network("classifier", BoxClassifier)(self._output("encoder", x))}
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """1 - P(normal), in float64: close to 1 float32 has no more than 7 digits."""

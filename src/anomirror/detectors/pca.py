@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import cast
 
 import numpy as np
 import torch
@@ -76,7 +75,7 @@ class PCA(Detector):
         return self._residual(x).abs().view_as(x).mean(1)
 
     def fitted_numbers(self) -> dict[str, float]:
-        return {"map_scale": cast(float, self.map_scale_)}
+        return {"map_scale": self.map_scale_}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "components": self.components_}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -94,7 +94,7 @@ class SkipGANomaly(ReconstructingDetector):
         """A step of D, then one of the U-Net: w_adv BCE(D(x_hat), 1) + w_con |x - x_hat| + w_lat
         |f(x) - f(x_hat)|^2, Eq. (5).
         """
-        discriminator, x = self._discriminator(), batch.normal
+        discriminator, x = self.network("discriminator", Discriminator), batch.normal
         x_hat = self.networks_["generator"](x)
         loss = losses.discriminator_loss(discriminator(x), discriminator(x_hat.detach()))
         run.update("discriminator", loss)
@@ -117,20 +117,17 @@ class SkipGANomaly(ReconstructingDetector):
         }
         return {name: value.detach() for name, value in logged.items()}
 
-    def _discriminator(self) -> Discriminator:
-        return cast(Discriminator, self.networks_["discriminator"])
-
     def _reconstruction(self, x: Tensor) -> Tensor:
         return self._output("generator", x)
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """R(x) and L(x), mean squares in pixels and in features of D."""
-        x_hat, features = self._reconstruction(x), self._discriminator().features
-        image, feature = (
-            losses.mean_square(x, x_hat),
-            losses.mean_square(features(x), features(x_hat)),
-        )
-        return {"image_error": image, "feature_error": feature}
+        x_hat = self._reconstruction(x)
+        features = self.network("discriminator", Discriminator).features
+        return {
+            "image_error": losses.mean_square(x, x_hat),
+            "feature_error": losses.mean_square(features(x), features(x_hat)),
+        }
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """A(x) = lambda R(x) + (1 - lambda) L(x), Eq. (7)."""

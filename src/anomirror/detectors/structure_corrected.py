@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class StructureCorrected(ReconstructingDetector):
         * code_norm, code_cycle: || E(x) ||_2 and || E(x) - E(x_hat) ||_2
         * residual, contrast: || x - x_hat ||_2 and || x - reference ||_2 in pixels
         """
-        encoder, critic = self.networks_["encoder"], cast(Critic, self.networks_["critic"])
+        encoder, critic = self.networks_["encoder"], self.network("critic", Critic)
         wanted, found = frozenset(names), {}
         if wanted - {"s", "contrast"}:
             z = encoder(x)
@@ -133,7 +133,7 @@ class StructureCorrected(ReconstructingDetector):
 
     def fitted_numbers(self) -> dict[str, float]:
         return {
-            "residual_scale": cast(float, self.map_scale_),
+            "residual_scale": self.map_scale_,
             "sensitivity_floor": self.sensitivity_floor_,
             "structure_power": self.structure_power_,
         }

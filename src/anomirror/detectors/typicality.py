@@ -149,7 +149,7 @@ class Typicality(LikelihoodDetector):
         """|-log2 p(x) - H|, Eq. (5) for M = 1."""
         return np.abs(statistics["bits"] - self.entropy_)
 
-    def _finish(self, normal: ImageSet) -> None:
+    def finish(self, normal: ImageSet) -> None:
         self.entropy_ = float(self._measured(normal, ("bits",))["bits"].mean())
 
     def fitted_numbers(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +120,8 @@ def load_array(path: Path) -> np.ndarray:
                 raise InputError(
                     f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone"
                 )
-            return cast(np.ndarray, archive[archive.files[0]])
+            out: np.ndarray = archive[archive.files[0]]
+            return out
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:

@@ -26,12 +26,18 @@ class FileImages:
     in_memory = False
 
     def __init__(
-        self, paths: Sequence[str], channels: int, frame: Frame, *, deep: bool = False
+        self,
+        paths: Sequence[str],
+        channels: int,
+        frame: Frame,
+        *,
+        deep: bool = False,
+        sizes: Sizes | None = None,
     ) -> None:
         self.names: Sequence[str] = paths
         self.frame = frame
         self._deep = deep
-        self._sizes = Sizes.unknown(len(paths))
+        self._sizes = Sizes.unknown(len(paths)) if sizes is None else sizes
         self.shape: ImageShape = (channels, frame.size, frame.size)
 
     def __len__(self) -> int:
@@ -101,9 +107,7 @@ class FileImages:
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
         if kept.images is not None and good:
             return DecodedFiles(kept.images[: len(good)].numpy(), names, sizes), bad
-        readable = FileImages(names, self.shape[0], self.frame, deep=self._deep)
-        readable._sizes = sizes
-        return readable, bad
+        return FileImages(names, self.shape[0], self.frame, deep=self._deep, sizes=sizes), bad
 
 
 class _Kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -64,4 +63,5 @@ class Encoder(nn.Module):
         self.to_latent = nn.Conv2d(before, latent_dim, 4, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.to_latent(self.features(x)).flatten(1).float())
+        out: Tensor = self.to_latent(self.features(x)).flatten(1).float()
+        return out

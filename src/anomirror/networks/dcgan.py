@@ -5,7 +5,7 @@ Ensembles are one network of grouped convolutions.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,8 @@ class WideCritic(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.layers(x).flatten(1).float())
+        out: Tensor = self.layers(x).flatten(1).float()
+        return out
 
 
 class Discriminator(nn.Module):
@@ -122,7 +123,8 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """f, ``(b, 16 * 4 * width)`` at sizes from 32 on, float32."""
-        return cast(Tensor, self.body(x).flatten(1).float())
+        out: Tensor = self.body(x).flatten(1).float()
+        return out
 
     def logit(self, features: Tensor) -> Tensor:
         """Logits of features, ``(b,)``."""

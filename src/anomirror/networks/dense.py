@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ def logits(layer: nn.Linear, features: Tensor) -> Tensor:
     They are float32 under autocast, too, where bf16 would leave two digits.
     """
     with torch.autocast(features.device.type, enabled=False):
-        return cast(Tensor, layer(features.float())[:, 0])
+        out: Tensor = layer(features.float())[:, 0]
+        return out
 
 
 def dense(

@@ -175,7 +175,7 @@ class Glow(nn.Module):
         h, log_determinant = x, x.new_zeros(len(x), dtype=torch.float64)
         for level, steps in enumerate(self.levels):
             h = F.pixel_unshuffle(h, 2)
-            for step in cast(nn.ModuleList, steps):
+            for step in steps.children():
                 h, gain = step(h)
                 log_determinant = log_determinant + gain
             if level < len(self.priors):
@@ -211,7 +211,7 @@ class Glow(nn.Module):
         for level in reversed(range(len(self.levels))):
             if level < len(self.priors):
                 h = torch.cat([h, choose(level, *self._prior(level, h))], dim=1)
-            for step in reversed(cast(nn.ModuleList, self.levels[level])):
+            for step in reversed(list(self.levels[level].children())):
                 h = cast(Step, step).inverse(h)
             h = F.pixel_shuffle(h, 2)
         return h

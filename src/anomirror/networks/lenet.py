@@ -6,7 +6,6 @@ Nothing in them is biased, so that no constant can be learnt in place of a descr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,8 @@ class LeNet(nn.Module):
         with torch.autocast(
             maps.device.type, enabled=False
         ):  # a short distance between two codes wants more than two digits of each
-            return cast(Tensor, self.to_latent(maps.float()))
+            out: Tensor = self.to_latent(maps.float())
+            return out
 
 
 class LeNetDecoder(nn.Module):
@@ -106,4 +106,5 @@ class Hypersphere(nn.Module):
         self.register_buffer("highest", torch.tensor(1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.phi(x) - self.centre).square().sum(1)
+        z: Tensor = self.phi(x)
+        return (z - self.centre).square().sum(1)

@@ -24,7 +24,7 @@ own, no pixel to the right.
 _KERNELS: dict[Reach, tuple[int, int]] = {"above": (2, 3), "left": (2, 2)}
 
 
-class _Normed(DataDependentInit):
+class Normed(DataDependentInit):
     """A layer with weight w = g v / ||v||, one norm for each output channel (Salimans and Kingma
     2016), and a bias.
 
@@ -38,14 +38,15 @@ class _Normed(DataDependentInit):
         self.gain = nn.Parameter(torch.ones(shape[out_axis]))
         self.bias = nn.Parameter(torch.zeros(shape[out_axis]))
         self._axis = out_axis
-        self._scale = scale
+        self.scale = scale
 
     def weight(self) -> Tensor:
         """g v / ||v||, in float32 under autocast, too."""
         axes = [axis for axis in range(self.direction.dim()) if axis != self._axis]
         broadcast = [-1 if axis == self._axis else 1 for axis in range(self.direction.dim())]
         norm = torch.linalg.vector_norm(self.direction, dim=axes, keepdim=True)
-        return cast(Tensor, self.direction * (self.gain.view(broadcast) / norm.clamp_min(1e-12)))
+        out: Tensor = self.direction * (self.gain.view(broadcast) / norm.clamp_min(1e-12))
+        return out
 
     def apply_weight(self, h: Tensor) -> Tensor:
         raise NotImplementedError
@@ -57,13 +58,13 @@ class _Normed(DataDependentInit):
                 self.bias.zero_()
                 plain = self.apply_weight(h).float()
                 # padding alone may make a channel constant
-                wanted = self._scale / plain.std((0, 2, 3)).clamp_min(1e-3)
+                wanted = self.scale / plain.std((0, 2, 3)).clamp_min(1e-3)
                 self.gain.copy_(wanted)
                 self.bias.copy_(-wanted * plain.mean((0, 2, 3)))
         return self.apply_weight(h)
 
 
-class CausalConv2d(_Normed):
+class CausalConv2d(Normed):
     """A convolution that sees what ``reach`` says; ``stride`` 2 halves the sides."""
 
     def __init__(
@@ -90,7 +91,7 @@ class CausalConv2d(_Normed):
         return F.conv2d(F.pad(h, self._padding), self.weight(), self.bias, stride=self._stride)
 
 
-class CausalDoubling(_Normed):
+class CausalDoubling(Normed):
     """The transposed convolution of stride 2 that sees what ``reach`` says."""
 
     def __init__(self, before: int, after: int, reach: Reach) -> None:
@@ -104,7 +105,7 @@ class CausalDoubling(_Normed):
         )
 
 
-class Pointwise(_Normed):
+class Pointwise(Normed):
     """A 1x1 convolution."""
 
     def __init__(self, before: int, after: int) -> None:
@@ -148,7 +149,8 @@ class GatedBlock(nn.Module):
         a, b = self.conv2(self.dropout(self.activate(out))).chunk(2, dim=1)
         # a sigmoid of every other block of channels, in bf16, takes seven times as long as the copy
         # and a sigmoid of that
-        return cast(Tensor, h + a * torch.sigmoid(b.contiguous(memory_format=torch.channels_last)))
+        gated: Tensor = a * torch.sigmoid(b.contiguous(memory_format=torch.channels_last))
+        return h + gated
 
 
 class _Stage(nn.ModuleList):
@@ -243,7 +245,8 @@ class PixelCNN(nn.Module):
                 above, left = double_above(above), double_left(left)
         # bf16 knows steps of half a grey level near black and white: too coarse for a mean
         with torch.autocast(left.device.type, enabled=False):
-            return cast(Tensor, self.out(F.elu(left.float())))
+            out: Tensor = self.out(F.elu(left.float()))
+            return out
 
 
 def _pairs(stage: nn.Module) -> Iterable[Iterable[nn.Module]]:
@@ -265,5 +268,5 @@ def penalty(network: nn.Module) -> Tensor:
 
     Those of a channel sum to its squared gain.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, _Normed)]
+    layers = [layer for layer in network.modules() if isinstance(layer, Normed)]
     return torch.stack([layer.gain.square().sum() for layer in layers]).sum()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,10 +24,10 @@ class UpBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         out = double_then_conv(F.relu(self.norm1(h)), self.conv1.weight, self.conv1.bias)
-        out = self.conv2(F.relu(self.norm2(out)))
+        residual: Tensor = self.conv2(F.relu(self.norm2(out)))
         # a 1x1 convolution commutes with nearest-neighbour upsampling: the same result from a
         # quarter of the pixels
-        return cast(Tensor, out + F.interpolate(self.shortcut(h), scale_factor=2))
+        return residual + F.interpolate(self.shortcut(h), scale_factor=2)
 
 
 class Generator(nn.Module):
@@ -70,10 +68,12 @@ class CriticBlock(nn.Module):
         out = h if self.first else F.relu(h)
         out = F.relu(self.conv1(out))
         if self.shortcut is None:
-            return cast(Tensor, self.conv2(out) + h)
+            residual: Tensor = self.conv2(out)
+            return residual + h
         out = conv_then_halve(out, kernel(self.conv2), self.conv2.bias)
         # average pooling commutes with the 1x1 convolution: pool first
-        return cast(Tensor, out + self.shortcut(F.avg_pool2d(h, 2)))
+        shortcut: Tensor = self.shortcut(F.avg_pool2d(h, 2))
+        return out + shortcut
 
 
 class Critic(nn.Module):
@@ -106,7 +106,8 @@ class Critic(nn.Module):
     def value(self, features: Tensor) -> Tensor:
         """D of what has these features, ``(b,)`` float32."""
         with torch.autocast(features.device.type, enabled=False):
-            return cast(Tensor, self.linear(features)[:, 0])
+            out: Tensor = self.linear(features)[:, 0]
+            return out
 
     def forward(self, x: Tensor) -> Tensor:
         return self.value(self.features(x))
