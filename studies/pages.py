@@ -77,7 +77,7 @@ def _tested(file: Path) -> dict[str, np.ndarray]:
     return dict(zip(parts, map(np.flatnonzero, flags), strict=True))
 
 
-def known_table(normal: str, method: str, folders: list[Path]) -> str:
+def labelled_table(normal: str, method: str, folders: list[Path]) -> str:
     """A method with and without labelled anomalies, on the columns that were measured with them."""
     wanted = (normal, method, "", "")
     entries = [
@@ -85,7 +85,7 @@ def known_table(normal: str, method: str, folders: list[Path]) -> str:
         for e in read_entries(*folders)
         if (e.record.normal, e.record.method, e.record.variant, e.cell.scoring) == wanted
     ]
-    labelled = _some([entry for entry in entries if entry.record.known_anomalies], *folders)
+    labelled = _some([entry for entry in entries if entry.record.labelled_anomalies], *folders)
     columns = {entry.cell.anomalies for entry in labelled}
     chosen = [entry for entry in entries if entry.cell.anomalies in columns]
     return as_markdown(comparison(chosen, normal)).rstrip()
@@ -164,7 +164,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "table2": lambda root, folder, *words: table2(root / folder, *words),
     "sampled": lambda root, folder, *words: sampled_table(root / folder, *words),
     "table3": lambda root, folder: as_markdown(negatives(read_entries(root / folder))).rstrip(),
-    "known": lambda root, normal, method, *folders: known_table(
+    "labelled": lambda root, normal, method, *folders: labelled_table(
         normal, method, [root / folder for folder in folders]
     ),
     "changes": lambda root, dataset, method, folder, changed: changes_table(

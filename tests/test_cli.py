@@ -160,7 +160,7 @@ def test_arrays_lists_single_images_and_data_sets_are_data(
     failed(run("score", place / "model", "mnist", ANOMIRROR_DATA=""), "need --data-dir")
 
 
-def test_known_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: Path) -> None:
+def test_labelled_anomalies_a_config_file_and_other_methods(place: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('n_neighbors = 3\nscorer = "gaussian"\nimage_size = "none"\n')
     done = run(
         *("fit", place / "good", "--out", tmp_path / "knn", "--method", "knn"),
@@ -247,7 +247,7 @@ def test_corrupt_files_are_refused_with_their_paths_or_skipped(place: Path, tmp_
     assert "fitted on 19 of 20 images" in done.stderr
 
 
-def test_known_anomalies_that_cannot_be_read_are_not_left_out_silently(
+def test_labelled_anomalies_that_cannot_be_read_are_not_left_out_silently(
     place: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "defects").mkdir()

@@ -175,7 +175,7 @@ def test_modules_that_rest_have_their_averaged_weights_from_then_on() -> None:
     assert float(model.weight.detach()) == pytest.approx(seen[0], rel=1e-6)
 
 
-def test_known_anomalies_come_with_every_batch_and_are_marked() -> None:
+def test_labelled_anomalies_come_with_every_batch_and_are_marked() -> None:
     data = images()
     data = TrainingData(
         data.normal, open_images(np.full((3, 8, 8), 255, np.uint8)), anomalies_per_batch=2

@@ -11,22 +11,22 @@ from anomirror.images import ImageSet
 
 @dataclass(frozen=True)
 class Batch:
-    """One minibatch: ``images`` (b, c, h, w) float32 in [-1, 1], and which of them are known
+    """One minibatch: ``images`` (b, c, h, w) float32 in [-1, 1], and which of them are labelled
     anomalies, ``(b,)`` bool.
     """
 
     images: Tensor
-    known_anomaly: Tensor
+    labelled: Tensor
 
     @property
     def normal(self) -> Tensor:
         """The images that are taken as normal."""
-        return self.images[~self.known_anomaly]
+        return self.images[~self.labelled]
 
     @property
     def anomalies(self) -> Tensor:
         """The labelled anomalies, perhaps none."""
-        return self.images[self.known_anomaly]
+        return self.images[self.labelled]
 
 
 @dataclass(frozen=True)

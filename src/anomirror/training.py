@@ -313,15 +313,17 @@ def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]])
     anomalies_per_batch = math.ceil(data.anomalies_per_batch / run.group.size)
     for normal in batches:
         images = to_network(normal.to(run.device))
-        known = torch.zeros(len(images), dtype=torch.bool, device=run.device)
+        labelled = torch.zeros(len(images), dtype=torch.bool, device=run.device)
         if data.anomalies is not None and anomalies_per_batch:
             drawn = torch.randint(
                 len(data.anomalies), (anomalies_per_batch,), generator=run.generator
             )
             extra = to_network(data.anomalies.take(drawn.tolist()).to(run.device))
             images = torch.cat([images, extra])
-            known = torch.cat([known, torch.ones(len(extra), dtype=torch.bool, device=run.device)])
-        yield Batch(images.contiguous(memory_format=torch.channels_last), known)
+            labelled = torch.cat(
+                [labelled, torch.ones(len(extra), dtype=torch.bool, device=run.device)]
+            )
+        yield Batch(images.contiguous(memory_format=torch.channels_last), labelled)
 
 
 @contextmanager

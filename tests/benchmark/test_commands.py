@@ -126,7 +126,7 @@ def test_a_failed_training_is_told_and_the_others_are_written(
 ) -> None:
     failed(
         run("benchmark", "--normal", "fashion-mnist", "--anomalies", "mnist",
-            "--known", "mnist:99", "--methods", "pca",
+            "--labelled", "mnist:99", "--methods", "pca",
             "--out", tmp_path, ANOMIRROR_DATA=str(data_dir)),
         "1 trainings failed, the others are written",
     )  # fmt: skip
@@ -220,7 +220,7 @@ def test_what_cannot_be_measured_is_refused(
             "fashion-mnist",
             "--anomalies",
             "mnist",
-            "--known",
+            "--labelled",
             "mnist",
         ),
     ):

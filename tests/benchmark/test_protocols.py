@@ -12,7 +12,7 @@ from anomirror.benchmark.experiments import OUT_OF_DISTRIBUTION, on_disk
 from anomirror.benchmark.protocols import (
     PROTOCOLS,
     Comparison,
-    Known,
+    Labelled,
     Part,
     Protocol,
     compare,
@@ -30,17 +30,19 @@ def digests(images: np.ndarray) -> set[bytes]:
 
 def _never_trained_on(comparison: Comparison) -> dict[str, Part]:
     """Everything that must be in no training: normal test images, validation, anomalies."""
-    return {name: part for name, part in comparison.parts.items() if name not in ("train", "known")}
+    return {
+        name: part for name, part in comparison.parts.items() if name not in ("train", "labelled")
+    }
 
 
 def check_nothing_tested_is_trained_on(comparison: Comparison) -> None:
     """By place, and by pixels."""
     trained = comparison.parts["train"].members()
-    if "known" in comparison.parts:
-        trained |= comparison.parts["known"].members()
+    if "labelled" in comparison.parts:
+        trained |= comparison.parts["labelled"].members()
     for name, part in _never_trained_on(comparison).items():
         assert not trained & part.members(), name
-    trained_pixels = digests(comparison.train) | digests(comparison.known)
+    trained_pixels = digests(comparison.train) | digests(comparison.labelled)
     tested = {"normal": comparison.normal, **comparison.anomalies}
     validated = {"validation normal": comparison.validation_normal}
     for name, images in {**tested, **validated, **comparison.validation}.items():
@@ -56,22 +58,22 @@ def check_nothing_tested_is_trained_on(comparison: Comparison) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("normal", "anomalies", "known"),
+    ("normal", "anomalies", "labelled"),
     [
         ("fashion-mnist", COLUMNS, None),
-        ("fashion-mnist", COLUMNS, Known("mnist", 10)),
+        ("fashion-mnist", COLUMNS, Labelled("mnist", 10)),
         ("fashion-mnist:1", ["rest"], None),
     ],
 )
 def test_no_tested_image_is_trained_on(
-    data_dir: Path, protocol: Protocol, normal: str, anomalies: list[str], known: Known | None
+    data_dir: Path, protocol: Protocol, normal: str, anomalies: list[str], labelled: Labelled | None
 ) -> None:
     for seed in range(3):
         comparison = compare(
-            normal, anomalies, seed=seed, protocol=protocol, known=known, data_dir=data_dir
+            normal, anomalies, seed=seed, protocol=protocol, labelled=labelled, data_dir=data_dir
         )
         check_nothing_tested_is_trained_on(comparison)
-        assert len(comparison.known) == (10 if known else 0)
+        assert len(comparison.labelled) == (10 if labelled else 0)
 
 
 def test_a_sample_is_of_the_test_alone_and_the_same_in_every_seed(data_dir: Path) -> None:
@@ -185,11 +187,11 @@ def test_the_places_of_tested_images_are_known_unless_a_split_is_tested_whole(
     assert np.array_equal(np.flatnonzero(places["constant"]), tested)
 
 
-def test_known_anomalies_come_from_the_train_split(data_dir: Path) -> None:
+def test_labelled_anomalies_come_from_the_train_split(data_dir: Path) -> None:
     comparison = compare(
-        "fashion-mnist", ["mnist"], seed=0, known=Known("mnist", 10), data_dir=data_dir
+        "fashion-mnist", ["mnist"], seed=0, labelled=Labelled("mnist", 10), data_dir=data_dir
     )
-    part = comparison.parts["known"]
+    part = comparison.parts["labelled"]
     assert (part.dataset, part.split, len(part.indices)) == ("mnist", "train", 10)
 
 
@@ -204,13 +206,13 @@ def test_what_cannot_be_compared_is_refused(data_dir: Path) -> None:
         (
             "fashion-mnist",
             ["mnist"],
-            {"known": Known("uniform", 3)},
+            {"labelled": Labelled("uniform", 3)},
             "has no train split for labelled",
         ),
         (
             "fashion-mnist",
             ["mnist"],
-            {"known": Known("mnist", 61)},
+            {"labelled": Labelled("mnist", 61)},
             "mnist has 60 training images, 61 labelled",
         ),
     ):

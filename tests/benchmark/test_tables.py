@@ -29,7 +29,7 @@ from anomirror.benchmark.experiments import (
     table3,
     trials,
 )
-from anomirror.benchmark.protocols import PROTOCOLS, Known
+from anomirror.benchmark.protocols import PROTOCOLS, Labelled
 from anomirror.benchmark.published import PRINTED_AVERAGES, PUBLISHED, PaperRow
 from anomirror.benchmark.render import FORMATS, Table, as_html, as_latex, as_markdown
 from anomirror.benchmark.rows import ROWS, Row
@@ -56,7 +56,7 @@ def entry(
     protocol: Any = "blind",
     group: str = "cpu",
     parameters: dict[str, Any] | None = None,
-    known: Known | None = None,
+    labelled: Labelled | None = None,
     counts: Counts = COUNTS,
     metrics: dict[str, Any] | None = None,
 ) -> Entry:
@@ -79,7 +79,7 @@ def entry(
         normal=normal,
         seed=seed,
         protocol=protocol,
-        known_anomalies=known,
+        labelled_anomalies=labelled,
         group=group,
         preset="cpu",
         parameters={"random_state": seed} if parameters is None else parameters,

@@ -29,7 +29,7 @@ from anomirror.benchmark.cells import (
 )
 from anomirror.benchmark.measure import measure
 from anomirror.benchmark.pool import run
-from anomirror.benchmark.protocols import Known
+from anomirror.benchmark.protocols import Labelled
 from anomirror.benchmark.resume import unfinished
 from anomirror.benchmark.tables import all_tables
 from anomirror.benchmark.trial import Trial
@@ -336,14 +336,14 @@ def test_cells_of_other_parameters_are_not_taken_for_these(data_dir: Path, tmp_p
         unfinished([PCA, replace(PCA, parameters={"n_components": 4})], tmp_path / "elsewhere")
 
 
-def test_names_tell_variants_protocols_and_known_anomalies_apart() -> None:
+def test_names_tell_variants_protocols_and_labelled_anomalies_apart() -> None:
     names = [
         replace(AMA, **changes).name  # type: ignore[arg-type]
         for changes in (
             {},
             {"variant": "box"},
             {"protocol": "paper"},
-            {"known": Known("mnist", 10)},
+            {"labelled": Labelled("mnist", 10)},
             {"seed": 1},
         )
     ]
@@ -351,22 +351,22 @@ def test_names_tell_variants_protocols_and_known_anomalies_apart() -> None:
         "ama-seed0",
         "ama-box-seed0",
         "ama-protocol-paper-seed0",
-        "ama-known-mnist-10-seed0",
+        "ama-labelled-mnist-10-seed0",
         "ama-seed1",
     ]
     assert replace(AMA, normal="mnist:3").file(Path("out")) == Path("out/mnist-3/ama-seed0.json")
 
 
-def test_known_anomalies_are_trained_on(data_dir: Path, tmp_path: Path) -> None:
-    known = Known("mnist", 10)
-    record = measure(replace(AMA, known=known), tmp_path, data_dir)
-    assert record.known_anomalies == known
+def test_labelled_anomalies_are_trained_on(data_dir: Path, tmp_path: Path) -> None:
+    labelled = Labelled("mnist", 10)
+    record = measure(replace(AMA, labelled=labelled), tmp_path, data_dir)
+    assert record.labelled_anomalies == labelled
     assert metrics(record) != metrics(measure(AMA, tmp_path, data_dir))
-    assert [entry.record.known_anomalies for entry in read_entries(tmp_path)] == [
+    assert [entry.record.labelled_anomalies for entry in read_entries(tmp_path)] == [
         None,
         None,
-        known,
-        known,
+        labelled,
+        labelled,
     ]
 
 

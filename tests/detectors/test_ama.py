@@ -189,15 +189,15 @@ def test_labelled_anomalies_replace_synthetic_negatives_with_a_weight_of_their_o
     ama, run, batch = prepared(negatives_weight=0.25, anomalies_weight=2.0)
     (synthetic,) = objective(ama, batch, run, monkeypatch).terms["gap_negative"]
     assert synthetic.weight == -0.25
-    known = torch.zeros(8, dtype=torch.bool)
-    known[6:] = True
-    marked = Batch(batch.images, known)
+    labelled = torch.zeros(8, dtype=torch.bool)
+    labelled[6:] = True
+    marked = Batch(batch.images, labelled)
     (term,) = objective(ama, marked, run, monkeypatch).terms["gap_negative"]
     assert torch.equal(term.x, batch.images[6:])
     assert term.weight == -2.0
 
 
-def test_an_interrupted_training_with_known_anomalies_goes_on_to_the_same_scores(
+def test_an_interrupted_training_with_labelled_anomalies_goes_on_to_the_same_scores(
     clothes: np.ndarray, digits: np.ndarray, tmp_path: Path
 ) -> None:
     images = np.concatenate([clothes, digits[:20]])

@@ -26,7 +26,7 @@ def test_every_stored_auroc_follows_from_stored_scores_with_scikit_learn(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of two small folders; ``python -m studies.verify results`` takes all of them."""
-    verify.main([RESULTS / "protocol", RESULTS / "known"])
+    verify.main([RESULTS / "protocol", RESULTS / "labelled"])
     assert capsys.readouterr().out.startswith("42 of 42 agree")
 
 

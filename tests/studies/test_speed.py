@@ -69,7 +69,7 @@ def split(sample: Sample) -> Comparison:
         sampled={"mnist": np.arange(0, 60, 2)},
         validation_normal=nothing,
         validation={},
-        known=nothing,
+        labelled=nothing,
         parts={},
         copies={},
         preparation={},

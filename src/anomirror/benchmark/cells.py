@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from anomirror.benchmark.protocols import Known, Part, Protocol, plain_name
+from anomirror.benchmark.protocols import Labelled, Part, Protocol, plain_name
 from anomirror.detector.parameters import Arguments
 from anomirror.errors import InputError
 from anomirror.scorers import Scorer, Scores, make_scorer
@@ -142,7 +142,7 @@ class Record(_Stored):
     normal: str
     seed: int
     protocol: Protocol
-    known_anomalies: Known | None = None
+    labelled_anomalies: Labelled | None = None
     group: str
     """The preset that was asked for, of all methods that stand in one table."""
     preset: str
@@ -258,7 +258,7 @@ def _lines(value: object) -> str:
 def read_entries(*folders: Path) -> list[Entry]:
     """Every cell below some folders, in order of labelled anomalies, then of file names."""
     entries = [entry for folder in folders for entry in _entries_below(folder)]
-    return sorted(entries, key=lambda entry: _known_count(entry.record))
+    return sorted(entries, key=lambda entry: _labelled_count(entry.record))
 
 
 def _entries_below(folder: Path) -> Iterator[Entry]:
@@ -273,8 +273,8 @@ def entries_of(file: Path, record: Record) -> list[Entry]:
     return [Entry(record, cell, file) for cell in record.cells]
 
 
-def _known_count(record: Record) -> int:
-    return record.known_anomalies.count if record.known_anomalies else 0
+def _labelled_count(record: Record) -> int:
+    return record.labelled_anomalies.count if record.labelled_anomalies else 0
 
 
 def read_arrays(file: Path, *names: str) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from anomirror.benchmark.protocols import REST, Known, Protocol, parse_normal
+from anomirror.benchmark.protocols import REST, Labelled, Protocol, parse_normal
 from anomirror.benchmark.rows import Changes, MethodRows, rows_of
 from anomirror.benchmark.trial import Trial, protocol_settings
 from anomirror.codecs import installed
@@ -61,7 +61,7 @@ class Settings:
     preset: str = "cpu"
     protocol: Protocol = "blind"
     seeds: int = 1
-    known: Known | None = None
+    labelled: Labelled | None = None
     folder_size: int | None = None
     """Of a folder's images; None: the one that "auto" would be for each method."""
     normals: tuple[str, ...] = ()
@@ -115,9 +115,9 @@ def trials(
 ) -> Iterable[Trial]:
     """Every method, variant and seed on one normal set."""
     normal, columns = canonical(normal), tuple(canonical(column) for column in anomalies)
-    known = settings.known
-    if known:
-        known = replace(known, dataset=canonical(known.dataset))
+    labelled = settings.labelled
+    if labelled:
+        labelled = replace(labelled, dataset=canonical(labelled.dataset))
     for seed in range(settings.seeds):
         for method in settings.methods:
             rows, name = rows_of(method), chosen_preset(method, settings.preset, normal)
@@ -136,7 +136,7 @@ def trials(
                     seed=seed,
                     variant=variant,
                     protocol=settings.protocol,
-                    known=known,
+                    labelled=labelled,
                     group=settings.preset,
                     scorings={
                         scoring: changed

@@ -74,9 +74,9 @@ def fits_of(
 def _training_images(comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
     """Normal images with the label 1, then labelled anomalies with -1."""
     images, labels = comparison.train, np.ones(len(comparison.train), int)
-    if len(comparison.known):
-        images = np.concatenate([images, comparison.known])
-        labels = np.r_[labels, -np.ones(len(comparison.known), int)]
+    if len(comparison.labelled):
+        images = np.concatenate([images, comparison.labelled])
+        labels = np.r_[labels, -np.ones(len(comparison.labelled), int)]
     return images, labels
 
 

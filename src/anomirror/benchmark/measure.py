@@ -140,7 +140,7 @@ def _empty(trial: Trial) -> Record:
         normal=trial.normal,
         seed=trial.seed,
         protocol=trial.protocol,
-        known_anomalies=trial.known,
+        labelled_anomalies=trial.labelled,
         group=trial.group,
         preset=trial.preset,
         parameters=trial.detector().stored_parameters(),
@@ -193,7 +193,7 @@ def _run(fit: Fit, fit_seconds: float, score_seconds: float) -> Run:
 
 def _column(trial: Trial, column: str, comparison: Comparison) -> Column:
     """What decides a column."""
-    decisive = ("train", "known", "normal", "validation normal", column, f"validation {column}")
+    decisive = ("train", "labelled", "normal", "validation normal", column, f"validation {column}")
     parts = {name: comparison.parts[name] for name in decisive if name in comparison.parts}
     compared = (parse_normal(trial.normal)[0], column)
     return Column(

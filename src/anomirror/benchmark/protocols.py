@@ -76,10 +76,10 @@ class Comparison:
     validation_normal: np.ndarray
     validation: dict[str, np.ndarray]
     """Empty arrays under protocol ``blind``."""
-    known: np.ndarray
+    labelled: np.ndarray
     """Labelled anomalies that are trained on; none as a rule."""
     parts: dict[str, Part]
-    """Where all of these lie: train, known, normal, "validation normal", and each column's
+    """Where all of these lie: train, labelled, normal, "validation normal", and each column's
     anomalies and "validation ...".
     """
     copies: dict[str, int]
@@ -91,7 +91,7 @@ class Comparison:
 
     def hash_of(self, column: str) -> str:
         """Short hash of every index and pixel that decides this column."""
-        decisive = ["train", "known", "normal", "validation normal", f"validation {column}"]
+        decisive = ["train", "labelled", "normal", "validation normal", f"validation {column}"]
         parts = {name: self.parts[name] for name in decisive if name in self.parts}
         parts["anomalies"] = Part(
             column, self.parts[column].split, self.parts[column].indices[self.sampled[column]]
@@ -104,7 +104,7 @@ class Comparison:
             )
         for images in (
             self.train,
-            self.known,
+            self.labelled,
             self.normal,
             self.anomalies[column][self.sampled[column]],
         ):
@@ -113,7 +113,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Known:
+class Labelled:
     """Labelled anomalies: how many images of a set's *train* split."""
 
     dataset: str
@@ -134,7 +134,7 @@ def compare(
     *,
     seed: int,
     protocol: Protocol = "blind",
-    known: Known | None = None,
+    labelled: Labelled | None = None,
     data_dir: Path | None = None,
     folder_size: int = FOLDER_SIZE,
     tested: int | None = None,
@@ -156,14 +156,14 @@ def compare(
     pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
     train_at, set_aside = _train_places(pool, name, label, normal, seed, protocol)
     some, normal_at = _normal_places(test, name, label, normal, tested)
-    known_images, known_part = _known(known, seed, form, data_dir)
-    seen = Seen((*pool.images[train_at], *known_images))
+    labelled_images, labelled_part = _labelled(labelled, seed, form, data_dir)
+    seen = Seen((*pool.images[train_at], *labelled_images))
     set_aside = seen.without_copies("validation normal", pool.images, set_aside)
     seen.add(pool.images[set_aside])
     normal_at = seen.without_copies("normal", test.images, normal_at)
     parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
-    if known_part is not None:
-        parts["known"] = known_part
+    if labelled_part is not None:
+        parts["labelled"] = labelled_part
     parts["validation normal"] = Part(name, "train", set_aside)
     preparation = {name: test.preparation}
     rest = _Candidates(name, test, np.setdiff1d(some, of_class(test.labels, label, normal)), None)
@@ -183,7 +183,7 @@ def compare(
         sampled={column: each.sampled for column, each in drawn.items()},
         validation_normal=pool.images[set_aside],
         validation={column: each.validation for column, each in drawn.items()},
-        known=known_images,
+        labelled=labelled_images,
         parts=parts,
         copies=dict(seen.copies),
         preparation=preparation,
@@ -303,25 +303,26 @@ class _Drawing:
         )
 
 
-def _known(
-    known: Known | None, seed: int, form: tuple[int, int], data_dir: Path | None
+def _labelled(
+    labelled: Labelled | None, seed: int, form: tuple[int, int], data_dir: Path | None
 ) -> tuple[np.ndarray, Part | None]:
     """Labelled anomalies and where they lie: images of their set's train split."""
-    if known is None or known.count == 0:
+    if labelled is None or labelled.count == 0:
         return np.empty((0, form[0], form[0], form[1]), np.uint8), None
-    if known.dataset in GENERATED:
+    if labelled.dataset in GENERATED:
         raise SettingError(
-            f"{known.dataset}: a generated set has no train split for labelled anomalies"
+            f"{labelled.dataset}: a generated set has no train split for labelled anomalies"
         )
-    pool = images_of(known.dataset, "train", form, data_dir).images
-    if known.count > len(pool):
+    pool = images_of(labelled.dataset, "train", form, data_dir).images
+    if labelled.count > len(pool):
         raise InputError(
-            f"{known.dataset} has {len(pool)} training images, {known.count} labelled anomalies "
+            f"{labelled.dataset} has {len(pool)} training images, "
+            f"{labelled.count} labelled anomalies "
             "were "
             "asked for"
         )
-    at = np.sort(_shuffled(21, seed, known.dataset, len(pool))[: known.count])
-    return pool[at], Part(known.dataset, "train", at)
+    at = np.sort(_shuffled(21, seed, labelled.dataset, len(pool))[: labelled.count])
+    return pool[at], Part(labelled.dataset, "train", at)
 
 
 def of_class(labels: np.ndarray, label: int | None, normal: str) -> np.ndarray:

@@ -117,14 +117,14 @@ class Row:
     variant: str
     scoring: str
     side: str
-    known: tuple[int, str] | None = None
+    labelled: tuple[int, str] | None = None
     """How many labelled anomalies were trained on, and of which set."""
 
     @classmethod
     def of(cls, entry: Entry) -> Row:
-        record, known = entry.record, entry.record.known_anomalies
-        of_known = (known.count, known.dataset) if known else None
-        return cls(record.method, record.variant, entry.cell.scoring, entry.cell.side, of_known)
+        record, labelled = entry.record, entry.record.labelled_anomalies
+        of_labelled = (labelled.count, labelled.dataset) if labelled else None
+        return cls(record.method, record.variant, entry.cell.scoring, entry.cell.side, of_labelled)
 
     @property
     def label(self) -> str:
@@ -133,8 +133,8 @@ class Row:
         name = rows_of(self.method).labels.get(self.variant, name)
         if self.scoring:
             name += f"{',' if self.variant else ''} {SCORING_WORDS.get(self.scoring, self.scoring)}"
-        known = "{} known from {}".format(*self.known) if self.known else ""
-        return ", ".join(part for part in (name, known, self.side) if part)
+        labelled = "{} labelled from {}".format(*self.labelled) if self.labelled else ""
+        return ", ".join(part for part in (name, labelled, self.side) if part)
 
     @property
     def is_ablation(self) -> bool:
@@ -159,7 +159,7 @@ class Row:
         """
         variants = ["", *rows_of(self.method).labels]
         variant = variants.index(self.variant) if self.variant in variants else len(variants)
-        known = self.known[0] if self.known else 0
+        labelled = self.labelled[0] if self.labelled else 0
         known_scorings = ["", *SCORING_WORDS]
         scoring = len(known_scorings)
         if self.scoring in known_scorings:
@@ -168,7 +168,7 @@ class Row:
         return (
             baseline,
             self.method,
-            known,
+            labelled,
             scoring,
             self.scoring,
             variant,

@@ -270,7 +270,7 @@ def _paper(row: Row, normal: str, column: str) -> float | None:
 
 def _against_paper(found: _Entries, row: Row, normal: str, column: str) -> str:
     """Ours, then the paper's and the difference."""
-    compared = found.metric == "auroc" and not row.known
+    compared = found.metric == "auroc" and not row.labelled
     paper = _paper(row, normal, column) if compared else None
     values, interval = found.values(row, normal, column), found.interval(row, normal, column)
     text = _with_paper(values, interval, paper)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anomirror.benchmark.cells import Place, Record, read_record
-from anomirror.benchmark.protocols import Comparison, Known, Protocol, compare, plain_name
+from anomirror.benchmark.protocols import Comparison, Labelled, Protocol, compare, plain_name
 from anomirror.data import FOLDER_SIZE, is_folder
 from anomirror.detector.parameters import Arguments
 from anomirror.detectors import Detector, make_detector
@@ -34,7 +34,7 @@ class Trial:
     variant: str = ""
     """Name of the changes; empty: none."""
     protocol: Protocol = "blind"
-    known: Known | None = None
+    labelled: Labelled | None = None
     scorings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Further ways to score the same networks: a name, and the parameters that change after the
     fit.
@@ -48,10 +48,12 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its files, without the suffix."""
-        known = f"known-{plain_name(self.known.dataset)}-{self.known.count}" if self.known else ""
+        labelled = ""
+        if self.labelled:
+            labelled = f"labelled-{plain_name(self.labelled.dataset)}-{self.labelled.count}"
         protocol = "" if self.protocol == "blind" else f"protocol-{self.protocol}"
         size = f"{self.folder_size}px" if is_folder(self.normal) else ""
-        return joined(self.method, self.variant, known, protocol, size, f"seed{self.seed}")
+        return joined(self.method, self.variant, labelled, protocol, size, f"seed{self.seed}")
 
     def file(self, out: Path) -> Path:
         """Where its record lies."""
@@ -69,7 +71,7 @@ class Trial:
             self.anomalies,
             seed=self.seed,
             protocol=self.protocol,
-            known=self.known,
+            labelled=self.labelled,
             data_dir=data_dir,
             folder_size=self.folder_size,
             tested=self.tested,

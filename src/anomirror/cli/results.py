@@ -15,7 +15,7 @@ from anomirror.data import data_directory
 from anomirror.errors import AnomirrorError, InputError, SettingError
 
 if TYPE_CHECKING:
-    from anomirror.benchmark.protocols import Known
+    from anomirror.benchmark.protocols import Labelled
     from anomirror.benchmark.trial import Trial
     from anomirror.detector.parameters import Arguments
 
@@ -146,7 +146,7 @@ Anomalies = Annotated[
         "of a folder with train/good and test/<kind> (MVTec AD): every kind, if none is given"
     ),
 ]
-KnownOption = Annotated[
+LabelledOption = Annotated[
     str | None, typer.Option(help="NAME:COUNT labelled anomalies, from a set's train split")
 ]
 Set = Annotated[
@@ -173,7 +173,7 @@ def benchmark(
     preset_name: Preset = "cpu",
     methods: Methods = "ama,pca,knn",
     protocol: ProtocolOption = Protocol.BLIND,
-    known: KnownOption = None,
+    labelled: LabelledOption = None,
     seeds: Seeds = 1,
     set_: Set = None,
     jobs: Jobs = 1,
@@ -190,7 +190,7 @@ def benchmark(
     chosen = _methods(methods)
     changes = _changes(set_, chosen)
     settings = Settings(
-        chosen, preset_name, protocol.value, seeds, _known(known), size, changes=changes
+        chosen, preset_name, protocol.value, seeds, _labelled(labelled), size, changes=changes
     )
     todo = list(trials(normal, columns, settings))
     folder = out / preset_name
@@ -266,15 +266,15 @@ def _changes(texts: Sequence[str] | None, methods: Sequence[str]) -> Arguments:
     return changes
 
 
-def _known(text: str | None) -> Known | None:
-    from anomirror.benchmark.protocols import Known
+def _labelled(text: str | None) -> Labelled | None:
+    from anomirror.benchmark.protocols import Labelled
 
     if text is None:
         return None
     name, _, count = text.rpartition(":")
     if not name or not count.isdigit():
-        raise SettingError(f"--known {text}: expected NAME:COUNT, for example mnist:10")
-    return Known(name, int(count))
+        raise SettingError(f"--labelled {text}: expected NAME:COUNT, for example mnist:10")
+    return Labelled(name, int(count))
 
 
 def _measure(

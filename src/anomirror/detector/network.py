@@ -246,12 +246,12 @@ class NetworkDetector(Detector, Rehearsed):
         parameters = {
             name: value for name, value in self.stored_parameters().items() if name not in scoring
         }
-        known = None if anomalies is None else fingerprint(anomalies, self.workers)
+        labelled = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {
             "method": self.method,
             **parameters,
             "data": self.data_fingerprint_,
-            "labelled anomalies": known,
+            "labelled anomalies": labelled,
         }
 
     def _checkpoints(self, anomalies: ImageSet | None, group: Group) -> Checkpoints | None:
