@@ -192,14 +192,14 @@ def compressed_bits(
     ]
     different = dict(zip(names, pictures, strict=True))
     file = None if cache_dir is None else cache_dir / f"{codec}-{chosen.version()}.sqlite"
-    found = {} if file is None else _remembered(file, list(different))
-    new = {name: picture for name, picture in different.items() if name not in found}
+    lengths_of = {} if file is None else _remembered(file, list(different))
+    new = {name: picture for name, picture in different.items() if name not in lengths_of}
     if new:
         lengths = dict(zip(new, chosen.lengths(list(new.values())), strict=True))
-        found |= lengths
+        lengths_of |= lengths
         if file is not None:
             _remember(file, lengths)
-    return 8.0 * np.array([found[name] for name in names], float)
+    return 8.0 * np.array([lengths_of[name] for name in names], float)
 
 
 def _remembered(file: Path, names: Sequence[bytes]) -> dict[bytes, int]:

@@ -40,14 +40,14 @@ class Group:
         """
         if self.size == 1:
             return
-        some = [tensor for tensor in tensors if tensor.is_floating_point()]
-        if not some:
+        floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+        if not floating:
             return
-        message = torch.cat([tensor.flatten() for tensor in some])
+        message = torch.cat([tensor.flatten() for tensor in floating])
         self._sum(message)
         message /= self.size
         for tensor, mean in zip(
-            some, torch.split(message, [tensor.numel() for tensor in some]), strict=True
+            floating, torch.split(message, [tensor.numel() for tensor in floating]), strict=True
         ):
             tensor.copy_(mean.view_as(tensor))
 

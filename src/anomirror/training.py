@@ -120,19 +120,14 @@ def train(
 ) -> History:
     """Run all phases; returns one row for each epoch.
 
-    With ``best_by`` the weights that are kept are those after that epoch of the last phase whose
-    row has the lowest such value.
-
-    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of everything
-    that the steps returned, over the steps that returned it, and what ``on_epoch`` returned.
-
-    Continues from the checkpoint in ``checkpoints`` when there is one: on the CPU the final weights
-    are then bit for bit those of an uninterrupted run.
+    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of what the steps
+    returned, and what ``on_epoch`` returned. ``best_by`` names the value of a row by whose lowest
+    the epoch of the last phase is chosen whose weights are kept. A run that finds its checkpoint
+    goes on from it: on the CPU to the same weights, bit for bit.
 
     Raises
     ------
-    DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so; the last good
-        checkpoint is kept.
+    DivergenceError : a loss or a weight is not finite, or ``on_epoch`` says so.
     CheckpointError : the checkpoint belongs to another run, or not all processes have it.
     SettingError : several processes cannot share the minibatches equally; ``max_steps`` leaves the
         last phase out.
@@ -150,16 +145,12 @@ def train(
                 _start(phase, data, run, batch_size)
             with _seeded_layers(run, epoch.number):
                 means = _one_epoch(epoch, data, run, batch_size, bar)
-            row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
             run.epoch = epoch.number
+            row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
             if on_epoch is not None:
-                observed = on_epoch(run)
-                refuse_taken(observed, row | {"step": 0, "seconds": 0})
-                row |= observed
+                row |= _observed(on_epoch(run), row)
             if epoch.is_last_phase and best_by is not None and best_by in row:
-                _keep_if_best(
-                    run, run.group.average_values({best_by: row[best_by]}, run.device)[best_by]
-                )
+                _keep_if_best(run, best_by, row[best_by])
             history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
             if checkpoints is not None and run.group.rank == 0:
                 write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
@@ -167,6 +158,12 @@ def train(
     for name, state in run.best.items():
         run.modules[name].load_state_dict(state)
     return history
+
+
+def _observed(returned: Mapping[str, float], row: Mapping[str, float]) -> Mapping[str, float]:
+    """What ``on_epoch`` returned, if none of its names is taken."""
+    refuse_taken(returned, {**row, "step": 0, "seconds": 0})
+    return returned
 
 
 def _prepare(run: Run) -> None:
@@ -204,7 +201,9 @@ def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
         averaged.n_averaged.zero_()
 
 
-def _keep_if_best(run: Run, value: float) -> None:
+def _keep_if_best(run: Run, name: str, value: float) -> None:
+    """Remember the weights, if the value's mean over all processes is the lowest so far."""
+    value = run.group.average_values({name: value}, run.device)[name]
     if value < run.best_value:
         run.best_value = value
         run.best = {
@@ -360,12 +359,12 @@ def _state(run: Run) -> dict[str, object]:
 
 
 def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
-    found = (
+    checkpoint = (
         None if checkpoints is None else read_checkpoint(checkpoints.folder, checkpoints.identity)
     )
-    if found is None:
+    if checkpoint is None:
         return []
-    state, history = found
+    state, history = checkpoint
     try:
         run.epoch, run.step = int(state["epoch"]), int(state["step"])
         run.generator.set_state(state["generator"])
@@ -378,8 +377,8 @@ def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
         if "best" in state:
             run.best_value = float(state["best_value"])
             run.best = {
-                name: {key: t.to(run.device) for key, t in found.items()}
-                for name, found in state["best"].items()
+                name: {key: t.to(run.device) for key, t in checkpoint.items()}
+                for name, checkpoint in state["best"].items()
             }
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         assert checkpoints is not None

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,6 +208,6 @@ def test_far_sizes_are_counted_over_all_pieces_and_maps_fit_the_images(tmp_path:
 def test_where_the_system_tells_no_memory_the_line_says_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(costs, "resource", None)
+    monkeypatch.setattr(costs, "sys", SimpleNamespace(platform="win32"))
     said = costs.sentence(PCA(), open_images(tiles(40)))
     assert re.fullmatch(r"40 images of 48x48 at 64x64: about \d+ seconds?", said), said

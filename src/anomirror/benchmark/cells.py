@@ -119,13 +119,13 @@ class Cell(_Stored):
 
     def value(self, metric: str) -> float | None:
         """The value of a metric; None if it was not measured."""
-        found = self.metrics.get(metric)
-        return found if isinstance(found, float | int) else None
+        measured = self.metrics.get(metric)
+        return measured if isinstance(measured, float | int) else None
 
     def interval(self, metric: str) -> Interval | None:
         """The 95 % interval of a metric; None if it was not measured."""
-        found = self.metrics.get(f"{metric}_ci")
-        return found if isinstance(found, tuple) else None
+        measured = self.metrics.get(f"{metric}_ci")
+        return measured if isinstance(measured, tuple) else None
 
     def restored_scorer(self) -> Scorer:
         """The fitted scorer, which turns raw scores into normality."""

@@ -239,9 +239,10 @@ def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> li
     ------
     SettingError : it has no such normal set.
     """
-    found = EXPERIMENTS[target](settings, there)
+    trials_there = EXPERIMENTS[target](settings, there)
     known = [
-        _names(trial.normal) for trial in (*EXPERIMENTS[target](settings, lambda _: True), *found)
+        _names(trial.normal)
+        for trial in (*EXPERIMENTS[target](settings, lambda _: True), *trials_there)
     ]
     if unknown := set(settings.normals).difference(*known):
         sets = dict.fromkeys(names[0] for names in known)
@@ -249,7 +250,7 @@ def planned(target: str, settings: Settings, there: Callable[[str], bool]) -> li
             f"{target} has no normal set {', '.join(sorted(unknown))}: choose among "
             f"{', '.join(sets)}"
         )
-    return list(filter(settings.wants, found))
+    return list(filter(settings.wants, trials_there))
 
 
 def _names(normal: str) -> tuple[str, str]:

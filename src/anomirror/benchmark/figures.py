@@ -69,10 +69,10 @@ def _raw_scores(trial: Trial, folder: Path, scoring: str) -> dict[str, np.ndarra
 
 def _columns(entries: Sequence[Entry], trial: Trial, scoring: str) -> list[Entry]:
     """One cell of each of the trial's columns, in their order."""
-    found = {
+    panels = {
         e.cell.anomalies: e for e in entries if (e.cell.scoring, e.cell.side) == (scoring, SIDES[0])
     }
-    return [found[column] for column in trial.anomalies if column in found]
+    return [panels[column] for column in trial.anomalies if column in panels]
 
 
 def _drawn(name: str, trial: Trial, folder: Path, draw: Callable[[Path], None]) -> Path:

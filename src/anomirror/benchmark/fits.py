@@ -38,22 +38,22 @@ class Fit:
 
 
 def fits_of(
-    trial: Trial, comparison: Comparison, scratch: Path, kept: Path | None
+    trial: Trial, comparison: Comparison, scratch: Path, model: Path | None
 ) -> dict[Place, Fit]:
     """A fitted detector for each cell.
 
     Parameters
     ----------
     scratch : folder of what a fit that is interrupted goes on from.
-    kept : folder of a saved model, used if it is there, else written; None: neither.
+    model : folder of a saved model, used if it is there, else written; None: neither.
     """
     detector = trial.detector()
     arguments = detector.get_params()
     if trial.protocol == "paper" or "checkpoint_dir" not in arguments:
-        kept = None
+        model = None
     cache = {"cache_dir": str(scratch.parent.parent / CACHE)} if "cache_dir" in arguments else {}
-    if kept is not None and kept.exists():
-        detector = _kept(trial, comparison, kept).set_params(**cache)
+    if model is not None and model.exists():
+        detector = _kept(trial, comparison, model).set_params(**cache)
         return dict.fromkeys(trial.places(), Fit(detector, len(detector.history_), kept=True))
     detector.set_params(**cache)
     if "checkpoint_dir" in arguments:
@@ -64,8 +64,8 @@ def fits_of(
     if choosing:
         detector.set_params(callback=validation)
     detector.fit(*_training_images(comparison))
-    if kept is not None:
-        detector.save(kept)
+    if model is not None:
+        detector.save(model)
     if choosing:
         return validation.best(detector, cache)
     return dict.fromkeys(trial.places(), Fit(detector, len(detector.history_) or None))

@@ -85,8 +85,8 @@ def measure(
             return record
         scratch = file.with_name(f"{trial.name}{_columns_hash(trial)}.partial")
         started = time.perf_counter()
-        kept = file.with_name(f"{trial.name}.model") if keep_model else None
-        fits = fits_of(trial, comparison, scratch, kept)
+        model = file.with_name(f"{trial.name}.model") if keep_model else None
+        fits = fits_of(trial, comparison, scratch, model)
         fit_seconds = time.perf_counter() - started
         started = time.perf_counter()
         number = len(record.runs) if record else 0
@@ -223,7 +223,7 @@ def _raw_scores(trial: Trial, fits: Mapping[Place, Fit], comparison: Comparison)
     """Of every fitted detector under the scorings that some cells want of it."""
     by_epoch = {fit.epoch: fit.detector for fit in fits.values()}
     train = comparison.train[spaced(len(comparison.train), trial.tested or TRAIN_SCORES)]
-    found: _RawScores = {}
+    scores: _RawScores = {}
     for epoch, detector in by_epoch.items():
         places = [place for place, fit in fits.items() if fit.epoch == epoch]
         columns = dict.fromkeys(place.column for place in places)
@@ -235,8 +235,8 @@ def _raw_scores(trial: Trial, fits: Mapping[Place, Fit], comparison: Comparison)
             }
             scorings = {s: changes for s, changes in trial.all_scorings().items() if s in wanted}
             for scoring, raw in raw_scores_under(detector, images, scorings).items():
-                found.setdefault((scoring, epoch), {})[name] = raw
-    return found
+                scores.setdefault((scoring, epoch), {})[name] = raw
+    return scores
 
 
 def _cell(

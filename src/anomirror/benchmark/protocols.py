@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -141,10 +141,8 @@ def compare(
 ) -> Comparison:
     """The images of one seed.
 
-    With ``tested`` no more than so many normal test images, and as many anomalies as belong to
-    them, are there; of one class, so many images of the test split in all (validation is drawn from
-    these); of a folder, so many. They are a fixed sample, under protocol ``blind`` the same in
-    every seed.
+    ``tested`` limits the normal test images, and the anomalies with them; of one class, the whole
+    test split. What is left is a fixed sample, under protocol ``blind`` the same in every seed.
 
     Raises
     ------
@@ -155,27 +153,19 @@ def compare(
     form = natural_form(name, folder_size=folder_size)
     pool, test = images_of(name, "train", form, data_dir), images_of(name, "test", form, data_dir)
     train_at, set_aside = _train_places(pool, name, label, normal, seed, protocol)
-    some, normal_at = _normal_places(test, name, label, normal, tested)
+    tested_at, normal_at = _normal_places(test, name, label, normal, tested)
     labelled_images, labelled_part = _labelled(labelled, seed, form, data_dir)
     seen = Seen((*pool.images[train_at], *labelled_images))
     set_aside = seen.without_copies("validation normal", pool.images, set_aside)
     seen.add(pool.images[set_aside])
     normal_at = seen.without_copies("normal", test.images, normal_at)
-    parts = {"train": Part(name, "train", train_at), "normal": Part(name, "test", normal_at)}
-    if labelled_part is not None:
-        parts["labelled"] = labelled_part
-    parts["validation normal"] = Part(name, "train", set_aside)
-    preparation = {name: test.preparation}
-    rest = _Candidates(name, test, np.setdiff1d(some, of_class(test.labels, label, normal)), None)
+    if label is None:
+        wanted = round(ANOMALY_SHARE * len(normal_at))
+        others = [_other_set(column, form, data_dir, wanted) for column in columns]
+    else:
+        others = [_Candidates(name, test, _rest(test, label, normal, tested_at), None)]
     drawing = _Drawing(seen, seed, protocol, tested)
-    drawn: dict[str, _Anomalies] = {}
-    for column in columns:
-        candidates = rest
-        if label is None:
-            candidates = _other_set(column, form, data_dir, round(ANOMALY_SHARE * len(normal_at)))
-            preparation[column] = candidates.images.preparation
-        drawn[column] = found = drawing.anomalies(column, candidates)
-        parts |= {column: found.part, f"validation {column}": found.validation_part}
+    drawn = dict(zip(columns, map(drawing.anomalies, columns, others), strict=True))
     return Comparison(
         train=pool.images[train_at],
         normal=test.images[normal_at],
@@ -184,10 +174,32 @@ def compare(
         validation_normal=pool.images[set_aside],
         validation={column: each.validation for column, each in drawn.items()},
         labelled=labelled_images,
-        parts=parts,
+        parts=_parts(name, train_at, normal_at, set_aside, drawn) | labelled_part,
         copies=dict(seen.copies),
-        preparation=preparation,
+        preparation={name: test.preparation} | {o.source: o.images.preparation for o in others},
     )
+
+
+def _rest(test: Images, label: int, normal: str, tested_at: np.ndarray) -> np.ndarray:
+    """Tested images of all other classes."""
+    return np.setdiff1d(tested_at, of_class(test.labels, label, normal))
+
+
+def _parts(
+    name: str,
+    train_at: np.ndarray,
+    normal_at: np.ndarray,
+    set_aside: np.ndarray,
+    drawn: Mapping[str, _Anomalies],
+) -> dict[str, Part]:
+    """Where the images of the normal set and of each column lie."""
+    return {
+        "train": Part(name, "train", train_at),
+        "normal": Part(name, "test", normal_at),
+        "validation normal": Part(name, "train", set_aside),
+        **{column: each.part for column, each in drawn.items()},
+        **{f"validation {column}": each.validation_part for column, each in drawn.items()},
+    }
 
 
 def _checked(
@@ -225,12 +237,12 @@ def _normal_places(
     test: Images, name: str, label: int | None, normal: str, tested: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of the test split that may be tested, and the normal ones among them."""
-    some, places = np.arange(len(test.images)), of_class(test.labels, label, normal)
+    tested_at, places = np.arange(len(test.images)), of_class(test.labels, label, normal)
     if tested is None:
-        return some, places
-    among = places if label is None else some
-    some = np.sort(among[_shuffled(23, 0, name, len(among))[:tested]])
-    return some, np.intersect1d(places, some)
+        return tested_at, places
+    among = places if label is None else tested_at
+    tested_at = np.sort(among[_shuffled(23, 0, name, len(among))[:tested]])
+    return tested_at, np.intersect1d(places, tested_at)
 
 
 @dataclass(frozen=True)
@@ -305,10 +317,10 @@ class _Drawing:
 
 def _labelled(
     labelled: Labelled | None, seed: int, form: tuple[int, int], data_dir: Path | None
-) -> tuple[np.ndarray, Part | None]:
+) -> tuple[np.ndarray, dict[str, Part]]:
     """Labelled anomalies and where they lie: images of their set's train split."""
     if labelled is None or labelled.count == 0:
-        return np.empty((0, form[0], form[0], form[1]), np.uint8), None
+        return np.empty((0, form[0], form[0], form[1]), np.uint8), {}
     if labelled.dataset in GENERATED:
         raise SettingError(
             f"{labelled.dataset}: a generated set has no train split for labelled anomalies"
@@ -322,20 +334,20 @@ def _labelled(
             "asked for"
         )
     at = np.sort(_shuffled(21, seed, labelled.dataset, len(pool))[: labelled.count])
-    return pool[at], Part(labelled.dataset, "train", at)
+    return pool[at], {"labelled": Part(labelled.dataset, "train", at)}
 
 
 def of_class(labels: np.ndarray, label: int | None, normal: str) -> np.ndarray:
     """Places of the images of a class, ``(n,)``; of all without one."""
     if label is None:
         return np.arange(len(labels))
-    found = np.flatnonzero(labels == label)
-    if not len(found):
+    places = np.flatnonzero(labels == label)
+    if not len(places):
         known = sorted(set(labels.tolist()))
         raise SettingError(
             f"{normal}: no image of class {label}; the set's classes are {known[0]} to {known[-1]}"
         )
-    return found
+    return places
 
 
 def _shuffled(purpose: int, seed: int, name: str, count: int) -> np.ndarray:

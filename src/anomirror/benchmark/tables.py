@@ -40,8 +40,8 @@ class _Entries:
                     f"{row.label} on {normal}: cells of different settings or scorers "
                     f"({settings[row, normal][0]}, {own[0]}); measure the older ones again"
                 )
-        for (row, normal, anomalies), found in self.by_place.items():
-            if len({entry.record.seed for entry in found}) < len(found):
+        for (row, normal, anomalies), alike in self.by_place.items():
+            if len({entry.record.seed for entry in alike}) < len(alike):
                 raise InputError(
                     f"{row.label} on {normal} -> {anomalies}: several cells of one seed; give one "
                     "folder of results"
@@ -49,11 +49,11 @@ class _Entries:
 
     def by_seed(self, row: Row, normal: str, anomalies: str) -> dict[int, float]:
         """Values, without cells that have no such metric."""
-        found = {
+        values = {
             entry.record.seed: entry.cell.value(self.metric)
             for entry in self.by_place.get((row, normal, anomalies), [])
         }
-        return {seed: value for seed, value in found.items() if value is not None}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     def values(self, row: Row, normal: str, anomalies: str) -> list[float]:
         """Values in order of seeds."""
@@ -61,8 +61,8 @@ class _Entries:
 
     def interval(self, row: Row, normal: str, anomalies: str) -> Interval | None:
         """The interval of a single seed; None if there are several."""
-        found = self.by_place.get((row, normal, anomalies), [])
-        return found[0].cell.interval(self.metric) if len(found) == 1 else None
+        entries = self.by_place.get((row, normal, anomalies), [])
+        return entries[0].cell.interval(self.metric) if len(entries) == 1 else None
 
     def averages(self, row: Row, normals: Sequence[str]) -> list[float]:
         """Over one-class cells, of each seed that every class has."""
@@ -72,7 +72,7 @@ class _Entries:
 
     def seeds(self, row: Row) -> str:
         """How many, over the row's cells."""
-        counts = [len(found) for (of, _, _), found in self.by_place.items() if of == row]
+        counts = [len(entries) for (of, _, _), entries in self.by_place.items() if of == row]
         fewest, most = min(counts), max(counts)
         return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
@@ -99,18 +99,18 @@ def comparison(entries: Sequence[Entry], normal: str, metric: str = "auroc") -> 
     table of their own, :func:`negatives`.
     """
     of_normal = [e for e in entries if e.record.normal == normal and not _has_box(e)]
-    found = _Entries(of_normal, metric)
+    grid = _Entries(of_normal, metric)
     measured = dict.fromkeys(entry.cell.anomalies for entry in of_normal)
     shown = _shown_columns(normal, list(measured))
     rows = []
-    for row in found.rows():
+    for row in grid.rows():
         if row.variant in rows_of(row.method).ablations and not row.is_own_side:
             continue  # of an ablation the paper, too, has its own score alone
-        against = [_against_paper(found, row, normal, column) for column in shown]
-        rows.append([row.label, *against, found.seeds(row)])
-    title = f"{shown_name(normal)} is normal: {_title(found)}"
+        against = [_against_paper(grid, row, normal, column) for column in shown]
+        rows.append([row.label, *against, grid.seeds(row)])
+    title = f"{shown_name(normal)} is normal: {_title(grid)}"
     heading = [_metric_name(metric), *(f"→ {shown_name(column)}" for column in shown), "seeds"]
-    return Table(title, heading, rows, _not_beaten(found, normal, shown))
+    return Table(title, heading, rows, _not_beaten(grid, normal, shown))
 
 
 def _shown_columns(normal: str, measured: Sequence[str]) -> list[str]:
@@ -127,15 +127,15 @@ def _shown_columns(normal: str, measured: Sequence[str]) -> list[str]:
 def one_class(entries: Sequence[Entry], dataset: str, metric: str = "auroc") -> Table:
     """A row for each class that was measured, then their average; a column for each method."""
     every = classes_of(dataset)
-    found = _Entries([entry for entry in entries if entry.record.normal in every], metric)
-    measured = {entry.record.normal for entry in found.entries}
+    grid = _Entries([entry for entry in entries if entry.record.normal in every], metric)
+    measured = {entry.record.normal for entry in grid.entries}
     normals = [normal for normal in every if normal in measured]
-    columns = found.rows()
+    columns = grid.rows()
     rows = [
-        [_class_name(normal), *(_against_paper(found, column, normal, REST) for column in columns)]
+        [_class_name(normal), *(_against_paper(grid, column, normal, REST) for column in columns)]
         for normal in normals
     ]
-    averages = {column: found.averages(column, normals) for column in columns}
+    averages = {column: grid.averages(column, normals) for column in columns}
     if normals == every:
         name, printed = "average", PRINTED_AVERAGES if metric == "auroc" else {}
     else:
@@ -143,9 +143,9 @@ def one_class(entries: Sequence[Entry], dataset: str, metric: str = "auroc") -> 
     of_paper = [printed.get((column.published(), dataset)) for column in columns]
     pairs = zip(columns, of_paper, strict=True)
     rows.append([name, *(_with_paper(averages[column], None, paper) for column, paper in pairs)])
-    rows.append(["seeds", *(found.seeds(column) for column in columns)])
-    title = f"one class of {dataset} is normal: {_title(found)}"
-    notes = [*_not_beaten_on_average(found, averages), *_sampled(found)]
+    rows.append(["seeds", *(grid.seeds(column) for column in columns)])
+    title = f"one class of {dataset} is normal: {_title(grid)}"
+    notes = [*_not_beaten_on_average(grid, averages), *_sampled(grid)]
     return Table(title, [_metric_name(metric), *(column.label for column in columns)], rows, notes)
 
 
@@ -154,10 +154,10 @@ def _class_name(normal: str) -> str:
     return CIFAR10_CLASSES[int(label)] if dataset == "cifar10" else label
 
 
-def _sampled(found: _Entries) -> list[str]:
+def _sampled(grid: _Entries) -> list[str]:
     """Notes on rows that were tested on fewer images than others."""
     tested: dict[Row, int] = {}
-    for (row, _, _), entries in found.by_place.items():
+    for (row, _, _), entries in grid.by_place.items():
         counts = [entry.column.counts for entry in entries]
         tested[row] = max([tested.get(row, 0), *(each.normal + each.anomalies for each in counts)])
     most = max(tested.values(), default=0)
@@ -172,22 +172,22 @@ def negatives(entries: Sequence[Entry], metric: str = "auroc") -> Table:
     """Box negatives against atypical selection, with and without interpolation."""
     methods = ("ama", *BASELINES)
     chosen = [e for e in entries if e.record.normal in BOX_COLUMNS and e.record.method in methods]
-    found = _Entries(chosen, metric)
+    grid = _Entries(chosen, metric)
     baselines = [Row(method, "", "", side) for method in BASELINES for side in SIDES]
     rows, notes = [], []
     for normal, columns in BOX_COLUMNS.items():
         for column in columns:
             for scoring, words in (("", ""), (PLAIN_R, ", by the paper's R")):
                 own = [Row("ama", variant, scoring, own_side("ama")) for variant in _BOX_ORDER]
-                line = [_against_paper(found, row, normal, column) for row in [*own, *baselines]]
-                measured = any(found.values(row, normal, column) for row in own)
+                line = [_against_paper(grid, row, normal, column) for row in [*own, *baselines]]
+                measured = any(grid.values(row, normal, column) for row in own)
                 if measured or (not scoring and any(text != "-" for text in line)):
                     rows.append([f"{normal} → {column}{words}", *line])
-            for note in _not_beaten(found, normal, [column]):
+            for note in _not_beaten(grid, normal, [column]):
                 notes.append(note.replace("→ ", f"{normal} → "))
     heading = ["box", "atypical", "box, interpolation", "atypical, interpolation"]
     heading = [_metric_name(metric), *heading, *(row.label for row in baselines)]
-    return Table(f"synthetic negatives of AMA: {_title(found)}", heading, rows, notes)
+    return Table(f"synthetic negatives of AMA: {_title(grid)}", heading, rows, notes)
 
 
 _BOX_ORDER = ("box-no-interpolation", "no-interpolation", "box", "")
@@ -234,15 +234,15 @@ def shown_name(name: str) -> str:
     return Path(name).name if "/" in name or "\\" in name else name
 
 
-def _title(found: _Entries) -> str:
-    protocols = sorted({entry.record.protocol for entry in found.entries})
+def _title(grid: _Entries) -> str:
+    protocols = sorted({entry.record.protocol for entry in grid.entries})
     if len(protocols) > 1:
         raise InputError("cells of protocols blind and paper never stand in one table")
-    groups = ", ".join(sorted({entry.record.group for entry in found.entries}))
+    groups = ", ".join(sorted({entry.record.group for entry in grid.entries}))
     spread = "one seed, 95 % interval"
-    if any(len(entries) > 1 for entries in found.by_place.values()):
+    if any(len(entries) > 1 for entries in grid.by_place.values()):
         spread = "mean ± standard deviation over seeds; of one seed its 95 % interval"
-    return f"{_metric_name(found.metric)}, protocol {''.join(protocols)}, preset {groups}; {spread}"
+    return f"{_metric_name(grid.metric)}, protocol {''.join(protocols)}, preset {groups}; {spread}"
 
 
 def _metric_name(metric: str) -> str:
@@ -268,11 +268,11 @@ def _paper(row: Row, normal: str, column: str) -> float | None:
     return next((f[normal, column] for f in figures if (normal, column) in f), None)
 
 
-def _against_paper(found: _Entries, row: Row, normal: str, column: str) -> str:
+def _against_paper(grid: _Entries, row: Row, normal: str, column: str) -> str:
     """Ours, then the paper's and the difference."""
-    compared = found.metric == "auroc" and not row.labelled
+    compared = grid.metric == "auroc" and not row.labelled
     paper = _paper(row, normal, column) if compared else None
-    values, interval = found.values(row, normal, column), found.interval(row, normal, column)
+    values, interval = grid.values(row, normal, column), grid.interval(row, normal, column)
     text = _with_paper(values, interval, paper)
     in_table = _in_paper(normal, column) and row.published() in PUBLISHED["table1"]
     return f"{text} (paper -)" if compared and paper is None and in_table else text
@@ -296,40 +296,40 @@ def _is_claim(row: Row) -> bool:
     return not rows_of(row.method).is_baseline and not row.is_ablation and row.is_own_side
 
 
-def _not_beaten(found: _Entries, normal: str, columns: Sequence[str]) -> list[str]:
+def _not_beaten(grid: _Entries, normal: str, columns: Sequence[str]) -> list[str]:
     """Notes on columns on which a trained method is not ahead of the baselines."""
     notes = []
-    for row in filter(_is_claim, found.rows()):
-        behind = [_behind(found, row, normal, column) for column in columns]
+    for row in filter(_is_claim, grid.rows()):
+        behind = [_behind(grid, row, normal, column) for column in columns]
         if named := ", ".join(filter(None, behind)):
             notes.append(f"{row.label} does not beat pca and knn on {named}.")
     return notes
 
 
-def _behind(found: _Entries, row: Row, normal: str, column: str) -> str:
+def _behind(grid: _Entries, row: Row, normal: str, column: str) -> str:
     """The column with both values, if a baseline is not beaten there; else empty."""
-    ours = found.values(row, normal, column)
+    ours = grid.values(row, normal, column)
     others = [
         (float(np.mean(values)), other)
-        for other in found.rows()
-        if rows_of(other.method).is_baseline and (values := found.values(other, normal, column))
+        for other in grid.rows()
+        if rows_of(other.method).is_baseline and (values := grid.values(other, normal, column))
     ]
     if not ours or not others:
         return ""
-    best, other = found.best(others)
-    if not found.is_behind(float(np.mean(ours)), best):
+    best, other = grid.best(others)
+    if not grid.is_behind(float(np.mean(ours)), best):
         return ""
     return f"→ {shown_name(column)} ({other.label} {best:.3f}, {np.mean(ours):.3f})"
 
 
-def _not_beaten_on_average(found: _Entries, averages: Mapping[Row, Sequence[float]]) -> list[str]:
+def _not_beaten_on_average(grid: _Entries, averages: Mapping[Row, Sequence[float]]) -> list[str]:
     means = {row: float(np.mean(values)) for row, values in averages.items() if values}
     others = [(value, row) for row, value in means.items() if rows_of(row.method).is_baseline]
     if not others:
         return []
-    best, other = found.best(others)
+    best, other = grid.best(others)
     return [
         f"{row.label} does not beat {other.label} on average ({value:.3f}, {best:.3f})."
         for row, value in means.items()
-        if _is_claim(row) and found.is_behind(value, best)
+        if _is_claim(row) and grid.is_behind(value, best)
     ]

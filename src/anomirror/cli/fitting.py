@@ -71,6 +71,12 @@ Resume = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing model")]
 
 
+_COMPLETE = (
+    "is complete already, with these settings (whether the images are the same was not looked at); "
+    "nothing to do"
+)
+
+
 def fit(
     data: Data,
     out: Out,
@@ -97,19 +103,16 @@ def fit(
     from anomirror.storage import refuse_overlap
     from anomirror.workflows.fitting import destination, keep_checkpoints, labelled_images
 
+    parameters = _parameters(method, preset_name, config, set_, size)
     given = {"random_state": seed, "device": device, "skip_bad": skip_bad or None}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    parameters = _parameters(method, preset_name, config, set_, size) | chosen
+    parameters |= {name: value for name, value in given.items() if value is not None}
     detector = make_detector(method, **parameters)
     labelled = _labelled_sources(detector, anomalies)
     for read in (data, *labelled):
         refuse_overlap(out, read, "--out")
     place = destination(out, detector, overwrite=overwrite, resume=resume)
     if place is None:
-        say(
-            f"{out} is complete already, with these settings (whether the images are the same was "
-            "not looked at); nothing to do"
-        )
+        say(f"{out} {_COMPLETE}")
         return
     detector.set_params(verbose=Loudness.level >= 0 and rank() == 0)
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share

@@ -79,18 +79,19 @@ def _fetch(file: OfficialFile, target: Path, owner: DataSet, progress: Progress 
         ConnectionError,
     ) as error:
         reason = getattr(error, "reason", error)
-        kept = (
+        partly = (
             f"; what came is kept in {partial.name}, and the same command goes on from there"
             if partial.exists()
             else ""
         )
         raise InputError(
-            f"{file.url}: cannot be reached ({reason}){kept}. Without a network, put it at {target}"
+            f"{file.url}: cannot be reached ({reason}){partly}. Without a network, "
+            f"put it at {target}"
         ) from error
-    if file.md5 is not None and (found := _md5(partial)) != file.md5:
+    if file.md5 is not None and (md5 := _md5(partial)) != file.md5:
         partial.unlink()
         raise InputError(
-            f"{file.url}: md5 {found}, published {file.md5}; the download is removed, try again"
+            f"{file.url}: md5 {md5}, published {file.md5}; the download is removed, try again"
         )
     if file.md5 is None and not _opens(partial, target.name):
         partial.unlink()
@@ -147,32 +148,32 @@ def verify(name: str, root: Path) -> Iterator[Checked]:
     ``unchecked`` is readable and has the right number of images, without anything published to
     compare with.
     """
-    found = dataset(name)
-    official = {file.path: _official(file, root / file.path) for file in found.files}
+    listed = dataset(name)
+    official = {file.path: _official(file, root / file.path) for file in listed.files}
     if all(status == "ok" for status in official.values()):
         yield from (Checked(path, "ok", "md5 as published") for path in official)
-        if not found.contents:
+        if not listed.contents:
             return  # and what is unpacked next to them cannot be compared
     # what the reader takes, which may lie unpacked next to the official files
-    for split, count in found.counts.items():
-        yield _contents(found, split, count, root)
+    for split, count in listed.counts.items():
+        yield _contents(listed, split, count, root)
 
 
-def _contents(found: DataSet, split: Split, count: int, root: Path) -> Checked:
+def _contents(listed: DataSet, split: Split, count: int, root: Path) -> Checked:
     """One split as it is read."""
     try:
-        images, labels = found.read(root, split)
+        images, labels = listed.read(root, split)
     except InputError as error:
         return Checked(
             split, "missing" if isinstance(error, MissingDataError) else "DAMAGED", str(error)
         )
     if len(images) != count:
         return Checked(split, "DAMAGED", f"{len(images)} images, expected {count}")
-    if split not in found.contents:
+    if split not in listed.contents:
         return Checked(split, "unchecked", f"{count} images; no checksum to compare with")
     if (
-        digest(images, np.full(len(images), -1) if found.named_labels else labels)
-        == found.contents[split]
+        digest(images, np.full(len(images), -1) if listed.named_labels else labels)
+        == listed.contents[split]
     ):
         return Checked(split, "contents ok", f"{count} images as published")
     return Checked(split, "DAMAGED", "other images or labels than the published ones")
@@ -182,9 +183,9 @@ def present(name: str, root: Path) -> bool:
     """Whether files of a data set lie below ``root``, official or unpacked (nothing of them is
     read).
     """
-    found = dataset(name)
-    return any((root / file.path).exists() for file in found.files) or (
-        found.folder != "" and (root / found.folder).is_dir()
+    listed = dataset(name)
+    return any((root / file.path).exists() for file in listed.files) or (
+        listed.folder != "" and (root / listed.folder).is_dir()
     )
 
 

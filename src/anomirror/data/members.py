@@ -25,16 +25,16 @@ def members(places: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[t
     InputError : the archive is damaged.
     """
     place = first_existing(places)
-    found = False
+    any_read = False
     try:
         for name, content in _all(place, wanted):
-            found = True
+            any_read = True
             yield name, content
     except _DAMAGE as error:
         raise InputError(
             f"{place}: damaged archive, or a file in it that cannot be read ({error})"
         ) from error
-    if not found:
+    if not any_read:
         raise MissingDataError(f"{place}: holds none of the expected files")
 
 

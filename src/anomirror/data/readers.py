@@ -70,16 +70,18 @@ def emnist(root: Path, split: Split) -> Labelled:
     They are stored transposed, and turned upright here.
     """
     stem = f"emnist-letters-{split}-"
-    found = {}
+    arrays = {}
     for name, content in members(
         [root / "emnist" / "gzip.zip", root / "emnist"], lambda name: name.startswith(stem)
     ):
-        found["images" if "images" in name else "labels"] = _idx(
+        arrays["images" if "images" in name else "labels"] = _idx(
             content, name.endswith(".gz"), name
         )
-    if found.keys() != {"images", "labels"}:
+    if arrays.keys() != {"images", "labels"}:
         raise InputError(f"{root / 'emnist'}: expected the images and the labels of {stem}*")
-    return _paired(found["images"].transpose(0, 2, 1), found["labels"].astype(int), root / "emnist")
+    return _paired(
+        arrays["images"].transpose(0, 2, 1), arrays["labels"].astype(int), root / "emnist"
+    )
 
 
 def cifar_set(folder: str, archive: str, files: dict[Split, list[str]], label_bytes: int) -> Reader:
@@ -245,7 +247,7 @@ def _pictures(
     only: set[str] | None = None,
 ) -> tuple[list[str], np.ndarray]:
     """Every image with such a name, sorted by name."""
-    found: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
 
     def wanted(name: str) -> bool:
         return name.lower().endswith(suffixes) and (only is None or name in only)
@@ -253,13 +255,13 @@ def _pictures(
     for name, content in members(places, wanted):
         try:
             with Image.open(io.BytesIO(content)) as picture:
-                found[name] = np.asarray(prepared(picture))
+                images[name] = np.asarray(prepared(picture))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(
                 f"{first_existing(places)}, {name}: cannot be read as an image ({error})"
             ) from error
-    names = sorted(found)
-    return names, np.stack([found[name] for name in names])
+    names = sorted(images)
+    return names, np.stack([images[name] for name in names])
 
 
 def _paired(images: np.ndarray, labels: np.ndarray, place: Path) -> Labelled:

@@ -55,10 +55,10 @@ def load_dataset(
     SettingError : the name is unknown, or the set has no such split.
     InputError : its files are not there (the message names the expected one), or are damaged.
     """
-    found = dataset(name)
-    if split not in found.splits:
-        raise SettingError(f"{name} has no {split} split here (it has {', '.join(found.splits)})")
-    return found.read(data_directory(data_dir), split)
+    listed = dataset(name)
+    if split not in listed.splits:
+        raise SettingError(f"{name} has no {split} split here (it has {', '.join(listed.splits)})")
+    return listed.read(data_directory(data_dir), split)
 
 
 def natural_form(name: str, *, folder_size: int = FOLDER_SIZE) -> tuple[int, int]:

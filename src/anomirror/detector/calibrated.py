@@ -112,10 +112,10 @@ class Calibrated(ABC):
         )
         if self.calibrated_by_ == "folds":
             return self._cross_fitted(given)
-        kept, heldout = self._kept_and_heldout(given)
-        self._learn(kept, heldout, given.anomalies)
-        self.n_train_ = len(kept)
-        calibrating = kept
+        fitting, heldout = self._fitting_and_heldout(given)
+        self._learn(fitting, heldout, given.anomalies)
+        self.n_train_ = len(fitting)
+        calibrating = fitting
         if self.calibrated_by_ == "heldout" and heldout is not None:
             calibrating = Subset(
                 given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices))
@@ -124,15 +124,15 @@ class Calibrated(ABC):
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
         return self.stream(evenly_spaced(calibrating, self._calibrated()))
 
-    def _kept_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
+    def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
         if self.calibrated_by_ == "train":
             watched = self.heldout > 0 and self._watches_heldout
             return self.split(given.normal, self.heldout) if watched else (given.normal, None)
         order = self._shuffled(len(given.normal)).tolist()
         chosen = calibration.held_out_places(self.calibration, self.heldout, order, given.hashes)
-        kept = np.setdiff1d(np.arange(len(given.normal)), chosen)
-        return Subset(given.normal, kept.tolist()), Subset(given.normal, chosen.tolist())
+        fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
+        return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
 
     def _cross_fitted(self, given: TrainingSet) -> Scores:
         """Fit on all images; the raw score of each by a fit on the other folds."""

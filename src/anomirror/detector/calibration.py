@@ -77,10 +77,10 @@ def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[
 
 def _groups(order: Sequence[int], copies: np.ndarray) -> list[list[int]]:
     """Images by copy, in the order in which their first one comes."""
-    found: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for index in order:
-        found.setdefault(int(copies[index]), []).append(int(index))
-    return list(found.values())
+        groups.setdefault(int(copies[index]), []).append(int(index))
+    return list(groups.values())
 
 
 def choose(

@@ -362,9 +362,9 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         parts: dict[str, list[Tensor]] = {name: [] for name in names}
         with self._scoring():
             for x in self._batches(images):
-                found = self._statistics(filled(x, full), names)
+                statistics = self._statistics(filled(x, full), names)
                 for name, values in parts.items():
-                    values.append(found[name][: len(x)].double().cpu())
+                    values.append(statistics[name][: len(x)].double().cpu())
         return {name: torch.cat(values).numpy() for name, values in parts.items()}
 
     def warn_of_sizes(self, sizes: np.ndarray, names: Sequence[str]) -> None:

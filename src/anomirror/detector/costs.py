@@ -228,11 +228,11 @@ def _span(sizes: np.ndarray) -> str:
 def _seconds_of_reading(images: ImageSet) -> float:
     if images.in_memory:
         return 0.0
-    some = spaced(len(images), 3).tolist()
+    sample = spaced(len(images), 3).tolist()
     started = time.perf_counter()
-    for index in some:
+    for index in sample:
         try:
             images.take([index])
         except ValueError:  # unreadable: the fit reports it
             continue
-    return (time.perf_counter() - started) / len(some) * len(images) / min(4, os.cpu_count() or 1)
+    return (time.perf_counter() - started) / len(sample) * len(images) / min(4, os.cpu_count() or 1)

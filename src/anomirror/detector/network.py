@@ -171,7 +171,9 @@ class NetworkDetector(Detector, Rehearsed):
         """Labelled anomalies in each minibatch."""
         return 0
 
-    def _learn(self, kept: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None) -> None:
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
         device = choose_device(self.device)
         seed = self._seed()
         generator = torch.Generator().manual_seed(seed)
@@ -191,9 +193,9 @@ class NetworkDetector(Detector, Rehearsed):
         networks, make_optimizers = self._build_seeded(seed, device)
         self.networks_ = networks
         data = TrainingData(
-            kept,
+            normal,
             anomalies,
-            self.anomalies_per_batch(min(self.batch_size, len(kept))),
+            self.anomalies_per_batch(min(self.batch_size, len(normal))),
             self.workers,
         )
         run = Run(
@@ -210,12 +212,12 @@ class NetworkDetector(Detector, Rehearsed):
             data,
             run,
             checkpoints=self._checkpoints(anomalies, group),
-            on_epoch=lambda run: self._observe(run, kept, heldout),
+            on_epoch=lambda run: self._observe(run, normal, heldout),
             best_by=self._best_by,
             verbose=self.verbose and group.rank == 0,
         )
         networks.eval()
-        self.finish(evenly_spaced(kept, 4096))
+        self.finish(evenly_spaced(normal, 4096))
 
     def schedule(self) -> Schedule:
         """How long the training is, and how its learning rates and averages move."""
@@ -274,19 +276,19 @@ class NetworkDetector(Detector, Rehearsed):
         snapshot.finish(normal)
         return snapshot
 
-    def _observe(self, run: Run, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+    def _observe(self, run: Run, normal: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
         """What is logged after an epoch, of a snapshot in the state in which it would be kept."""
-        return self.snapshot(run.scoring_modules(), evenly_spaced(kept, 512))._row(
-            run.epoch, kept, heldout
+        return self.snapshot(run.scoring_modules(), evenly_spaced(normal, 512))._row(
+            run.epoch, normal, heldout
         )
 
-    def _row(self, epoch: int, kept: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
-        watched = self._mean_watched(kept)
+    def _row(self, epoch: int, normal: ImageSet, heldout: ImageSet | None) -> dict[str, float]:
+        watched = self._mean_watched(normal)
         row = {f"{self._watched_as}_train": watched}
         if heldout is not None:
             row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
         if self.callback is not None:
-            self._calibrate(self.stream(evenly_spaced(kept, self._monitored)))
+            self._calibrate(self.stream(evenly_spaced(normal, self._monitored)))
             row |= _numbers(self.callback(self), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(
@@ -312,8 +314,8 @@ class NetworkDetector(Detector, Rehearsed):
         return math.inf
 
     def _mean_watched(self, images: ImageSet) -> float:
-        some = evenly_spaced(images, self._monitored)
-        return float(np.mean(self._watched(self._measured(some, self._watches()))))
+        sample = evenly_spaced(images, self._monitored)
+        return float(np.mean(self._watched(self._measured(sample, self._watches()))))
 
     def _tensors(self) -> dict[str, Tensor]:
         return state_tensors(**dict(self.networks_.items()))
@@ -325,9 +327,12 @@ class NetworkDetector(Detector, Rehearsed):
         for name, network in networks.items():
             stored = without_prefix(name, tensors)
             for key, expected in network.state_dict().items():
-                found = stored.get(key)
-                if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
-                    what = "missing" if found is None else f"{tuple(found.shape)} {found.dtype}"
+                tensor = stored.get(key)
+                if tensor is None or (tensor.shape, tensor.dtype) != (
+                    expected.shape,
+                    expected.dtype,
+                ):
+                    what = "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
                     raise ValueError(
                         f"{name}.{key} is {what}, not {tuple(expected.shape)} {expected.dtype}"
                     )

@@ -163,7 +163,7 @@ class Parameter:
 def parameters_of(cls: type) -> dict[str, Parameter]:
     """Parameters of a declared class by name, its own before those of its base classes."""
     hints, docs = _hints(cls, include_extras=True), _docs(cls)
-    found = {
+    parameters = {
         field.name: Parameter(
             field.name, hints[field.name], field.default, docs.get(field.name, "")
         )
@@ -171,8 +171,8 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
         if field.init
     }
     inherited = _inherited(cls)
-    own = [name for name in found if name not in inherited]
-    return {name: found[name] for name in [*own, *inherited]}
+    own = [name for name in parameters if name not in inherited]
+    return {name: parameters[name] for name in [*own, *inherited]}
 
 
 def _hints(cls: type, *, include_extras: bool) -> dict[str, object]:
@@ -214,11 +214,11 @@ def first_difference(found: Mapping[str, object], wanted: Mapping[str, object]) 
 
 
 def _inherited(cls: type) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
+    inherited: dict[str, Parameter] = {}
     for base in reversed(cls.__bases__):
         if dataclasses.is_dataclass(base):
-            found |= parameters_of(base)
-    return found
+            inherited |= parameters_of(base)
+    return inherited
 
 
 # ---------------------------------------------------------------- words
@@ -282,23 +282,23 @@ def _metadata(hint: object) -> tuple[object, ...]:
 @lru_cache(maxsize=128)
 def _docs(cls: type) -> dict[str, str]:
     """The docstring under each field of a class and its bases; none without the source."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if "__dataclass_fields__" in vars(base):
-            found |= _own_docs(base)
-    return found
+            docs |= _own_docs(base)
+    return docs
 
 
 @lru_cache(maxsize=128)
 def _own_docs(cls: type) -> dict[str, str]:
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for field, below in pairwise(_definition(cls)):
         if not isinstance(field, ast.AnnAssign | ast.Assign) or not isinstance(below, ast.Expr):
             continue
         target = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
         if isinstance(target, ast.Name) and isinstance(below.value, ast.Constant):
-            found[target.id] = inspect.cleandoc(str(below.value.value))
-    return found
+            docs[target.id] = inspect.cleandoc(str(below.value.value))
+    return docs
 
 
 def _definition(cls: type) -> list[ast.stmt]:

@@ -121,16 +121,16 @@ def _refuse_two_roles(
     normal: ImageSet, hashes: np.ndarray, anomalies: ImageSet, known: np.ndarray
 ) -> None:
     """No image may be given as normal and as an anomaly."""
-    both = np.flatnonzero(np.isin(known, hashes))
-    if not len(both):
+    shared = np.flatnonzero(np.isin(known, hashes))
+    if not len(shared):
         return
     place = {int(digest): index for index, digest in enumerate(hashes)}
     listed = "\n".join(
-        f"  {anomalies.names[int(i)]} is {normal.names[place[int(known[i])]]}" for i in both[:10]
+        f"  {anomalies.names[int(i)]} is {normal.names[place[int(known[i])]]}" for i in shared[:10]
     )
-    more = f"\n  and {len(both) - 10} more" if len(both) > 10 else ""
+    more = f"\n  and {len(shared) - 10} more" if len(shared) > 10 else ""
     raise ImageError(
-        f"{len(both)} of {len(anomalies)} anomalies are also given as normal images (the same "
+        f"{len(shared)} of {len(anomalies)} anomalies are also given as normal images (the same "
         f"pixels):\n{listed}{more}\n"
         "leave them in one of the two"
     )

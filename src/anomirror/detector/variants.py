@@ -47,13 +47,13 @@ def raw_scores_under(
             )
         variants[name] = with_params(detector, changes)
         variants[name].validate()
-    found: dict[str, Scores] = {}
-    while left := [name for name in variants if name not in found]:
+    scores: dict[str, Scores] = {}
+    while left := [name for name in variants if name not in scores]:
         first = variants[left[0]]
         alike = [
             n for n in left if all(getattr(variants[n], p) == getattr(first, p) for p in measuring)
         ]
         wanted = frozenset().union(*(variants[name].scoring_statistics for name in alike))
         statistics = first.statistics(X, wanted)
-        found |= {name: variants[name].raw_scores_from(statistics) for name in alike}
-    return {name: found[name] for name in scorings}
+        scores |= {name: variants[name].raw_scores_from(statistics) for name in alike}
+    return {name: scores[name] for name in scorings}

@@ -162,12 +162,12 @@ class ALAD(ReconstructingDetector):
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Distance in features, and mean absolute error of the reconstruction, in [0, 2]."""
         x_hat = self._reconstruction(x)
-        found = {"reconstruction": (x - x_hat).abs().flatten(1).mean(1)}
+        measured = {"reconstruction": (x - x_hat).abs().flatten(1).mean(1)}
         if "feature_distance" in names:
             f_xx = self.network("d_xx", Discriminator).features
             same, other = f_xx(torch.cat([x, x], 1)), f_xx(torch.cat([x, x_hat], 1))
-            found["feature_distance"] = losses.feature_distance(same, other)
-        return found
+            measured["feature_distance"] = losses.feature_distance(same, other)
+        return measured
 
     @property
     def scoring_statistics(self) -> frozenset[str]:

@@ -86,14 +86,14 @@ class Complexity(PixelCNNDetector):
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """-log2 p(x), and L(x) of every codec that is asked for, as "png_bits"."""
-        found = super()._statistics(x, names) if "bits" in names else {}
+        measured = super()._statistics(x, names) if "bits" in names else {}
         for name in names:
             if name != "bits":
                 lengths = compressed_bits(
                     pictures(x), name.removesuffix("_bits"), self._cache_folder()
                 )
-                found[name] = torch.from_numpy(lengths)
-        return found
+                measured[name] = torch.from_numpy(lengths)
+        return measured
 
     def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
         """S(x) = -log2 p(x) - L(x), Eq. (1)."""

@@ -95,10 +95,10 @@ class DeepSVDD(NetworkDetector):
         decoder = LeNetDecoder(channels, size, self.latent_dim, self.widths)
 
         def make_optimizers() -> dict[str, Optimizer]:
-            both = [*hypersphere.parameters(), *decoder.parameters()]
+            parameters = [*hypersphere.parameters(), *decoder.parameters()]
             return {
                 "autoencoder": Adam(
-                    both, lr=self.learning_rate, weight_decay=self.pretrain_weight_decay
+                    parameters, lr=self.learning_rate, weight_decay=self.pretrain_weight_decay
                 ),
                 "phi": Adam(
                     hypersphere.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay

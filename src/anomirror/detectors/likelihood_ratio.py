@@ -72,10 +72,14 @@ class LikelihoodRatio(PixelCNNDetector):
         }
 
         def make_optimizers() -> dict[str, Optimizer]:
-            both = [
+            parameters = [
                 parameter for network in networks.values() for parameter in network.parameters()
             ]
-            return {"both": Adam(both, lr=self.learning_rate, betas=(self.betas[0], self.betas[1]))}
+            return {
+                "both": Adam(
+                    parameters, lr=self.learning_rate, betas=(self.betas[0], self.betas[1])
+                )
+            }
 
         return networks, make_optimizers
 
@@ -102,12 +106,12 @@ class LikelihoodRatio(PixelCNNDetector):
 
     def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """-log2 p(x) and -log2 p_0(x)."""
-        found = super()._statistics(x, names) if "bits" in names else {}
+        measured = super()._statistics(x, names) if "bits" in names else {}
         if "background_bits" in names:
-            found["background_bits"] = -likelihood.bits(
+            measured["background_bits"] = -likelihood.bits(
                 self._log_probability_under("background", x)
             )
-        return found
+        return measured
 
     def _formula(self, statistics: Mapping[str, Scores]) -> Scores:
         """log2 p_0(x) - log2 p(x): the negative of the paper's LLR(x)."""

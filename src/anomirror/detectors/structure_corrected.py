@@ -84,7 +84,7 @@ class StructureCorrected(ReconstructingDetector):
         * residual, contrast: || x - x_hat ||_2 and || x - reference ||_2 in pixels
         """
         encoder, critic = self.networks_["encoder"], self.network("critic", Critic)
-        wanted, found = frozenset(names), {}
+        wanted, measured = frozenset(names), {}
         if wanted - {"s", "contrast"}:
             z = encoder(x)
             x_hat = self.networks_["generator"](z)
@@ -92,22 +92,24 @@ class StructureCorrected(ReconstructingDetector):
             f_same = critic.features(self._pair(x, x))
         if wanted & {"r", "gap"}:
             f_other = critic.features(self._pair(x, x_hat))
-            found["r"] = losses.feature_distance(f_same, f_other)
+            measured["r"] = losses.feature_distance(f_same, f_other)
         if "gap" in wanted:
-            found["gap"] = critic.value(f_same) - critic.value(f_other)
+            measured["gap"] = critic.value(f_same) - critic.value(f_other)
         if wanted & {"s", "contrast"}:
             reference = self._reference(x)
-            found["contrast"] = losses.euclidean_norm(x - reference)
+            measured["contrast"] = losses.euclidean_norm(x - reference)
         if "s" in wanted:
-            found["s"] = losses.feature_distance(f_same, critic.features(self._pair(x, reference)))
+            measured["s"] = losses.feature_distance(
+                f_same, critic.features(self._pair(x, reference))
+            )
         if "code_cycle" in wanted:
-            found["code_cycle"] = losses.euclidean_norm(z - encoder(x_hat))
+            measured["code_cycle"] = losses.euclidean_norm(z - encoder(x_hat))
         if wanted & {"code_norm", "residual"}:
-            found |= {
+            measured |= {
                 "code_norm": losses.euclidean_norm(z),
                 "residual": losses.euclidean_norm(x - x_hat),
             }
-        return found
+        return measured
 
     def _fit_correction(self, normal: ImageSet) -> None:
         """The reference image, and the power of its distance, from the final networks."""

@@ -219,10 +219,10 @@ def _one_line(error: Exception, path: str = "") -> str:
     if isinstance(error, IsADirectoryError):
         return "is a folder; give it by itself, not in a list of files"
     if isinstance(error, Image.DecompressionBombError):
-        found = [int(number) for number in re.findall(r"\d+", str(error))]
+        sizes = [int(number) for number in re.findall(r"\d+", str(error))]
         numbers = (
-            f"{found[0] / 1e6:,.0f} megapixels, more than the {found[1] / 1e6:,.0f} that are"
-            if len(found) > 1
+            f"{sizes[0] / 1e6:,.0f} megapixels, more than the {sizes[1] / 1e6:,.0f} that are"
+            if len(sizes) > 1
             else ""
         )
         return f"{numbers or 'too many megapixels to be'} read; cut it into tiles, or reduce it"

@@ -84,7 +84,7 @@ class FileImages:
         :data:`protocol.MEMORY_LIMIT`), so that checking costs nothing.
         """
         limit = protocol.MEMORY_LIMIT if memory_limit is None else memory_limit
-        kept = _Kept(len(self), self.shape, torch.float32 if self._deep else torch.uint8, limit)
+        memory = _Kept(len(self), self.shape, torch.float32 if self._deep else torch.uint8, limit)
         good: list[int] = []
         bad: Unreadable = {}
 
@@ -100,13 +100,13 @@ class FileImages:
                     if isinstance(outcome, str):
                         bad[index] = outcome
                         continue
-                    kept.add(outcome)
+                    memory.add(outcome)
                     good.append(index)
                 if report is not None:
                     report(len(indices))
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
-        if kept.images is not None and good:
-            return DecodedFiles(kept.images[: len(good)].numpy(), names, sizes), bad
+        if memory.images is not None and good:
+            return DecodedFiles(memory.images[: len(good)].numpy(), names, sizes), bad
         return FileImages(names, self.shape[0], self.frame, deep=self._deep, sizes=sizes), bad
 
 

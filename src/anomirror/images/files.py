@@ -146,18 +146,18 @@ def _in_folder(folder: Path, part: Part | None) -> Found:
             ):
                 left_out.add("next to train/good/", f"train/{entry}")
     try:
-        found = sorted(_images_below(searched, left_out))
+        paths = sorted(_images_below(searched, left_out))
     except OSError as error:
         raise ImageError(
             f"{error.filename}: this folder cannot be searched ({error.strerror})"
         ) from error
-    if not found:
+    if not paths:
         passed_over = f"; left out: {left_out}" if left_out else ""
         raise ImageError(
             f"{searched}: no image in this folder (looked for "
             f"{', '.join(sorted(SUFFIXES))}){passed_over}"
         )
-    return Found(found, left_out)
+    return Found(paths, left_out)
 
 
 def _refuse_several_layouts(folder: Path) -> None:

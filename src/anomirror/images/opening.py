@@ -64,10 +64,7 @@ def open_images(
     ImageError : no image, an unreadable one, or another number of channels than ``shape``.
     InputError : an array that is no batch of images, or is not finite, or is out of its range.
     """
-    if shape is not None and frame is None:
-        fixed = isinstance(image_size, (int, np.integer))
-        frame = Frame.scaled(shape[1]) if fixed else Frame(shape[1], 1, shape[1])
-    wanted = _Wanted(image_size, most, shape, frame)
+    wanted = _Wanted(image_size, most, shape, frame or _frame_of(shape, image_size))
     if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
         if shape is not None and X.shape != shape:
             raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
@@ -83,14 +80,22 @@ def open_images(
     return _open_many(list(X) if isinstance(X, Iterator) else X, wanted)
 
 
+def _frame_of(shape: ImageShape | None, image_size: ImageSize) -> Frame | None:
+    """Of a fitted detector that gives none."""
+    if shape is None:
+        return None
+    fixed = isinstance(image_size, (int, np.integer))
+    return Frame.scaled(shape[1]) if fixed else Frame(shape[1], 1, shape[1])
+
+
 def _open_path(path: Path, part: Part | None, wanted: _Wanted) -> ImageSet:
     """A folder, an image, a list of paths or an array file."""
     if path.suffix.lower() in {".npy", ".npz"}:
         return _open_array_file(path, wanted)
-    found = find_files(path, part)
-    if found.left_out:
-        warn(f"left out of {path}: {found.left_out}")
-    return _open_files(found.paths, wanted)
+    files = find_files(path, part)
+    if files.left_out:
+        warn(f"left out of {path}: {files.left_out}")
+    return _open_files(files.paths, wanted)
 
 
 def _counted(dataset: Dataset[object]) -> Dataset[object]:
@@ -202,7 +207,7 @@ def _listed(X: Sequence[object]) -> _Listed | None:
 
 
 def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
-    found = path.stat() if path.is_file() else None
+    status = path.stat() if path.is_file() else None
     loaded = load_array(path)
     images = open_images(
         loaded,
@@ -211,8 +216,8 @@ def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
         shape=wanted.shape,
         frame=wanted.frame,
     )
-    if found is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
-        return MappedImages(images, path, found)
+    if status is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
+        return MappedImages(images, path, status)
     return images
 
 

@@ -98,10 +98,10 @@ class MappedImages(ArrayImages):
     The file must stay as it is meanwhile.
     """
 
-    def __init__(self, images: ArrayImages, path: Path, found: os.stat_result) -> None:
+    def __init__(self, images: ArrayImages, path: Path, status: os.stat_result) -> None:
         super().__init__(images._array, images.frame)
         self._path = path
-        self._found = found
+        self._found = status
 
     def take(self, indices: Sequence[int]) -> Tensor:
         self._refuse_changes()

@@ -151,5 +151,5 @@ class JointDiscriminator(nn.Module):
         self.to_logit = nn.Linear(8 * width, 1)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        both = torch.cat([self.of_image(x).flatten(1).float(), self.of_code(z).float()], dim=1)
-        return logits(self.to_logit, self.of_both(both))
+        joined = torch.cat([self.of_image(x).flatten(1).float(), self.of_code(z).float()], dim=1)
+        return logits(self.to_logit, self.of_both(joined))

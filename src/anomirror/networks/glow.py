@@ -121,20 +121,20 @@ class Step(nn.Module):
             scale = torch.exp(self.norm.log_scale)
             weight = self.mixing() * scale
             h = F.conv2d(h, weight[:, :, None, None], weight @ self.norm.bias)
-        kept, changed = h.chunk(2, dim=1)
-        log_scale, shift = self._coupled(kept)
+        same, changed = h.chunk(2, dim=1)
+        log_scale, shift = self._coupled(same)
         pixels = h.shape[2] * h.shape[3]
         log_determinant = pixels * (self.norm.log_scale.sum() + self.log_diagonal.sum())
         log_determinant = log_determinant + log_scale.flatten(1).sum(1, dtype=torch.float64)
-        return torch.cat([kept, (changed + shift) * torch.exp(log_scale)], dim=1), log_determinant
+        return torch.cat([same, (changed + shift) * torch.exp(log_scale)], dim=1), log_determinant
 
     def inverse(self, h: Tensor) -> Tensor:
         """What :meth:`forward` made ``h`` of, but for what rounding does to a coupling that sees
         its input rounded.
         """
-        kept, changed = h.chunk(2, dim=1)
-        log_scale, shift = self._coupled(kept)
-        h = torch.cat([kept, changed * torch.exp(-log_scale) - shift], dim=1)
+        same, changed = h.chunk(2, dim=1)
+        log_scale, shift = self._coupled(same)
+        h = torch.cat([same, changed * torch.exp(-log_scale) - shift], dim=1)
         with torch.autocast(h.device.type, enabled=False):
             weight = torch.linalg.inv(self.mixing())
             h = F.conv2d(h, weight[:, :, None, None])
@@ -142,9 +142,9 @@ class Step(nn.Module):
                 h * torch.exp(-self.norm.log_scale)[:, None, None] - self.norm.bias[:, None, None]
             )
 
-    def _coupled(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def _coupled(self, same: Tensor) -> tuple[Tensor, Tensor]:
         """log sigmoid(s + 2) and the shift, from the half that stays as it is."""
-        s, shift = self.coupling(kept).to(kept.dtype).chunk(2, dim=1)
+        s, shift = self.coupling(same).to(same.dtype).chunk(2, dim=1)
         return F.logsigmoid(s + 2), shift
 
 

@@ -64,5 +64,5 @@ class Dropout(nn.Dropout):
         generator = _dropout.get()
         if not self.training or self.p == 0 or generator is None:
             return F.dropout(x, self.p, self.training)
-        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=generator)
-        return x * kept.div_(1 - self.p)
+        mask = torch.empty_like(x).bernoulli_(1 - self.p, generator=generator)
+        return x * mask.div_(1 - self.p)

@@ -106,10 +106,10 @@ def check_a_refused_fit_changes_nothing(subject: Subject) -> None:
     detector = subject.make().fit(images)
     before = detector.predict(images[:5])
     for name, value in (("contamination", 2.0), ("batch_size", "64")):
-        kept = detector.get_params()[name]
+        good = detector.get_params()[name]
         with refused(SettingError, f"{name}={value!r}"):
             detector.set_params(**{name: value}).fit(images)
-        detector.set_params(**{name: kept})
+        detector.set_params(**{name: good})
         assert_array_equal(detector.predict(images[:5]), before)
 
 

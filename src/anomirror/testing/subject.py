@@ -70,8 +70,8 @@ def refused(error: type[Exception], words: str) -> Iterator[None]:
     """What is inside must raise an error whose text holds some words."""
     try:
         yield
-    except error as found:
-        if words not in str(found):
-            raise AssertionError(f"expected an error about {words!r}, got: {found}") from found
+    except error as raised:
+        if words not in str(raised):
+            raise AssertionError(f"expected an error about {words!r}, got: {raised}") from raised
     else:
         raise AssertionError(f"expected {error.__name__} about {words!r}, and nothing was raised")

@@ -54,9 +54,9 @@ def check_fits_in_four_threads_give_the_scores_of_one_in_turn(subject: Subject) 
         return fitted.raw_scores(subject.normal[:10])
 
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(scores, range(4)))
+        together = list(threads.map(scores, range(4)))
     alone = scores()
-    for each in found:
+    for each in together:
         assert_array_equal(each, alone)
 
 
@@ -64,8 +64,8 @@ def check_numbers_of_numpy_are_parameters_that_save_and_load(subject: Subject) -
     """As grid searches give them."""
     given = subject.detector.get_params()
     integers = {name for name, value in given.items() if type(value) is int}
-    some = sorted(integers - {"random_state"} & parameters_of(type(subject.detector)).keys())
-    changes: Arguments = {name: np.int64(given[name]) for name in some}
+    names = sorted(integers - {"random_state"} & parameters_of(type(subject.detector)).keys())
+    changes: Arguments = {name: np.int64(given[name]) for name in names}
     changes |= {"contamination": np.float64(0.1), "image_size": np.int64(32)}
     detector = subject.make(**changes).fit(subject.normal[:60])
     with tempfile.TemporaryDirectory() as folder:

@@ -64,8 +64,8 @@ class Evaluation:
         """Plain numbers, for JSON."""
 
         def described(kind: Group) -> dict[str, object]:
-            found = {name: each.as_dict() for name, each in self.by_score(kind).items()}
-            return {"anomalies": len(kind.raw), "found": self.flagged(kind), **found}
+            metrics = {name: each.as_dict() for name, each in self.by_score(kind).items()}
+            return {"anomalies": len(kind.raw), "found": self.flagged(kind), **metrics}
 
         said = {
             "method": self.detector.method,
@@ -176,12 +176,12 @@ def _layout(source: str) -> DefectLayout | None:
 
 def _kinds(layout: DefectLayout, prefix: str = "") -> dict[str, str]:
     """Each kind that has an image."""
-    found = {}
+    sources = {}
     for kind in layout.kinds:
         try:
             find_files(layout.defects(kind))
         except ImageError as error:
             warn(f"left out {error}")
             continue
-        found[f"{prefix}{kind}"] = str(layout.defects(kind))
-    return found
+        sources[f"{prefix}{kind}"] = str(layout.defects(kind))
+    return sources

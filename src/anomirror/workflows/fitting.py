@@ -123,10 +123,10 @@ def fit_to_folder(
     try:
         detector.fit(images, labels)
     except DivergenceError as error:
-        kept = ""
+        way_on = ""
         if place.partial.exists():
-            kept = f"; the last good checkpoint is in {place.partial}"
-        raise DivergenceError(f"{error}{kept}", error.epoch) from error
+            way_on = f"; the last good checkpoint is in {place.partial}"
+        raise DivergenceError(f"{error}{way_on}", error.epoch) from error
     if rank() > 0:
         return None
     folder = detector.save(place.target)
