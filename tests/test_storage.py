@@ -61,6 +61,10 @@ def edit(file: str, change: Callable[[dict[str, object]], object]) -> Callable[[
     return apply
 
 
+def card(**values: object) -> Callable[[Path], object]:
+    return edit("model.json", lambda c: c.update(values))
+
+
 def inside(part: str, **values: object) -> Callable[[Path], object]:
     return edit("model.json", lambda c: c[part].update(values))  # type: ignore[attr-defined]
 
@@ -76,87 +80,39 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "truncated or not JSON",
     ),
     "binary card": (lambda m: (m / "model.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
-    "newer": (
-        edit("model.json", lambda c: c.update(format=2)),
-        "format 2, this release reads up to 1; upgrade",
-    ),
-    "unknown key": (
-        edit("model.json", lambda c: c.update(hook="os.system")),
-        "hook: Extra inputs are not permitted",
-    ),
+    "newer": (card(format=2), "format 2, this release reads up to 1; upgrade"),
+    "unknown key": (card(hook="os.system"), "hook: Extra inputs are not permitted"),
     "missing key": (edit("model.json", lambda c: c.pop("offset")), "offset: Field required"),
-    "wrong type": (
-        edit("model.json", lambda c: c.update(offset="low")),
-        "offset: Input should be a valid number",
-    ),
-    "unknown method": (
-        edit("model.json", lambda c: c.update(method="os.system")),
-        "no method named 'os.system'",
-    ),
-    "unknown parameter": (
-        edit("model.json", lambda c: c.update(parameters={"depth": 3})),
-        "ama has no parameter 'depth'",
-    ),
+    "wrong type": (card(offset="low"), "offset: Input should be a valid number"),
+    "unknown method": (card(method="os.system"), "no method named 'os.system'"),
+    "unknown parameter": (card(parameters={"depth": 3}), "ama has no parameter 'depth'"),
     "parameter that is no part of a model": (
         parameter(device="cpu"),
         "parameters.device does not belong there",
     ),
-    "method as a parameter": (
-        parameter(method="pca"),
-        "ama has no parameter 'method'",
-    ),
+    "method as a parameter": (parameter(method="pca"), "ama has no parameter 'method'"),
     "no spread": (
-        edit(
-            "model.json",
-            lambda c: c.update(scorer="gaussian", scorer_state={"mean": 0.0, "std": 0.0}),
-        ),
+        card(scorer="gaussian", scorer_state={"mean": 0.0, "std": 0.0}),
         "standard deviation is 0",
     ),
-    "no width": (
-        inside("scorer_state", scale=0.0),
-        "its scale 0.0",
-    ),
+    "no width": (inside("scorer_state", scale=0.0), "its scale 0.0"),
     "no power": (
         edit("model.json", lambda c: c["fitted"].pop("structure_power")),
         "'structure_power' is missing",
     ),
-    "power out of range": (
-        inside("fitted", structure_power=1.5),
-        "a power outside",
-    ),
-    "no floor": (
-        inside("scorer_state", floor=0.0),
-        "floor is 0.0",
-    ),
-    "the state of another scorer": (
-        edit("model.json", lambda c: c.update(scorer="gaussian")),
-        "do not fit together: 'mean'",
-    ),
+    "power out of range": (inside("fitted", structure_power=1.5), "a power outside"),
+    "no floor": (inside("scorer_state", floor=0.0), "floor is 0.0"),
+    "the state of another scorer": (card(scorer="gaussian"), "do not fit together: 'mean'"),
     "no threshold": (
         edit("model.json", lambda c: c.update(offset=float("nan"))),
         "offset: Input should be a finite number",
     ),
-    "unknown scorer": (edit("model.json", lambda c: c.update(scorer="eval")), "scorer='eval'"),
-    "other widths": (
-        parameter(critic_width=9),
-        "do not fit together",
-    ),
-    "absurd size": (
-        edit("model.json", lambda c: c.update(image_shape=[1, 33, 33])),
-        "image_shape: Value error",
-    ),
-    "other image size": (
-        parameter(image_size=64),
-        r"image_size is 64, image_shape \[1, 32, 32\]",
-    ),
-    "no network's size": (
-        parameter(image_size=50),
-        "image_size=50",
-    ),
-    "no scale": (
-        inside("fitted", residual_scale=0.0),
-        "scales that are not positive",
-    ),
+    "unknown scorer": (card(scorer="eval"), "scorer='eval'"),
+    "other widths": (parameter(critic_width=9), "do not fit together"),
+    "absurd size": (card(image_shape=[1, 33, 33]), "image_shape: Value error"),
+    "other image size": (parameter(image_size=64), r"image_size is 64, image_shape \[1, 32, 32\]"),
+    "no network's size": (parameter(image_size=50), "image_size=50"),
+    "no scale": (inside("fitted", residual_scale=0.0), "scales that are not positive"),
     "a fitted number more": (
         inside("fitted", extra=1.0),
         "fitted: extra is missing or does not belong there",

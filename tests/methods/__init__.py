@@ -10,7 +10,36 @@ from typing import Any
 
 import numpy as np
 
-from tests.methods.planting import turned
+from tests.methods.planting import inverted, shuffled, speckled, turned
+from tests.methods.reasons import HELD_OUT, IN_BF16, NOTHING_LEFT, SOME, SUBSETS, not_exact
+
+__all__ = [
+    "CASES",
+    "HELD_OUT",
+    "IN_BF16",
+    "LONG",
+    "NOTHING_LEFT",
+    "SHORT",
+    "SOME",
+    "SUBSETS",
+    "Case",
+    "inverted",
+    "not_exact",
+    "shuffled",
+    "speckled",
+    "turned",
+    "widths",
+]
+
+SHORT = {"batch_size": 16, "epochs": 2, "steps_per_epoch": 4}
+"""A training of a second or so."""
+LONG = {"epochs": 3, "steps_per_epoch": 60}
+"""One of ten seconds."""
+
+
+def widths(channels: int, *networks: str) -> dict[str, int]:
+    """The same width for several networks."""
+    return {f"{network}_width": channels for network in networks}
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,13 @@
 """Complexity under test."""
 
-from __future__ import annotations
-
-from tests.methods import Case
-from tests.methods.planting import inverted
-from tests.methods.reasons import SUBSETS
+from tests.methods import SHORT, SUBSETS, Case, inverted
 
 CASES = [
     Case(
         "complexity",
-        {
-            "filters": 4,
-            "mixtures": 2,
-            "levels": 2,
-            "batch_size": 16,
-            "epochs": 2,
-            "steps_per_epoch": 3,
-        },
+        {**SHORT, "filters": 4, "mixtures": 2, "levels": 2, "steps_per_epoch": 3},
         longer={"steps_per_epoch": 40, "filters": 8, "learning_rate": 0.01},
         planted=inverted,
         expected_failures=SUBSETS,
-    ),
+    )
 ]

@@ -1,33 +1,18 @@
 """f-AnoGAN under test."""
 
-from __future__ import annotations
-
-from tests.methods import Case
-from tests.methods.planting import inverted
-from tests.methods.reasons import IN_BF16
+from tests.methods import IN_BF16, LONG, SHORT, Case, inverted, widths
 
 CASES = [
     Case(
         "fanogan",
         {
+            **SHORT,
             "latent_dim": 8,
-            "generator_width": 4,
-            "discriminator_width": 4,
-            "encoder_width": 4,
-            "batch_size": 16,
-            "epochs": 2,
             "encoder_epochs": 2,
-            "steps_per_epoch": 4,
+            **widths(4, "generator", "discriminator", "encoder"),
         },
-        longer={
-            "epochs": 3,
-            "encoder_epochs": 3,
-            "steps_per_epoch": 60,
-            "generator_width": 8,
-            "discriminator_width": 8,
-            "encoder_width": 8,
-        },
+        longer={**LONG, "encoder_epochs": 3, **widths(8, "generator", "discriminator", "encoder")},
         planted=inverted,
         expected_failures=IN_BF16,
-    ),
+    )
 ]

@@ -1,10 +1,6 @@
 """WAIC under test."""
 
-from __future__ import annotations
-
-from tests.methods import Case
-from tests.methods.planting import inverted
-from tests.methods.reasons import IN_BF16
+from tests.methods import IN_BF16, Case, inverted
 
 CASES = [
     Case(
@@ -29,5 +25,5 @@ CASES = [
         },
         planted=inverted,
         expected_failures=IN_BF16,
-    ),
+    )
 ]

@@ -166,13 +166,23 @@ def _differing(
     return {key: value for key, value in changes.items() if parameters[key] != value}
 
 
-def table1(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
-    """Out of distribution, with the ablations."""
+def _each(
+    sets: Mapping[str, tuple[str, ...]],
+    there: Callable[[str], bool],
+    settings: Settings,
+    variants: Choice,
+) -> list[Trial]:
+    """Every method, variant, scoring and seed on the sets that are there."""
     return [
         trial
-        for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
-        for trial in trials(normal, columns, settings, lambda rows: rows.ablations, all_scorings)
+        for normal, columns in _available(sets, there)
+        for trial in trials(normal, columns, settings, variants, all_scorings)
     ]
+
+
+def table1(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
+    """Out of distribution, with the ablations."""
+    return _each(OUT_OF_DISTRIBUTION, there, settings, lambda rows: rows.ablations)
 
 
 def table2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
@@ -187,11 +197,7 @@ def table2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 
 def table3(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Box negatives against atypical selection, with and without interpolation."""
-    return [
-        trial
-        for normal, columns in _available(BOX_COLUMNS, there)
-        for trial in trials(normal, columns, settings, lambda rows: rows.negatives, all_scorings)
-    ]
+    return _each(BOX_COLUMNS, there, settings, lambda rows: rows.negatives)
 
 
 def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
@@ -215,11 +221,7 @@ def figure2(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
 
 def figure4(settings: Settings, there: Callable[[str], bool]) -> list[Trial]:
     """Densities of the raw score."""
-    return [
-        trial
-        for normal, columns in _available(OUT_OF_DISTRIBUTION, there)
-        for trial in trials(normal, columns, settings, scorings=all_scorings)
-    ]
+    return _each(OUT_OF_DISTRIBUTION, there, settings, _none)
 
 
 EXPERIMENTS: dict[str, Callable[[Settings, Callable[[str], bool]], list[Trial]]] = {

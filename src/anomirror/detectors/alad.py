@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
+from anomirror.detector.adversarial import AdversarialDetector
 from anomirror.detector.network import Built, ReconstructingDetector
-from anomirror.detector.parameters import Betas, Count, Probability, declared
+from anomirror.detector.parameters import Count, Probability, declared
 from anomirror.images import ImageSet, ImageShape
 from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import without_updating_statistics
@@ -31,17 +32,15 @@ CODE_WIDTHS = (64, 32)
 
 
 @declared
-class ALAD(ReconstructingDetector):
+class ALAD(AdversarialDetector, ReconstructingDetector):
     """|| f(x, x) - f(x, G(E(x))) ||_1: f are the features of the discriminator that tells images
     from their reconstructions.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> widths = {"encoder_width": 4, "generator_width": 4, "discriminator_width": 4}
-    >>> alad = ALAD(**widths, epochs=1, steps_per_epoch=1).fit(images)
-    >>> alad.score_samples(images[:2]).shape
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> ALAD(encoder_width=4, epochs=1, steps_per_epoch=1).fit(images).predict(images[:2]).shape
     (2,)
 
     Notes
@@ -73,17 +72,8 @@ class ALAD(ReconstructingDetector):
     encoder_width: Count = 16
     """Channels of the encoder's first convolution."""
 
-    generator_width: Count = 16
-    """Channels of the generator's last but one convolution."""
-
-    discriminator_width: Count = 16
-    """Channels of each discriminator's first convolution."""
-
     dropout: Probability = 0.2
     """Dropout in the discriminators."""
-
-    betas: Betas = (0.5, 0.999)
-    """Adam's decay rates."""
 
     batch_size = 32
 

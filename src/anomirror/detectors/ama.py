@@ -34,12 +34,11 @@ class AMA(StructureCorrected):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> widths = {"encoder_width": 4, "generator_width": 4, "critic_width": 4}
-    >>> ama = AMA(**widths, epochs=1, steps_per_epoch=1).fit(images)
-    >>> ama.score_samples(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> ama = AMA(critic_width=4, epochs=1, steps_per_epoch=1).fit(images)
+    >>> sorted(ama.statistics(images[:2]))
+    ['code_cycle', 'code_norm', 'contrast', 'gap', 'r', 'residual', 's']
 
     Notes
     -----

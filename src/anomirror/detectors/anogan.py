@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from anomirror import losses
+from anomirror.detector.adversarial import AdversarialDetector
 from anomirror.detector.network import Built, ReconstructingDetector, adam_each
-from anomirror.detector.parameters import MEASURING, Betas, Count, Fraction, Rate, declared
+from anomirror.detector.parameters import MEASURING, Count, Fraction, Rate, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator, Generator
@@ -24,7 +25,7 @@ SEARCHED = 256
 
 
 @declared
-class AnoGAN(ReconstructingDetector):
+class AnoGAN(AdversarialDetector, ReconstructingDetector):
     """How far the nearest image that G makes is from x, in pixels and in features of the
     discriminator.
 
@@ -32,10 +33,10 @@ class AnoGAN(ReconstructingDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> small = {"generator_width": 4, "discriminator_width": 4, "epochs": 1, "steps_per_epoch": 1}
-    >>> AnoGAN(search_steps=2, **small).fit(images).score_samples(images[:2]).shape
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> anogan = AnoGAN(search_steps=2, epochs=1, steps_per_epoch=1).fit(images)
+    >>> anogan.set_params(search_steps=4).score_samples(images[:2]).shape  # needs no other fit
     (2,)
 
     Notes
@@ -61,12 +62,6 @@ class AnoGAN(ReconstructingDetector):
     latent_dim: Count = 32
     """Size of the codes, which are standard normal."""
 
-    generator_width: Count = 16
-    """Channels of the generator's last but one convolution."""
-
-    discriminator_width: Count = 16
-    """Channels of the discriminator's first convolution."""
-
     search_steps: Annotated[Count, MEASURING] = 60
     """Steps of the search, all from one code. Raw scores follow a change of the three parameters of
     the search after the fit; scorer and threshold stay as they were fitted."""
@@ -76,9 +71,6 @@ class AnoGAN(ReconstructingDetector):
 
     feature_weight: Annotated[Fraction, MEASURING] = 0.1
     """lambda: the residual is (1 - lambda) pixels + lambda features."""
-
-    betas: Betas = (0.5, 0.999)
-    """Adam's decay rates."""
 
     def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape

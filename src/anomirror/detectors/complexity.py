@@ -26,13 +26,12 @@ from anomirror.training import Run
 
 @declared
 class Complexity(PixelCNNDetector):
-    """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L(x) the bits that a lossless
-    codec needs for x.
+    """S(x) = -log2 p(x) - L(x): p is a PixelCNN++ of normal images, L a lossless codec's length.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
     >>> s = Complexity(filters=4, mixtures=1, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
     >>> s.score_samples(images[:2]).shape
     (2,)

@@ -30,10 +30,9 @@ class DeepSVDD(NetworkDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"pretrain_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
-    >>> svdd = DeepSVDD(widths=(4, 4), latent_dim=16, **short).fit(images)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> svdd = DeepSVDD(widths=(4, 4), pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
     >>> svdd.score_samples(images[:2]).shape
     (2,)
 

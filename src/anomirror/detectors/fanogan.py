@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from anomirror import losses
+from anomirror.detector.adversarial import AdversarialDetector
 from anomirror.detector.network import Built, ReconstructingDetector, adam_each
-from anomirror.detector.parameters import Betas, Count, Weight, declared
+from anomirror.detector.parameters import Count, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
 from anomirror.networks.batch_norm import running_statistics
@@ -21,19 +22,18 @@ from anomirror.training import Run
 
 
 @declared
-class FAnoGAN(ReconstructingDetector):
+class FAnoGAN(AdversarialDetector, ReconstructingDetector):
     """How far G(E(x)) is from x, in pixels and in features of the critic.
 
     A WGAN-GP, then an encoder E that finds the code of an image at once, where AnoGAN searches.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> widths = {"generator_width": 4, "discriminator_width": 4, "encoder_width": 4}
-    >>> detector = FAnoGAN(epochs=1, encoder_epochs=1, steps_per_epoch=1, **widths).fit(images)
-    >>> detector.score_samples(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> fast = FAnoGAN(epochs=1, encoder_epochs=1, steps_per_epoch=1).fit(images)
+    >>> fast.reconstruct(images[:2]).shape
+    (2, 32, 32, 1)
 
     Notes
     -----
@@ -55,12 +55,6 @@ class FAnoGAN(ReconstructingDetector):
     latent_dim: Count = 32
     """Size of the codes, which are standard normal."""
 
-    generator_width: Count = 16
-    """Channels of the generator's last but one convolution."""
-
-    discriminator_width: Count = 16
-    """Channels of the critic's first convolution."""
-
     encoder_width: Count = 16
     """Channels of the encoder's first convolution."""
 
@@ -75,9 +69,6 @@ class FAnoGAN(ReconstructingDetector):
 
     gradient_penalty: Weight = 10.0
     """Weight of the gradient penalty."""
-
-    betas: Betas = (0.5, 0.999)
-    """Adam's decay rates."""
 
     def _build(self, image_shape: ImageShape) -> Built:
         channels, size, _ = image_shape

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from anomirror import losses
-from anomirror.detector.network import Built, NetworkDetector
+from anomirror.detector.adversarial import AdversarialDetector
+from anomirror.detector.network import Built
 from anomirror.detector.parameters import (
-    Betas,
     Count,
     CountOrZero,
     OpenFraction,
@@ -34,15 +34,14 @@ from anomirror.training import Run
 
 
 @declared
-class FenceGAN(NetworkDetector):
+class FenceGAN(AdversarialDetector):
     """1 - D(x): D has learnt to tell normal images from generated ones, which surround them.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"pretrain_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
-    >>> fence = FenceGAN(generator_width=4, discriminator_width=4, **short).fit(images)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> fence = FenceGAN(pretrain_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
     >>> fence.score_samples(images[:2]).shape
     (2,)
 
@@ -68,12 +67,6 @@ class FenceGAN(NetworkDetector):
     latent_dim: Count = 64
     """Size of the generator's codes."""
 
-    generator_width: Count = 16
-    """Channels of the generator's last but one convolution."""
-
-    discriminator_width: Count = 16
-    """Channels of the discriminator's first convolution."""
-
     border: OpenFraction = 0.5
     """alpha, the D(G(z)) that the generator seeks: between generated (0) and real (1)."""
 
@@ -92,9 +85,6 @@ class FenceGAN(NetworkDetector):
     learning_rate = 1e-3
     discriminator_learning_rate: Rate = 2e-4
     """Learning rate of D; ``learning_rate`` is that of G."""
-
-    betas: Betas = (0.5, 0.999)
-    """Adam's decay rates."""
 
     pretrain_epochs: CountOrZero = 1
     """Epochs of D alone, before G learns."""

@@ -28,7 +28,8 @@ class KNN(Detector):
 
     Examples
     --------
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
     >>> KNN().fit(images).raw_scores(images[:2]).shape
     (2,)
     """

@@ -29,12 +29,11 @@ class LikelihoodRatio(PixelCNNDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
-    >>> ratio = LikelihoodRatio(filters=4, mixtures=1, **short).fit(images)
-    >>> ratio.score_samples(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> ratio = LikelihoodRatio(filters=4, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
+    >>> sorted(ratio.statistics(images[:2]))
+    ['background_bits', 'bits']
 
     Notes
     -----

@@ -32,11 +32,10 @@ class NegativeSampling(ReconstructingDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"autoencoder_epochs": 1, "epochs": 1, "steps_per_epoch": 1}
-    >>> small = {"encoder_width": 4, "generator_width": 4, **short}
-    >>> NegativeSampling(**small).fit(images).score_samples(images[:2]).shape
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> boxed = NegativeSampling(autoencoder_epochs=1, epochs=1, steps_per_epoch=1).fit(images)
+    >>> boxed.score_samples(images[:2]).shape
     (2,)
 
     Notes

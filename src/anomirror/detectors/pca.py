@@ -21,9 +21,10 @@ class PCA(Detector):
 
     Examples
     --------
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> PCA().fit(images).raw_scores(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> PCA().fit(images).explain(images[:2]).shape
+    (2, 28, 28)
     """
 
     method = "pca"

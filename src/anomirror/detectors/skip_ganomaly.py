@@ -8,8 +8,9 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from anomirror import losses
+from anomirror.detector.adversarial import AdversarialDetector
 from anomirror.detector.network import Built, ReconstructingDetector, adam_each
-from anomirror.detector.parameters import SCORING, Betas, Count, Fraction, Weight, declared
+from anomirror.detector.parameters import SCORING, Fraction, Weight, declared
 from anomirror.images import ImageShape
 from anomirror.minibatch import Batch
 from anomirror.networks.dcgan import Discriminator
@@ -21,18 +22,16 @@ from anomirror.training import Run
 
 
 @declared
-class SkipGANomaly(ReconstructingDetector):
-    """lambda MSE(x, x_hat) + (1 - lambda) MSE(f(x), f(x_hat)): x_hat is a U-Net's, f are features
-    of a discriminator.
+class SkipGANomaly(AdversarialDetector, ReconstructingDetector):
+    """lambda MSE(x, x_hat) + (1 - lambda) MSE(f(x), f(x_hat)): a U-Net, and features of its critic.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> widths = {"generator_width": 4, "discriminator_width": 4}
-    >>> skip = SkipGANomaly(**widths, epochs=1, steps_per_epoch=1).fit(images)
-    >>> skip.score_samples(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> skip = SkipGANomaly(generator_width=4, epochs=1, steps_per_epoch=1).fit(images)
+    >>> skip.reconstruct(images[:2]).shape
+    (2, 32, 32, 1)
 
     Notes
     -----
@@ -53,11 +52,8 @@ class SkipGANomaly(ReconstructingDetector):
     statistic_names = ("image_error", "feature_error")
     _watched_as = "score"
 
-    generator_width: Count = 16
+    generator_width = 16
     """Channels of the U-Net's first convolution."""
-
-    discriminator_width: Count = 16
-    """Channels of the discriminator's first convolution."""
 
     adversarial_weight: Weight = 1.0
     """Weight of the cross-entropy in the loss of the U-Net."""
@@ -73,9 +69,6 @@ class SkipGANomaly(ReconstructingDetector):
     and threshold stay as they were fitted."""
 
     learning_rate = 5e-4
-    betas: Betas = (0.5, 0.999)
-    """Adam's decay rates."""
-
     ema_decay = None
 
     def _build(self, image_shape: ImageShape) -> Built:

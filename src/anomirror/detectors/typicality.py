@@ -32,12 +32,9 @@ class Typicality(LikelihoodDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
-    >>> typical = Typicality(flow_steps=1, hidden_width=4, **short).fit(images)
-    >>> typical.score_samples(images[:2]).shape
-    (2,)
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> typical = Typicality(flow_steps=1, epochs=1, steps_per_epoch=1, batch_size=8).fit(images)
     >>> typical.score_groups(images[:6], group_size=2).shape
     (3,)
 

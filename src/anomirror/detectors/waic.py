@@ -36,11 +36,10 @@ class WAIC(NetworkDetector):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> images = np.random.default_rng(0).integers(0, 255, (64, 32, 32), dtype=np.uint8)
-    >>> short = {"epochs": 1, "cross_entropy_epochs": 1, "steps_per_epoch": 1, "batch_size": 8}
-    >>> waic = WAIC(critic_width=2, generator_width=2, **short)
-    >>> waic.fit(images).score_samples(images[:2]).shape
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> waic = WAIC(members=3, epochs=1, cross_entropy_epochs=1, steps_per_epoch=1).fit(images)
+    >>> waic.score_samples(images[:2]).shape
     (2,)
 
     Notes

@@ -17,10 +17,10 @@ from anomirror.images.batches import in_batches
 from anomirror.images.decoding import decode_for
 from anomirror.images.frame import Frame, ImageShape
 from anomirror.images.protocol import ImageSet, Report, Unreadable
-from anomirror.images.sets import ArrayImages, Sizes, as_type, stacked
+from anomirror.images.sets import ArrayImages, Measured, Sizes, as_type, stacked
 
 
-class FileImages:
+class FileImages(Measured):
     """Image files, decoded when they are read."""
 
     in_memory = False
@@ -50,14 +50,6 @@ class FileImages:
 
     def take(self, indices: Sequence[int]) -> Tensor:
         return stacked([self.read(int(i)) for i in indices])
-
-    def native_size(self, index: int) -> tuple[int, int]:
-        if index not in self._sizes:
-            self.read(index)
-        return self._sizes[index]
-
-    def native_sizes(self) -> np.ndarray:
-        return self._sizes.all()
 
     def know_size(self, index: int, height: int, width: int) -> None:
         """What a file's header says, before it is decoded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import overload
@@ -19,27 +20,38 @@ from anomirror.images.frame import Frame, ImageShape
 from anomirror.images.protocol import ImageSet, Report, Unreadable
 
 
-class _Numbered(Sequence[str]):
-    """Names of images that have none."""
+class _Names(Sequence[str], ABC):
+    """Names of images, each made when it is asked for."""
 
-    def __init__(self, count: int) -> None:
-        self._numbers = range(count)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
+    @abstractmethod
+    def name(self, index: int) -> str: ...
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
+        places = range(len(self))
         if isinstance(index, slice):
-            return [f"image {number}" for number in self._numbers[index]]
-        return f"image {self._numbers[index]}"
+            return [self.name(place) for place in places[index]]
+        return self.name(places[index])
 
 
-class _Picked(Sequence[str]):
-    """The names of some images of a set, looked up when they are asked for."""
+class _Numbered(_Names):
+    """Names of images that have none."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name(self, index: int) -> str:
+        return f"image {index}"
+
+
+class _Picked(_Names):
+    """The names of some images of a set."""
 
     def __init__(self, names: Sequence[str], indices: np.ndarray) -> None:
         self._names = names
@@ -48,13 +60,7 @@ class _Picked(Sequence[str]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self._names[int(i)] for i in self._indices[index]]
+    def name(self, index: int) -> str:
         return self._names[int(self._indices[index])]
 
 
@@ -164,6 +170,26 @@ class Sizes:
         return self._sizes.copy()
 
 
+class Measured(ABC):
+    """The part of a set of images that knows their sizes once it has read them."""
+
+    _sizes: Sizes
+
+    @abstractmethod
+    def read(self, index: int) -> Tensor:
+        """One image; its size is known from then on."""
+
+    def native_size(self, index: int) -> tuple[int, int]:
+        """Height and width."""
+        if index not in self._sizes:
+            self.read(index)
+        return self._sizes[index]
+
+    def native_sizes(self) -> np.ndarray:
+        """``(n, 2)`` int, 0 where nothing was read."""
+        return self._sizes.all()
+
+
 def length(dataset: Dataset[object]) -> int:
     """Number of items of a map-style dataset.
 
@@ -177,7 +203,7 @@ def length(dataset: Dataset[object]) -> int:
     return len(dataset)
 
 
-class DatasetImages:
+class DatasetImages(Measured):
     """Any torch ``Dataset`` with a length; an item is an image, or a tuple that begins with one."""
 
     in_memory = False
@@ -195,7 +221,8 @@ class DatasetImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def _item(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor:
+        """One image as it is, ``(c, h, w)``."""
         image = dataset_item(self._dataset, index, self.shape[0])
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
@@ -203,18 +230,10 @@ class DatasetImages:
         return image
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return stacked([self.frame.put(self._item(int(i))) for i in indices])
-
-    def native_size(self, index: int) -> tuple[int, int]:
-        if index not in self._sizes:
-            self._item(index)
-        return self._sizes[index]
-
-    def native_sizes(self) -> np.ndarray:
-        return self._sizes.all()
+        return stacked([self.frame.put(self.read(int(i))) for i in indices])
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        return self._item(index)
+        return self.read(index)
 
     def check(
         self, memory_limit: int | None = None, report: Report | None = None
@@ -228,7 +247,7 @@ class DatasetImages:
             try:
                 # what was read already, to choose the frame, was readable
                 if index not in self._sizes:
-                    self._item(index)
+                    self.read(index)
             except ImageError as error:
                 bad[index] = error.bad[0][1]
         return (Subset(self, [i for i in range(len(self)) if i not in bad]) if bad else self), bad
