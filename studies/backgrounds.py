@@ -47,7 +47,9 @@ def study(
         mutation_rate=rate, weight_decay=decay, random_state=seed, **{**LENGTH, **more}
     ).fit(train)
     rng = np.random.default_rng(0)
-    _, heldout = ratio.split(open_images(train, shape=ratio.image_shape_), ratio.heldout)
+    _, heldout = ratio.split(
+        open_images(train, shape=ratio.image_shape_), ratio.calibration_fraction
+    )
     unseen = train[rng.permutation(heldout.indices)[:NORMAL]]
     scorings: dict[str, dict[str, Any]] = {"ratio": {}, "likelihood": {"likelihood_only": True}}
     normal_raw = raw_scores_under(ratio, unseen, scorings)

@@ -69,12 +69,12 @@ def study(ama: AMA, normal: str, data_dir: Path | None) -> dict[str, Any]:
     images = open_images(train, shape=ama.image_shape_)
     if fingerprint(images) != ama.data_fingerprint_:
         raise InputError(f"the model was trained on other images than {normal}'s train split")
-    if ama.random_state is None or ama.heldout == 0:
+    if ama.random_state is None or ama.calibration_fraction == 0:
         raise InputError(
-            "a model without random_state or with heldout=0: which images it has not seen is not "
-            "known"
+            "a model without random_state or with calibration_fraction=0: which images it has not "
+            "seen is not known"
         )
-    kept, heldout = ama.split(images, ama.heldout)
+    kept, heldout = ama.split(images, ama.calibration_fraction)
     rng = np.random.default_rng(0)
     unseen = train[rng.permutation(heldout.indices)]
     count = min(NORMAL, len(unseen) // 2)

@@ -222,7 +222,7 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
     """Share of unseen normal images below the threshold that 5 % of the calibration images lie
     below.
     """
-    _, heldout = ama.split(ama.open_to_score(train), ama.heldout)
+    _, heldout = ama.split(ama.open_to_score(train), ama.calibration_fraction)
     raw = {"train": ama.calibration_raw_, "heldout": ama.raw_scores(heldout)}
     tested = ama.raw_scores(unseen)
     found: dict[str, dict[str, float]] = {}
@@ -230,7 +230,7 @@ def _calibrations(ama: AMA, train: np.ndarray, unseen: np.ndarray) -> dict[str, 
         found[calibration] = {"images": len(values)}
         for name, label in LABELS.items():
             scorer = SCORERS[name]().fit(values)
-            threshold = np.quantile(scorer.normality(values), ama.contamination)
+            threshold = np.quantile(scorer.normality(values), ama.false_alarm_rate)
             found[calibration][f"false alarms {label}"] = float(
                 np.mean(scorer.normality(tested) < threshold)
             )

@@ -82,8 +82,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary card": (lambda m: (m / "model.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
     "newer": (card(format=2), "format 2, this release reads up to 1; upgrade"),
     "unknown key": (card(hook="os.system"), "hook: Extra inputs are not permitted"),
-    "missing key": (edit("model.json", lambda c: c.pop("offset")), "offset: Field required"),
-    "wrong type": (card(offset="low"), "offset: Input should be a valid number"),
+    "missing key": (
+        edit("model.json", lambda c: c.pop("trained_on")),
+        "trained_on: Field required",
+    ),
+    "wrong type": (card(trained_on="low"), "trained_on: Input should be a valid integer"),
     "unknown method": (card(method="os.system"), "no method named 'os.system'"),
     "unknown parameter": (card(parameters={"depth": 3}), "ama has no parameter 'depth'"),
     "parameter that is no part of a model": (
@@ -103,9 +106,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "power out of range": (inside("fitted", structure_power=1.5), "a power outside"),
     "no floor": (inside("scorer_state", floor=0.0), "floor is 0.0"),
     "the state of another scorer": (card(scorer="gaussian"), "do not fit together: 'mean'"),
-    "no threshold": (
-        edit("model.json", lambda c: c.update(offset=float("nan"))),
-        "offset: Input should be a finite number",
+    "calibrated on another number": (
+        card(calibrated_on=7),
+        r"calibration.raw_scores: \(\d+,\) torch.float64, not 7",
     ),
     "unknown scorer": (card(scorer="eval"), "scorer='eval'"),
     "other widths": (parameter(critic_width=9), "do not fit together"),

@@ -53,13 +53,12 @@ class ModelCard(BaseModel):
     parameters: dict[str, Value]
     scorer: str
     scorer_state: dict[str, FiniteFloat]
-    offset: FiniteFloat
     image_shape: list[int] = Field(min_length=3, max_length=3)
     trained_on: int = Field(ge=1)
     data_fingerprint: str
     fitted: dict[str, FiniteFloat] = {}
     calibrated_on: int = Field(ge=0)
-    """Images that the threshold comes from."""
+    """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
     calibrated_by: Literal["train", "heldout", "folds"]
     """Whether these were fitted as well, held out, or each scored by a fit without it."""
     sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None

@@ -94,7 +94,7 @@ def scored(ama: AMA, split: Comparison, precision: Precision) -> dict[str, Score
     throughout.
     """
     ama.set_params(scoring_precision=precision)
-    kept, _ = ama.split(open_images(split.train), ama.heldout)
+    kept, _ = ama.split(open_images(split.train), ama.calibration_fraction)
     ama.finish(evenly_spaced(kept, 4096))
     raw = {"train": ama.raw_scores(split.train[:5000]), "normal": ama.raw_scores(split.normal)}
     return raw | {

@@ -209,7 +209,14 @@ def test_backgrounds_are_compared_on_proxies_with_unseen_images(
     proxies = {name: shuffled(clothes[:40]) for name in backgrounds.PROXIES}
     monkeypatch.setattr(backgrounds, "proxy_sets", lambda *_: proxies)
     cell = backgrounds.study(
-        "fashion-mnist", 0.2, 10.0, 0, None, **TINY["likelihood_ratio"], heldout=0.1, device="cpu"
+        "fashion-mnist",
+        0.2,
+        10.0,
+        0,
+        None,
+        **TINY["likelihood_ratio"],
+        calibration_fraction=0.1,
+        device="cpu",
     )
     assert cell["counts"]["normal"] == len(images) // 10
     assert cell["parameters"]["mutation_rate"] == 0.2

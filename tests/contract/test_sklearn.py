@@ -33,7 +33,7 @@ class FlatImages(OutlierMixin, BaseEstimator):
         self.low_, self.high_ = float(X.min()), float(X.max())
         seed = 0 if self.random_state is None else self.random_state
         settings = {
-            "contamination": self.contamination,
+            "false_alarm_rate": self.contamination,
             "random_state": seed,
             **all_kept(self.method),
         }

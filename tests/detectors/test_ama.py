@@ -320,7 +320,7 @@ def test_the_fitted_power_makes_r_independent_of_structure(clothes: np.ndarray) 
     contrast = np.random.default_rng(0).uniform(0.2, 1.0, (len(clothes), 1, 1))
     images = (128 + (clothes - 128.0) * contrast).astype(np.uint8)
     unnormed = {"spectral": False, "precision": "float32", "scoring_precision": "float32"}
-    ama = tiny("ama", structure_power="fitted", heldout=0.0, **unnormed).fit(images)
+    ama = tiny("ama", structure_power="fitted", calibration_fraction=0.0, **unnormed).fit(images)
     assert 0.02 < ama.structure_power_ < 1
     raw = ama.raw_scores(images)
     assert abs(slope(raw, ama.statistics(images, ("s",))["s"])) < 1e-3
@@ -394,8 +394,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no spectral norm": {"spectral": False, "gradient_penalty": 10.0},
     "five critic steps": {"critic_steps": 5},
     "no averages": {"ema_decay": None, "recompute_statistics": False},
-    "held-out calibration": {"calibration": "heldout", "heldout": 0.1},
-    "nothing held out": {"heldout": 0.0},
+    "held-out calibration": {"calibration": "heldout", "calibration_fraction": 0.1},
+    "nothing held out": {"calibration_fraction": 0.0},
     "A-score": {"scorer": "log-gaussian"},
     "Eq. (6)": {"scorer": "gaussian"},
     "plain R": {"structure_power": 0.0},
@@ -475,13 +475,17 @@ def test_explanations_of_narrow_images_are_as_dark_as_those_of_square_ones(
 ) -> None:
     left = 14 - width // 2
     narrow = sample.train[:300, :, left : left + width, None]
-    ama = tiny("ama", epochs=2, steps_per_epoch=20, learning_rate=1e-3, heldout=0.0).fit(narrow)
+    ama = tiny(
+        "ama", epochs=2, steps_per_epoch=20, learning_rate=1e-3, calibration_fraction=0.0
+    ).fit(narrow)
     bright = float(np.mean(ama.explain(narrow) > 0))  # type: ignore[attr-defined]
     assert 0.005 < bright < 0.02  # 1 % of the pixels
 
 
 def test_calibration_on_a_handful_of_images_is_refused(clothes: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="heldout=0.05 of 256 images are 12 to calibrate on"):
+    with pytest.raises(
+        ImageError, match="calibration_fraction=0.05 of 256 images are 12 to calibrate on"
+    ):
         tiny("ama", calibration="heldout").fit(clothes)
 
 
@@ -577,7 +581,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "rate": ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a number above 0"),
     "betas": ({"betas": (0.5,)}, "betas=.* expected 2 values, each a number in"),
     "epochs": ({"epochs": 0}, "epochs=0"),
-    "calibration": ({"calibration": "heldout", "heldout": 0.0}, "needs heldout > 0"),
+    "calibration": (
+        {"calibration": "heldout", "calibration_fraction": 0.0},
+        "needs calibration_fraction > 0",
+    ),
     "average": ({"ema_decay": 1.5}, "ema_decay=1.5"),
     "drops": ({"lr_milestones": (30, 60)}, "expected values, each a number in \\(0, 1\\)"),
     "size": ({"image_size": 50}, "image_size=50: choose one of 32, 64"),
@@ -671,7 +678,7 @@ def test_statistics_of_a_sorted_folder_are_those_of_a_shuffled_one(
     the spread between them.
     """
     ordered = clothes[np.argsort(clothes.mean((1, 2)))]
-    ama = tiny("ama", heldout=0.0, image_size=size, **arguments).fit(ordered)
+    ama = tiny("ama", calibration_fraction=0.0, image_size=size, **arguments).fit(ordered)
     images = ama.open_to_score(ordered)
     x = to_network(images.take(range(len(images))))
     norm = ama.networks_["encoder"].features[1]  # type: ignore[attr-defined, index]

@@ -93,7 +93,7 @@ def test_s_is_the_likelihood_less_the_compressed_length(
 
 
 def test_typicality_is_the_distance_from_the_mean_of_training_images(clothes: np.ndarray) -> None:
-    typical = cast(Typicality, tiny("typicality", heldout=0.0).fit(clothes))
+    typical = cast(Typicality, tiny("typicality", calibration_fraction=0.0).fit(clothes))
     raw = typical.raw_scores(clothes)
     alone = typical.set_params(likelihood_only=True).raw_scores(clothes)
     assert typical.entropy_ == pytest.approx(float(alone.mean()), rel=1e-4)
@@ -128,7 +128,9 @@ def test_waic_is_the_variance_less_the_mean_of_the_logits(clothes: np.ndarray) -
 
 
 def test_the_history_of_waic_tells_both_phases_and_waic_itself(clothes: np.ndarray) -> None:
-    waic = cast(WAIC, tiny("waic", epochs=2, cross_entropy_epochs=2, heldout=0.0).fit(clothes))
+    waic = cast(
+        WAIC, tiny("waic", epochs=2, cross_entropy_epochs=2, calibration_fraction=0.0).fit(clothes)
+    )
     assert [row["phase"] for row in waic.history_] == [1, 1, 2, 2]
     assert {"gap", "penalty"} <= waic.history_[0].keys()
     assert "cross_entropy" in waic.history_[2]

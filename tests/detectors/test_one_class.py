@@ -115,7 +115,7 @@ def test_the_centre_is_the_mean_of_the_pretrained_phi_in_evaluation_mode_and_sta
         steps_per_epoch=30,
         learning_rate=1e-2,
         precision="float32",
-        heldout=0.0,
+        calibration_fraction=0.0,
         callback=keep,
     )
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_contrast_is_normalised_by_each_image_alone_and_scaled_by_the_training_i
     assert_allclose(found.mean((1, 2, 3)), 0, atol=1e-5)
     assert_allclose(found.abs().mean((1, 2, 3)), 1, rtol=1e-4)
     assert_allclose(contrast_normalized(x[3:4]), found[3:4], atol=1e-5)
-    svdd = deep_svdd(clothes, contrast_normalization=True, heldout=0.0)
+    svdd = deep_svdd(clothes, contrast_normalization=True, calibration_fraction=0.0)
     seen = svdd.seen(framed(clothes))
     assert float(seen.min()) == pytest.approx(0, abs=1e-6)
     assert float(seen.max()) == pytest.approx(1, abs=1e-6)
@@ -560,7 +560,12 @@ def test_one_step_of_skip_ganomaly_by_hand(clothes: np.ndarray) -> None:
 def test_the_box_covers_the_codes_that_it_was_fitted_on(
     clothes: np.ndarray, ema_decay: float | None
 ) -> None:
-    settings = {"delta": 0.1, "heldout": 0.0, "ema_decay": ema_decay, "autoencoder_epochs": 2}
+    settings = {
+        "delta": 0.1,
+        "calibration_fraction": 0.0,
+        "ema_decay": ema_decay,
+        "autoencoder_epochs": 2,
+    }
     settings |= dict.fromkeys(("precision", "scoring_precision"), "float32")
     found = cast(NegativeSampling, tiny("negative_sampling", **settings).fit(clothes))
     classifier = cast(BoxClassifier, found.networks_["classifier"])

@@ -194,7 +194,7 @@ def test_methods_name_lists_parameters_with_ranges(method: str) -> None:
     for said in (
         "in (0, 0.5]",
         "at least 2",
-        "contamination",
+        "false_alarm_rate",
         "image_size",
         "calibration",
         "--preset cpu",

@@ -95,7 +95,7 @@ def test_components_are_never_more_than_half_of_the_images() -> None:
 def test_few_images_say_what_cannot_be_promised(method: str, tmp_path: Path) -> None:
     with pytest.warns(
         AnomirrorWarning,
-        match=r"calibrate this: false alarms below .* cannot be asked for \(5 % were\)",
+        match=r"this: false alarms below .* cannot be asked for \(5 % were, which needs 19\)",
     ):
         detector: Detector = tiny(method).fit(tiles(14, size=28))
     assert detector.calibrated_by_ != "train"

@@ -72,4 +72,8 @@ def test_the_study_knows_all_references_and_proxies(
         study(ama, "fashion-mnist", data_dir)
     monkeypatch.undo()
     with pytest.raises(InputError, match="which images it has not seen is not known"):
-        study(AMA(**TINY["ama"], device="cpu", heldout=0.0).fit(train), "fashion-mnist", data_dir)
+        study(
+            AMA(**TINY["ama"], device="cpu", calibration_fraction=0.0).fit(train),
+            "fashion-mnist",
+            data_dir,
+        )

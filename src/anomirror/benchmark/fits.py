@@ -14,7 +14,7 @@ import numpy as np
 from anomirror.benchmark.cells import Place
 from anomirror.benchmark.protocols import Comparison, plain_name
 from anomirror.benchmark.trial import Trial
-from anomirror.detector.parameters import MEASURING, SCORING, first_difference, marked
+from anomirror.detector.parameters import DECIDING, MEASURING, SCORING, first_difference, marked
 from anomirror.detector.streaming import spaced
 from anomirror.detector.variants import raw_scores_under, with_params
 from anomirror.detectors import Detector, load
@@ -84,7 +84,7 @@ def _kept(trial: Trial, comparison: Comparison, file: Path) -> Detector:
     """The model of an earlier run of this trial, with today's parameters of scoring."""
     now = trial.detector()
     detector = load(file, device=now.device)
-    names = marked(type(now), SCORING, MEASURING)
+    names = marked(type(now), SCORING, MEASURING, DECIDING)
     detector.set_params(**{name: getattr(now, name) for name in names})
     wanted, found = now.stored_parameters(), detector.stored_parameters()
     if (name := first_difference(found, wanted)) is not None:

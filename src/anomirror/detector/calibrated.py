@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from anomirror.decisions import threshold
 from anomirror.detector import calibration
 from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.streaming import evenly_spaced
@@ -36,12 +35,11 @@ class Calibrated(ABC):
     explains: ClassVar[bool]
 
     random_state: int | None
-    contamination: float
     scorer: str | Scorer
     calibration: Calibration
-    heldout: float
+    calibration_fraction: float
     scorer_: Scorer
-    offset_: float
+    calibration_raw_: Scores
     map_scale_: float
     calibrated_on_: int
     calibrated_by_: CalibratedBy
@@ -63,17 +61,6 @@ class Calibrated(ABC):
     @abstractmethod
     def _map_scale(self, images: ImageSet) -> float: ...
 
-    @abstractmethod
-    def _check_fitted(self) -> None: ...
-
-    def promise(self) -> str | None:
-        """What a fitted detector cannot promise of its false alarms, in a sentence.
-
-        None if it keeps ``contamination``.
-        """
-        self._check_fitted()
-        return calibration.promise(self.calibrated_by_, self.calibrated_on_, self.contamination)
-
     def _calibrated(self) -> int:
         """Images that calibrate the scorer, at most."""
         return CALIBRATION
@@ -83,24 +70,15 @@ class Calibrated(ABC):
         return secrets.randbits(32) if self.random_state is None else int(self.random_state)
 
     def _calibrate(self, raw: Scores) -> None:
-        """Scorer and threshold, from raw scores of normal images."""
+        """The scorer, and what threshold and p-values come from: raw scores of normal images."""
         self.scorer_ = make_scorer(self.scorer).fit(raw)
-        unseen = self.calibrated_by_ != "train"
-        self.offset_ = threshold(
-            self.scorer_.normality(raw), self.contamination, unseen=unseen, noise=self._noise()
-        )
-
-    def _noise(self) -> float:
-        """What rounding alone leaves in a raw score, where that is a difference of much larger
-        numbers.
-        """
-        return 0.0
+        self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
 
     def _forget_calibration(self) -> None:
         """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with
         new weights.
         """
-        for name in ("scorer_", "offset_"):
+        for name in ("scorer_", "calibration_raw_"):
             self.__dict__.pop(name, None)
 
     def _learn_and_score(self, given: TrainingSet) -> Scores:
@@ -108,7 +86,7 @@ class Calibrated(ABC):
         "train" is asked for).
         """
         self.calibrated_by_ = calibration.choose(
-            self.calibration, self.heldout, given.hashes, can_fold=self._folds
+            self.calibration, self.calibration_fraction, given.hashes, can_fold=self._folds
         )
         if self.calibrated_by_ == "folds":
             return self._cross_fitted(given)
@@ -127,10 +105,16 @@ class Calibrated(ABC):
     def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
         if self.calibrated_by_ == "train":
-            watched = self.heldout > 0 and self._watches_heldout
-            return self.split(given.normal, self.heldout) if watched else (given.normal, None)
+            watched = self.calibration_fraction > 0 and self._watches_heldout
+            return (
+                self.split(given.normal, self.calibration_fraction)
+                if watched
+                else (given.normal, None)
+            )
         order = self._shuffled(len(given.normal)).tolist()
-        chosen = calibration.held_out_places(self.calibration, self.heldout, order, given.hashes)
+        chosen = calibration.held_out_places(
+            self.calibration, self.calibration_fraction, order, given.hashes
+        )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
         return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.decisions import least_rate
+from anomirror.decisions import Guarantee, least_count, least_rate, place, rate_bound
 from anomirror.errors import ImageError, warn
 
 Calibration = Literal["auto", "train", "heldout", "folds"]
@@ -84,7 +84,7 @@ def _groups(order: Sequence[int], copies: np.ndarray) -> list[list[int]]:
 
 
 def choose(
-    calibration: Calibration, heldout: float, copies: np.ndarray, *, can_fold: bool
+    calibration: Calibration, fraction: float, copies: np.ndarray, *, can_fold: bool
 ) -> CalibratedBy:
     """What calibrates a fit to images with these hashes, ``(n,)``.
 
@@ -104,7 +104,7 @@ def choose(
             "none can be left out of the fit to calibrate"
         )
         return "train"
-    if heldout == 0 and not can_fold:
+    if fraction == 0 and not can_fold:
         return "train"  # nothing is to be held out
     return (
         "folds"
@@ -114,7 +114,7 @@ def choose(
 
 
 def held_out_places(
-    calibration: Calibration, heldout: float, order: Sequence[int], copies: np.ndarray
+    calibration: Calibration, fraction: float, order: Sequence[int], copies: np.ndarray
 ) -> np.ndarray:
     """Places of the images that are held out to calibrate, ``(m,)`` sorted, from a random order of
     all.
@@ -125,17 +125,16 @@ def held_out_places(
     """
     count = len(copies)
     wanted = (
-        max(1, math.floor(count * heldout))
+        max(1, math.floor(count * fraction))
         if calibration == "heldout"
-        else heldout_count(count, heldout)
+        else heldout_count(count, fraction)
     )
     chosen = held_out(order, copies, wanted)
     if calibration == "heldout" and len(chosen) < SMALL_LEAST:
         raise ImageError(
-            f"calibration='heldout': heldout={heldout} of {count} images are {len(chosen)} to "
-            "calibrate on, "
-            f"and at least {SMALL_LEAST} are needed; raise heldout, give more images, or use "
-            "calibration='auto'"
+            f"calibration='heldout': calibration_fraction={fraction} of {count} images are "
+            f"{len(chosen)} to calibrate on, and at least {SMALL_LEAST} are needed; raise "
+            "calibration_fraction, give more images, or use calibration='auto'"
         )
     return chosen
 
@@ -149,22 +148,46 @@ def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
     return [int(place) for place in np.sort(places[first])]
 
 
-def promise(by: CalibratedBy, count: int, asked: float) -> str | None:
+def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) -> str | None:
     """What ``count`` calibration images cannot promise of false alarms, in a sentence.
 
     None if they keep ``asked``.
+
+    >>> promise("folds", 12, 0.05, "expected")
+    '12 images calibrate this: false alarms below 7.7 % cannot be asked for (5 % were, which needs \
+19); give more normal images'
     """
-    percent = f"{100 * asked:g} %"
     if by == "train":
         return (
             "the threshold comes from images that were fitted: false alarms on new images can be "
-            f"far more than {percent}"
+            f"far more than {100 * asked:g} %"
         )
-    least = least_rate(count)
+    least = least_rate(count, guarantee)
     if least <= asked + 1e-9:
         return None
+    confident = " with 95 % confidence" if guarantee == "confident" else ""
     return (
-        f"{count} image{'s' if count > 1 else ''} calibrate this: "
-        f"false alarms below {100 * least:.1f} % cannot be asked for ({percent} were); give more "
-        "normal images"
+        f"{count} image{'s' if count > 1 else ''} calibrate this: false alarms below "
+        f"{100 * least:.1f} % cannot be asked for{confident} ({100 * asked:g} % were, which needs "
+        f"{least_count(asked, guarantee):,}); give more normal images"
+    )
+
+
+def guarantee_sentence(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) -> str:
+    """What ``count`` calibration images promise of false alarms.
+
+    >>> guarantee_sentence("heldout", 199, 0.05, "expected")
+    'of new normal images 5.0 % are called anomalies on average over calibration sets, and with \
+95 % confidence at most 7.8 % (199 held-out images calibrate this)'
+    """
+    if (unkept := promise(by, count, asked, guarantee)) is not None and by == "train":
+        return unkept
+    at = max(1, place(count, asked, guarantee))
+    words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
+    return (
+        f"of new normal images {100 * at / (count + 1):.1f} % are called anomalies on average over "
+        f"calibration sets, and with 95 % confidence at most {100 * rate_bound(count, at):.1f} % "
+        f"({count:,} {words} image{'s' if count > 1 else ''} calibrate this"
+        f"{'; folds keep this nearly' if by == 'folds' else ''})"
+        + (f"; {unkept}" if unkept else "")
     )

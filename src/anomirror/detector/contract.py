@@ -13,11 +13,14 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from torch import Tensor
 
+from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated
 from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.costs import Costed
+from anomirror.detector.deciding import Deciding
 from anomirror.detector.maps import Explaining
 from anomirror.detector.parameters import (
+    DECIDING,
     SCORING,
     UNSTORED,
     CountOrZero,
@@ -58,7 +61,9 @@ REMEMBERED = 100_000
 
 
 @declared
-class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, Costed, ABC):
+class Detector(
+    OutlierMixin, BaseEstimator, Persistent, Explaining, Deciding, Calibrated, Costed, ABC
+):
     """A detector of anomalous images that is fitted on normal ones.
 
     Raw scores are high for anomalies; ``score_samples`` and ``decision_function`` are high for
@@ -88,8 +93,12 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     random_state: Seed | None = 0
     """Seed; None draws one."""
 
-    contamination: Annotated[float, within("(0, 0.5]")] = 0.05
+    false_alarm_rate: Annotated[float, within("(0, 0.5]"), DECIDING] = 0.05
     """Fraction of normal images that :meth:`predict` may call anomalies."""
+
+    guarantee: Annotated[Guarantee, DECIDING] = "expected"
+    """Whether that rate is kept on average over calibration sets ("expected"), or with 95 %
+    confidence by this very one ("confident", which finds less)."""
 
     scorer: Annotated[str | Scorer, SCORING, UNSTORED] = "negate"
     """"negate": high raw scores are anomalous; "log-gaussian" (a density of the raw score's
@@ -99,10 +108,11 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
     calibration: Calibration = "auto"
     """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a
     fit on the other four (methods without networks); "heldout" ones; or "train", as in the paper,
-    which promises nothing for new images. "auto" holds out ``heldout`` of 1,000 images or more, at
-    least 100; of fewer it takes folds, or holds out a fifth, at least 20, never more than half."""
+    which promises nothing for new images. "auto" holds out ``calibration_fraction`` of 1,000 images
+    or more, at least 100; of fewer it takes folds, or holds out a fifth, at least 20, never more
+    than half."""
 
-    heldout: Annotated[float, within("[0, 1)")] = 0.05
+    calibration_fraction: Annotated[float, within("[0, 1)")] = 0.05
     """Fraction of the images kept out of the fit, for the calibration and the history; where a
     method trains networks, 0 calibrates on "train"."""
 
@@ -120,9 +130,6 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
 
     scorer_: Scorer = fitted()
     """The fitted scorer."""
-
-    offset_: float = fitted()
-    """Threshold on ``score_samples``: ``contamination`` of the calibration images lie below it."""
 
     map_scale_: float = fitted(default=math.nan)
     """99 % quantile of the deviations of normal pixels; NaN for methods without maps."""
@@ -196,8 +203,8 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         """Check every parameter by itself; a method adds what two of them must have in common."""
         check(self)
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
-        if self.calibration == "heldout" and self.heldout == 0:
-            raise SettingError("calibration='heldout' needs heldout > 0, for example heldout=0.05")
+        if self.calibration == "heldout" and self.calibration_fraction == 0:
+            raise SettingError("calibration='heldout' needs calibration_fraction > 0, such as 0.05")
         if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
             raise SettingError(
                 f"scorer={self.scorer!r} needs raw scores of at least 0, and those of "
@@ -245,7 +252,6 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
             raise DivergenceError(
                 "the scores of the training images are not finite", len(self.history_)
             )
-        self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
         self._calibrate(raw)
         if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
             warn(promise)
@@ -319,14 +325,6 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         self._check_fitted()
         return self.scorer_.normality(raw)
 
-    def decision_function(self, X: ImageInput) -> Scores:
-        """``score_samples - offset_``: negative for what :meth:`predict` calls an anomaly."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: ImageInput) -> np.ndarray:
-        """+1 for normal images, -1 for anomalies, ``(n,)`` int."""
-        return np.where(self.decision_function(X) >= 0, 1, -1)  # NaN counts as an anomaly
-
     @property
     def frame_(self) -> Frame:
         """How images of any size come into the square that the detector sees."""
@@ -395,4 +393,4 @@ class Detector(OutlierMixin, BaseEstimator, Persistent, Explaining, Calibrated, 
         ).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "offset_")
+        return hasattr(self, "calibration_raw_")

@@ -20,6 +20,7 @@ from torch.optim import Adam, Optimizer
 from anomirror.detector.contract import Detector
 from anomirror.detector.costs import Rehearsed
 from anomirror.detector.parameters import (
+    DECIDING,
     MEASURING,
     SCORING,
     UNSTORED,
@@ -109,8 +110,9 @@ class NetworkDetector(Detector, Rehearsed):
 
     calibration: Literal["auto", "heldout", "train"] = "auto"
     """Images on which scorer and threshold are fitted, 10,000 at most: "heldout" ones, or "train",
-    as in the paper, which promises nothing for new images. "auto" holds out ``heldout`` of them, at
-    least 100, and of fewer than 1,000 a fifth, at least 20, never more than half."""
+    as in the paper, which promises nothing for new images. "auto" holds out
+    ``calibration_fraction`` of them, at least 100, and of fewer than 1,000 a fifth, at least 20,
+    never more than half."""
 
     checkpoint_dir: Annotated[str | os.PathLike[str] | None, UNSTORED] = None
     """Folder for a checkpoint after each epoch; a run that finds its own checkpoint continues from
@@ -244,7 +246,7 @@ class NetworkDetector(Detector, Rehearsed):
 
         A checkpoint in which it differs is not continued, and processes do not train together.
         """
-        scoring = marked(type(self), SCORING, MEASURING)
+        scoring = marked(type(self), SCORING, MEASURING, DECIDING)
         parameters = {
             name: value for name, value in self.stored_parameters().items() if name not in scoring
         }

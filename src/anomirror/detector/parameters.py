@@ -92,10 +92,11 @@ class Mark(Enum):
 
     SCORING = "may change after a fit: the formula of the raw score alone depends on it"
     MEASURING = "may change after a fit, but then statistics are to be measured again"
+    DECIDING = "may change after a fit: the threshold alone depends on it"
     UNSTORED = "is not written to the model: it decides no result, or belongs to one machine"
 
 
-SCORING, MEASURING, UNSTORED = Mark.SCORING, Mark.MEASURING, Mark.UNSTORED
+SCORING, MEASURING, DECIDING, UNSTORED = Mark
 
 # ---------------------------------------------------------------- declaring
 

@@ -18,12 +18,14 @@ from anomirror.detector.calibration import CalibratedBy
 from anomirror.detector.parameters import UNSTORED, Arguments, marked
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
-from anomirror.scorers import Scorer, make_scorer, scorer_name
+from anomirror.scorers import Scorer, Scores, make_scorer, scorer_name
 from anomirror.storage import ModelCard, ModelTarget, Value, save_model
 from anomirror.training import History
 
 HASHES = "training.hashes"
 """Name of these among the tensors of a model."""
+CALIBRATION = "calibration.raw_scores"
+"""The same of the raw scores that threshold and p-values come from."""
 
 
 class Persistent(ABC):
@@ -38,7 +40,7 @@ class Persistent(ABC):
     image_size: ImageSize
     image_shape_: ImageShape
     scorer_: Scorer
-    offset_: float
+    calibration_raw_: Scores
     calibrated_on_: int
     calibrated_by_: CalibratedBy
     sizes_: SizeRange | None
@@ -66,7 +68,7 @@ class Persistent(ABC):
         return {}
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "offset_"):
+        if not hasattr(self, "calibration_raw_"):
             raise NotFittedError(
                 f"this {type(self).__name__} is not fitted yet: call fit(images) first"
             )
@@ -88,7 +90,6 @@ class Persistent(ABC):
             parameters=self.stored_parameters(),
             scorer=scorer_name(self.scorer_),
             scorer_state=self.scorer_.state(),
-            offset=self.offset_,
             calibrated_on=self.calibrated_on_,
             calibrated_by=self.calibrated_by_,
             sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
@@ -97,7 +98,10 @@ class Persistent(ABC):
             data_fingerprint=self.data_fingerprint_,
             fitted=self.fitted_numbers(),
         )
-        tensors = self._tensors() | {HASHES: torch.from_numpy(self.training_hashes_)}
+        tensors = self._tensors() | {
+            HASHES: torch.from_numpy(self.training_hashes_),
+            CALIBRATION: torch.from_numpy(self.calibration_raw_),
+        }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
     def stored_parameters(self) -> dict[str, Value]:
@@ -121,11 +125,12 @@ class Persistent(ABC):
             channels, height, width = card.image_shape
             self.image_shape_ = channels, height, width
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
-            self.offset_, self.n_train_ = card.offset, card.trained_on
+            self.n_train_ = card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()
+            self.calibration_raw_ = _calibration(tensors.pop(CALIBRATION), card.calibrated_on)
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(
@@ -144,6 +149,17 @@ class Persistent(ABC):
                 f"model.json and weights.safetensors do not fit together: {error}{missing}"
             ) from error
         return self
+
+
+def _calibration(stored: Tensor, count: int) -> Scores:
+    """Raw scores of the images that calibrate, as they were stored."""
+    if stored.shape != (count,) or stored.dtype != torch.float64 or count < 1:
+        raise ValueError(
+            f"{CALIBRATION}: {tuple(stored.shape)} {stored.dtype}, not {count} torch.float64"
+        )
+    if not bool(torch.isfinite(stored).all()):
+        raise ValueError(f"{CALIBRATION}: not finite")
+    return stored.numpy()
 
 
 def _plain(value: object) -> Value:

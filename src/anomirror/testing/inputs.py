@@ -105,7 +105,7 @@ def check_a_refused_fit_changes_nothing(subject: Subject) -> None:
     images = subject.normal[:60]
     detector = subject.make().fit(images)
     before = detector.predict(images[:5])
-    for name, value in (("contamination", 2.0), ("batch_size", "64")):
+    for name, value in (("false_alarm_rate", 2.0), ("batch_size", "64")):
         good = detector.get_params()[name]
         with refused(SettingError, f"{name}={value!r}"):
             detector.set_params(**{name: value}).fit(images)

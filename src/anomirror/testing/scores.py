@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -51,17 +52,35 @@ def check_the_raw_score_is_a_formula_over_named_statistics(subject: Subject) -> 
         fitted.statistics(images[:3], ("beauty",))
 
 
-def check_decisions_follow_threshold_and_contamination(subject: Subject) -> None:
-    """More contamination flags more; NaN counts as an anomaly."""
+def check_decisions_follow_threshold_and_false_alarm_rate(subject: Subject) -> None:
+    """A higher rate flags more, without another fit; NaN counts as an anomaly."""
     fitted, images = subject.fitted, subject.normal
     scores, decision = fitted.score_samples(images), fitted.decision_function(images)
     assert_array_equal(decision, scores - fitted.offset_)
     predicted = fitted.predict(images)
     assert_array_equal(predicted, np.where(decision < 0, -1, 1))
-    loose = subject.make(contamination=0.3).fit(images)
+    loose = copy.copy(fitted).set_params(false_alarm_rate=0.3)
     assert np.mean(loose.predict(images) == -1) > np.mean(predicted == -1)
+    strict = copy.copy(fitted).set_params(guarantee="confident")
+    assert strict.offset_ <= fitted.offset_
     unsure = clone(fitted).set_params(scorer=_NotANumber())
     assert unsure.fit(images[:40]).predict(images[:3]).tolist() == [-1, -1, -1]
+
+
+def check_p_values_rank_as_scores_do_and_decide_as_predict_does(subject: Subject) -> None:
+    """On the lattice k / (n + 1), low for what is anomalous; refused where none is promised."""
+    detector, images = subject.make(calibration="auto").fit(subject.normal), subject.anomalies
+    values, scores = detector.p_values(images), detector.score_samples(images)
+    count = detector.calibrated_on_ + 1
+    assert_allclose(values * count, np.round(values * count), atol=1e-9)
+    assert values.min() >= 1 / count
+    assert (np.diff(values[np.argsort(scores)]) >= 0).all()
+    assert_array_equal(detector.predict(images), np.where(values <= 0.05, -1, 1))
+    assert_array_equal(detector.select(images, 0.5), detector.select_from(values, 0.5))
+    fitted_on = copy.copy(detector)
+    fitted_on.calibrated_by_ = "train"
+    with refused(SettingError, "has no p-values"):
+        fitted_on.p_values(images)
 
 
 class _NotANumber(Negate):
@@ -138,7 +157,8 @@ CHECKS: tuple[Check, ...] = (
     check_scores_do_not_depend_on_batch_neighbours_or_order,
     check_scores_are_finite_float64_and_not_constant,
     check_the_raw_score_is_a_formula_over_named_statistics,
-    check_decisions_follow_threshold_and_contamination,
+    check_decisions_follow_threshold_and_false_alarm_rate,
+    check_p_values_rank_as_scores_do_and_decide_as_predict_does,
     check_any_scorer_goes_with_it,
     check_same_seed_gives_same_scores,
     check_a_saved_and_loaded_detector_is_equal,

@@ -58,7 +58,7 @@ def all_kept(detector: Detector) -> Arguments:
     """Arguments under which a detector of this class keeps every image in the fit."""
     choices = get_args(parameters_of(type(detector))["calibration"].hint)
     if "train" in choices:
-        return {"heldout": 0.0, "calibration": "train"}
+        return {"calibration_fraction": 0.0, "calibration": "train"}
     return {"calibration": "folds"}
 
 

@@ -66,7 +66,7 @@ def check_numbers_of_numpy_are_parameters_that_save_and_load(subject: Subject) -
     integers = {name for name, value in given.items() if type(value) is int}
     names = sorted(integers - {"random_state"} & parameters_of(type(subject.detector)).keys())
     changes: Arguments = {name: np.int64(given[name]) for name in names}
-    changes |= {"contamination": np.float64(0.1), "image_size": np.int64(32)}
+    changes |= {"false_alarm_rate": np.float64(0.1), "image_size": np.int64(32)}
     detector = subject.make(**changes).fit(subject.normal[:60])
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(detector.save(Path(folder) / "model"), device="cpu")

@@ -1,0 +1,145 @@
+"""What is decided about an image: p-value, anomaly or not, and what that promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from anomirror import decisions
+from anomirror.decisions import Guarantee, Selection
+from anomirror.detector import calibration
+from anomirror.detector.calibration import CalibratedBy
+from anomirror.errors import SettingError, warn
+from anomirror.images import ImageInput
+from anomirror.scorers import Scorer, Scores
+
+
+class Deciding(ABC):
+    """The part of every detector that decides, from its scores of normal images."""
+
+    method: ClassVar[str]
+    false_alarm_rate: float
+    guarantee: Guarantee
+    scorer_: Scorer
+    calibration_raw_: Scores
+    calibrated_by_: CalibratedBy
+
+    @abstractmethod
+    def score_samples(self, X: ImageInput) -> Scores: ...
+
+    @abstractmethod
+    def _check_fitted(self) -> None: ...
+
+    def _noise(self) -> float:
+        """What rounding alone leaves in a raw score, where that is a difference of much larger
+        numbers.
+        """
+        return 0.0
+
+    @property
+    def calibration_(self) -> Scores:
+        """Normalities of the images that calibrate, ``(n,)``."""
+        self._check_fitted()
+        return self.scorer_.normality(self.calibration_raw_)
+
+    @property
+    def offset_(self) -> float:
+        """Threshold on ``score_samples``, for ``false_alarm_rate`` and ``guarantee``."""
+        return decisions.threshold(
+            self.calibration_,
+            self.false_alarm_rate,
+            self.guarantee,
+            unseen=self.calibrated_by_ != "train",
+            noise=self._noise(),
+        )
+
+    def p_values(self, X: ImageInput) -> Scores:
+        """Conformal p-value of each image, ``(n,)`` in (0, 1]; low is anomalous.
+
+        Of normal images at most a share alpha has a p-value of at most alpha, for every alpha (of
+        cross-fitted detectors nearly: docs/decisions.md has the measurements).
+
+        Raises
+        ------
+        SettingError : ``calibration="train"``: p-values would promise what they do not keep.
+        """
+        self.refuse_without_p_values()
+        return self.p_values_from(self.score_samples(X))
+
+    def p_values_from(self, normality: Scores) -> Scores:
+        """:meth:`p_values` from normalities that are there already."""
+        self.refuse_without_p_values()
+        return decisions.p_values(self.calibration_, normality, noise=self._noise())
+
+    @property
+    def has_p_values(self) -> bool:
+        """Whether images that no fit has seen calibrate this detector."""
+        self._check_fitted()
+        return self.calibrated_by_ != "train"
+
+    def refuse_without_p_values(self) -> None:
+        """Raise a :class:`SettingError` where :meth:`p_values` would promise nothing."""
+        if not self.has_p_values:
+            raise SettingError(
+                f"this {self.method} was calibrated on images that were fitted: it has no p-values;"
+                " fit it with calibration='auto'"
+            )
+
+    def decision_function(self, X: ImageInput) -> Scores:
+        """``score_samples - offset_``: negative for what :meth:`predict` calls an anomaly."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ImageInput) -> np.ndarray:
+        """+1 for normal images, -1 for anomalies, ``(n,)`` int.
+
+        Anomalies are the images whose p-value is at most ``false_alarm_rate`` or, with
+        ``guarantee="confident"``, so low that this rate is kept with 95 % confidence.
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)  # NaN counts as an anomaly
+
+    def select(self, X: ImageInput, fdr: float = 0.1, method: Selection = "bh") -> np.ndarray:
+        """Anomalies among many images, ``(n,)`` bool: at most ``fdr`` of those that are selected
+        are normal, on average.
+
+        Parameters
+        ----------
+        fdr : false discovery rate, in (0, 1).
+        method : "bh", "storey" or "by": see :func:`anomirror.decisions.select`.
+
+        Warns
+        -----
+        AnomirrorWarning : too few images calibrate for a single anomaly to be selected.
+        """
+        return self.select_from(self.p_values(X), fdr, method)
+
+    def select_from(self, values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
+        """:meth:`select` from p-values that are there already."""
+        selected = decisions.select(values, fdr, method)
+        count = len(self.calibration_raw_)
+        needed = decisions.enough_to_select(count, len(values), fdr)
+        if needed is not None and not selected.any():
+            warn(
+                f"{count} images calibrate this: no single anomaly among {len(values)} images can "
+                f"be selected at fdr={fdr:g} (that needs {needed:,}; several can be, if they are "
+                "odder than all of these)"
+            )
+        return selected
+
+    def promise(self) -> str | None:
+        """What this fitted detector cannot promise of its false alarms, in a sentence.
+
+        None if it keeps ``false_alarm_rate``.
+        """
+        self._check_fitted()
+        return calibration.promise(
+            self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
+        )
+
+    def guarantee_sentence(self) -> str:
+        """What this fitted detector promises of its false alarms, for a person."""
+        self._check_fitted()
+        return calibration.guarantee_sentence(
+            self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
+        )

@@ -1,0 +1,152 @@
+"""Decisions about a stream: which images are anomalies, and whether normal images have changed."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from typing import Literal
+
+import numpy as np
+
+from anomirror.errors import SettingError
+from anomirror.scorers import Scores
+
+OnlineMethod = Literal["lord", "saffron"]
+
+
+class OnlineSelection:
+    """Anomalies in a stream: of all that were selected so far, ``fdr`` are normal at most, on
+    average, at every moment.
+
+    Parameters
+    ----------
+    fdr : false discovery rate, in (0, 1).
+    method : "saffron" spends nothing on images that are plainly normal, and finds more where
+        anomalies come often; "lord" is LORD++. Both suppose independent p-values.
+
+    References
+    ----------
+    Ramdas, Yang, Wainwright, Jordan: Online control of the false discovery rate with decaying
+    memory, NeurIPS 2017 (LORD++). Ramdas, Zrnic, Wainwright, Jordan: SAFFRON, ICML 2018.
+
+    >>> stream = OnlineSelection(0.1)
+    >>> [stream.select(p) for p in (1e-5, 0.8, 1e-4, 0.03, 0.6)]
+    [True, False, True, False, False]
+    """
+
+    def __init__(self, fdr: float, method: OnlineMethod = "saffron") -> None:
+        if not 0 < fdr < 1:
+            raise SettingError(f"fdr={fdr!r}: expected a number in (0, 1)")
+        if method not in ("lord", "saffron"):
+            raise SettingError(f"method={method!r}: choose lord or saffron")
+        self.fdr, self.method = fdr, method
+        self._wealth = fdr / 2
+        self._seen = 0
+        """Images that the sequence of levels counts: for SAFFRON those with p > 1/2."""
+        self._selected: list[int] = []
+        """That count when each was selected."""
+
+    @property
+    def level(self) -> float:
+        """The p-value up to which the next image is selected."""
+        ages = self._seen + 1 - np.array(self._selected, dtype=float)
+        level = self._wealth * self._weight(np.array([self._seen + 1.0]))[0]
+        if len(ages):
+            gained = self._weight(ages)
+            level += (self.fdr - self._wealth) * gained[0] + self.fdr * gained[1:].sum()
+        if self.method == "saffron":
+            return float(min(0.5, 0.5 * level))
+        return float(level)
+
+    def select(self, p_value: float) -> bool:
+        """Whether the next image of the stream is called an anomaly."""
+        chosen = p_value <= self.level
+        self._seen += self.method == "lord" or p_value > 0.5
+        if chosen:
+            self._selected.append(self._seen)
+        return bool(chosen)
+
+    def _weight(self, ages: np.ndarray) -> np.ndarray:
+        """gamma_j of a sequence that sums to 1."""
+        if self.method == "saffron":
+            return np.asarray(0.4374901658 * ages**-1.6)
+        logs = np.log(np.maximum(ages, 1.0))
+        return np.asarray(
+            0.07720838 * np.log(np.maximum(ages, 2.0)) / (ages * np.exp(np.sqrt(logs)))
+        )
+
+
+class DriftMonitor:
+    """Whether images of a stream still come from where the calibration images do.
+
+    :attr:`e_value` bets against it: while they do, it exceeds 1 / alpha with a probability of at
+    most alpha, however long and however often one looks (Ville). It grows when scores move, to
+    either side.
+
+    Parameters
+    ----------
+    calibration : ``(n,)`` normalities of normal images that no fit has seen.
+    random_state : seed of what breaks ties among scores.
+
+    Notes
+    -----
+    Each image gets its p-value among the calibration images *and* all images before it, ties
+    broken at random: these are independent and uniform while all are exchangeable. On them bets the
+    simple jumper martingale (Vovk, Petej, Nouretdinov, Ahlberg, Carlsson, Gammerman: Retrain or not
+    retrain, 2021), a mixture of 1 + e (p - 1/2) for e in {-1, 0, 1}. Scores of folds are not quite
+    exchangeable with those of the final fit.
+
+    >>> rng = np.random.default_rng(0)
+    >>> monitor = DriftMonitor(rng.normal(size=200))
+    >>> monitor.update(rng.normal(size=200)) < 20 < monitor.update(rng.normal(-1, 1, size=100))
+    True
+    """
+
+    jump = 0.01
+
+    def __init__(self, calibration: Scores, random_state: int = 0) -> None:
+        self._sorted = np.sort(calibration).tolist()
+        self._rng = np.random.default_rng(random_state)
+        self._log_capital = np.full(3, -math.log(3))
+        self.history: list[float] = []
+        """log10 of the e-value after each image."""
+
+    @property
+    def e_value(self) -> float:
+        """Now; infinite beyond float64."""
+        return 10.0 ** min(self.history[-1], 308.0) if self.history else 1.0
+
+    @property
+    def highest(self) -> float:
+        """The highest e-value so far: an alarm at 1 / alpha is one at any time."""
+        return 10.0 ** min(max(self.history), 308.0) if self.history else 1.0
+
+    def update(self, normality: Scores) -> float:
+        """Take the next images of the stream, in order; returns :attr:`e_value`.
+
+        NaN counts as lower than every score.
+        """
+        for value in np.where(np.isnan(normality), -np.inf, normality).tolist():
+            p = self._p_value(value)
+            mixed = np.logaddexp.reduce(self._log_capital) + math.log(self.jump / 3)
+            kept = self._log_capital + math.log1p(-self.jump)
+            self._log_capital = np.logaddexp(kept, mixed) + np.log1p(
+                np.array([-1.0, 0.0, 1.0]) * (p - 0.5)
+            )
+            self.history.append(float(np.logaddexp.reduce(self._log_capital)) / math.log(10))
+        return self.e_value
+
+    def _p_value(self, value: float) -> float:
+        lower, upper = bisect_left(self._sorted, value), bisect_right(self._sorted, value)
+        insort(self._sorted, value)
+        return (lower + self._rng.uniform() * (upper - lower + 1)) / len(self._sorted)
+
+    def since(self) -> int | None:
+        """Image from which on the e-value grew to its highest: its last minimum before it.
+
+        None where it never reached 20, which no drift explains worse than one in twenty.
+        """
+        if not self.history or max(self.history) < math.log10(20):
+            return None
+        peak = int(np.argmax(self.history))
+        return int(np.argmin(self.history[: peak + 1]))
