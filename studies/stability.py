@@ -137,7 +137,7 @@ class Studied(AMA):
 
     def _both(self, images: np.ndarray) -> tuple[Scores, Scores]:
         """Plain and relative R."""
-        measured = self._measured(open_images(images, shape=self.image_shape_), ("r", "s"))
+        measured = self.measure(open_images(images, shape=self.image_shape_), ("r", "s"))
         return measured["r"], self._raw(measured)
 
 

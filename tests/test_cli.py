@@ -22,6 +22,7 @@ from PIL import Image
 
 from anomirror import AMA, load
 from anomirror.data.sample import Sample
+from anomirror.decisions import select
 from anomirror.workflows import scoring
 from tests.commands import failed, run, run_apart
 from tests.tiny import TINY
@@ -65,13 +66,53 @@ def test_score_prints_one_row_per_image_in_order(place: Path) -> None:
     done = run("score", place / "model", place / "good", "--device", "cpu")
     assert done.returncode == 0
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert list(rows[0]) == ["path", "raw_score", "score", "decision", "is_anomaly", "error"]
+    assert list(rows[0]) == ["path", "p_value", "is_anomaly", "score", "raw_score", "error"]
     assert [Path(row["path"]).name for row in rows] == [f"{i:02d}.png" for i in range(64)]
     model = load(place / "model", device="cpu")
     np.testing.assert_allclose(
         [float(r["raw_score"]) for r in rows], model.raw_scores(place / "good"), rtol=1e-4
     )
-    assert all(r["is_anomaly"] == str(int(float(r["decision"]) < 0)) for r in rows)
+    assert all(r["is_anomaly"] == str(int(float(r["p_value"]) <= 0.05)) for r in rows)
+
+
+def test_score_decides_at_another_rate_or_among_all_images_and_shows_statistics(
+    place: Path,
+) -> None:
+    def rows(*words: object) -> list[dict[str, str]]:
+        done = run("score", place / "model", place / "defects", place / "good", *words)
+        assert done.returncode == 0, done.stderr
+        return list(csv.DictReader(io.StringIO(done.stdout)))
+
+    def flagged(found: list[dict[str, str]]) -> int:
+        return sum(row["is_anomaly"] == "1" for row in found)
+
+    usual, loose = rows(), rows("--alpha", 0.4)
+    assert [row["p_value"] for row in usual] == [row["p_value"] for row in loose]
+    assert flagged(loose) == sum(float(row["p_value"]) <= 0.4 for row in loose) > flagged(usual)
+    values = np.array([float(row["p_value"]) for row in usual])
+    chosen = rows("--fdr", 0.5)
+    assert flagged(chosen) == int(select(values, 0.5).sum())
+    measured = rows("--statistics")
+    assert list(measured[0])[5:-1] == list(load(place / "model").statistic_names)
+    assert all(float(row["r"]) > 0 for row in measured)
+    score = ("score", place / "model", place / "good")
+    failed(run(*score, "--alpha", 0.1, "--fdr", 0.1), "choose one")
+    failed(run(*score, "--fdr", 3), "expected a number in (0, 1)")
+    strict = run(*score, "--alpha", 0.01)
+    assert "false alarms below 4.8 % cannot be asked for" in strict.stderr
+
+
+def test_a_model_that_was_calibrated_on_fitted_images_has_no_p_values(
+    place: Path, tmp_path: Path
+) -> None:
+    fit = ("fit", place / "good", "--out", tmp_path / "model", "--method", "pca")
+    assert run(*fit, "--set", "calibration=train").returncode == 0
+    done = run("score", tmp_path / "model", place / "good")
+    assert "the column p_value is empty" in done.stderr
+    assert {row["p_value"] for row in csv.DictReader(io.StringIO(done.stdout))} == {""}
+    failed(run("score", tmp_path / "model", place / "good", "--fdr", 0.1), "has no p-values")
+    told = run("info", tmp_path / "model").stdout
+    assert "far more than 5 %" in " ".join(told.split())
 
 
 def test_an_unreadable_picture_is_a_row_with_its_error_and_the_command_still_ends_0(

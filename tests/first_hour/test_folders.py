@@ -294,7 +294,7 @@ def test_sixteen_bit_files_score_from_the_command_line_as_in_python(tmp_path: Pa
     from anomirror import load
 
     np.testing.assert_allclose(
-        [float(row.split(",")[1]) for row in rows], load(model).raw_scores(unseen), rtol=1e-6
+        [float(row.split(",")[4]) for row in rows], load(model).raw_scores(unseen), rtol=1e-6
     )
     done = run("evaluate", model, "--normal", unseen, "--anomalies", bad, "--json")
     # .5 where all of them were read as black

@@ -47,7 +47,7 @@ def info(
         table.add_row(name, escape(str(value)))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
-    table.add_row("not promised", escape(load(model, device="cpu").promise() or "-"))
+    table.add_row("guarantee", escape(load(model, device="cpu").guarantee_sentence()))
     Console().print(table)
 
 

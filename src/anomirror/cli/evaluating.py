@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from anomirror.cli.common import DataDir, Device, Model, SkipBad, each_of, resolve, say
 
@@ -80,11 +81,17 @@ def _print(evaluation: Evaluation) -> None:
     Console().print(metrics_table(title, "by", rows))
     names = {kind.name: "anomalies" if len(kinds) == 1 else kind.name for kind in kinds}
     parts = [(normal, "normal images"), *((kind, names[kind.name]) for kind in kinds)]
-    flagged = "; ".join(
-        _share(evaluation.flagged(group), len(group.raw), name) for group, name in parts
+    table = Table("at the model's threshold", padding=(0, 0, 0, 1))
+    for heading in ("flagged", "not flagged", "share flagged (95 % interval)"):
+        table.add_column(heading, justify="right")
+    for group, name in parts:
+        flagged = evaluation.flagged(group)
+        low, high = flagged.interval
+        share = f"{100 * flagged.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        table.add_row(name, f"{flagged.count:,}", f"{flagged.of - flagged.count:,}", share)
+    Console().print(table)
+    detector, decided = evaluation.detector, evaluation.decisions(kinds[-1])
+    print(
+        f"false alarms asked for: {100 * detector.false_alarm_rate:g} %; "
+        + ", ".join(f"{name} {value:.3f}" for name, value in decided.items())
     )
-    print(f"flagged at the threshold: {flagged}")
-
-
-def _share(count: int, of: int, name: str) -> str:
-    return f"{count} of {of} {name} ({100 * count / of:.1f} %)"

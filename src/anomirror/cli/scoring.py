@@ -22,7 +22,7 @@ from anomirror.cli.common import (
     say,
     written,
 )
-from anomirror.errors import InputError
+from anomirror.errors import InputError, SettingError
 from anomirror.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +39,16 @@ Maps = Annotated[
     Path | None,
     typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
 ]
+Alpha = Annotated[
+    float | None, typer.Option(help="false-alarm rate of the decisions; else the model's own")
+]
+Fdr = Annotated[
+    float | None,
+    typer.Option(help="choose anomalies among all images, of which this share is normal at most"),
+]
+Statistics = Annotated[
+    bool, typer.Option("--statistics", help="a column for everything the method measures")
+]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="replace files of --out and --maps that are not ours"),
@@ -50,21 +60,25 @@ def score(
     data: Inputs,
     out: Out = None,
     maps: Maps = None,
+    alpha: Alpha = None,
+    fdr: Fdr = None,
+    statistics: Statistics = False,
     overwrite: Overwrite = False,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
     """Score images: one CSV row each, in order.
 
-    `score` is high for normal images, `raw_score` for anomalies.
+    `score` is high for normal images, `raw_score` for anomalies; `p_value` is the share of normal
+    images that are at least as odd.
 
-    `is_anomaly` is 1 where `decision` (score less threshold) is below 0. An image that cannot be
-    read is a row with its error; if none can, the exit code is 1.
+    `is_anomaly` is 1 where the p-value is at most the model's false-alarm rate, or --alpha; with
+    --fdr anomalies are chosen among all images at once. An image that cannot be read is a row with
+    its error; if none can, the exit code is 1.
     """
-    from anomirror.detectors import load
-    from anomirror.workflows.scoring import COLUMNS, score_rows, write_maps
+    from anomirror.workflows.scoring import write_maps
 
-    detector = load(model, device=device)
+    detector = _detector(model, device, alpha, fdr)
     if out is not None and not overwrite:
         _refuse_files_of_others(out)
     if maps is not None:
@@ -75,15 +89,8 @@ def score(
         # what cannot be written is known before anything is scored
         maps.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, sets))
-    unreadable = 0
-    shown = Loudness.level >= 0 and out is not None
-    with written(out) as stream, Progress("scoring", total, "images", shown=shown) as progress:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in chain.from_iterable(score_rows(detector, images) for images in sets):
-            writer.writerow(row.cells())
-            unreadable += bool(row.error)
-            progress.advance(1)
+    names = detector.available_statistics() if statistics else ()
+    unreadable = _write_rows(detector, sets, out, names, fdr)
     if maps is not None:
         first = 0
         for images in sets:
@@ -93,6 +100,49 @@ def score(
         say(f"{unreadable} of {total} images could not be read; see the column error")
     if unreadable == total:
         sys.exit(1)
+
+
+def _detector(model: Path, device: str | None, alpha: float | None, fdr: float | None) -> Detector:
+    """The model, deciding as asked; what it cannot promise then is said."""
+    from anomirror.detectors import load
+
+    detector = load(model, device=device)
+    if alpha is not None and fdr is not None:
+        raise SettingError("--alpha and --fdr: choose one of the two")
+    if fdr is not None:
+        detector.refuse_without_p_values()
+        if not 0 < fdr < 1:
+            raise SettingError(f"--fdr {fdr:g}: expected a number in (0, 1)")
+    if alpha is not None:
+        detector.set_params(false_alarm_rate=alpha).validate()
+        if (unkept := detector.promise()) is not None:
+            say(f"warning: {unkept}")
+    if not detector.has_p_values:
+        say("note: the column p_value is empty: images that were fitted calibrate this model")
+    return detector
+
+
+def _write_rows(
+    detector: Detector,
+    sets: Sequence[ImageSet],
+    out: Path | None,
+    statistics: Sequence[str],
+    fdr: float | None,
+) -> int:
+    """Score all images and write a row of each; returns how many cannot be read."""
+    from anomirror.workflows.scoring import COLUMNS, score_rows, selected_rows
+
+    unreadable, total = 0, sum(map(len, sets))
+    shown = Loudness.level >= 0 and out is not None
+    with written(out) as stream, Progress("scoring", total, "images", shown=shown) as progress:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*COLUMNS, *statistics, "error"])
+        rows = chain.from_iterable(score_rows(detector, images, statistics) for images in sets)
+        for row in rows if fdr is None else selected_rows(detector, rows, fdr):
+            writer.writerow(row.cells(len(statistics)))
+            unreadable += bool(row.error)
+            progress.advance(1)
+    return unreadable
 
 
 def _opened(detector: Detector, data: Sequence[str], data_dir: Path | None) -> list[ImageSet]:
@@ -122,13 +172,15 @@ def _refuse_among_the_images(maps: Path, data: Sequence[str], sets: Sequence[Ima
 
 def _refuse_files_of_others(out: Path) -> None:
     """A file that is there is replaced if it is a table of scores, and nothing else."""
+    from anomirror.workflows.scoring import COLUMNS
+
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; give the name of a CSV file")
     if not out.is_file():
         return
     with out.open("rb") as stream:
         begins = stream.read(64)
-    if begins and not begins.startswith(b"path,raw_score,score"):
+    if begins and not begins.startswith(",".join(COLUMNS).encode()):
         raise InputError(
             f"--out {out}: exists, and is no table of scores; choose another name, or pass "
             "--overwrite"

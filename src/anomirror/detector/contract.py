@@ -285,18 +285,18 @@ class Detector(
         SettingError : a name that is none of them.
         """
         self._check_fitted()
-        wanted = self._available() if names is None else names
+        wanted = self.available_statistics() if names is None else names
         if odd := sorted(set(wanted) - set(self.statistic_names)):
             raise SettingError(
                 f"{self.method} has "
                 f"{unknown('statistic', odd[0], self.statistic_names, 'choose among')}"
             )
         images = self.open_to_score(X)
-        measured = self._measured(images, wanted)
+        measured = self.measure(images, wanted)
         self.warn_of_sizes(images.native_sizes(), images.names)
         return measured
 
-    def _available(self) -> tuple[str, ...]:
+    def available_statistics(self) -> tuple[str, ...]:
         """Statistics that can be measured on this machine."""
         return self.statistic_names
 
@@ -353,9 +353,10 @@ class Detector(
 
     def stream(self, images: ImageSet) -> Scores:
         """Raw scores of images that are open, ``(n,)`` float64, with no word on their sizes."""
-        return np.asarray(self._raw(self._measured(images, self.scoring_statistics)), np.float64)
+        return np.asarray(self._raw(self.measure(images, self.scoring_statistics)), np.float64)
 
-    def _measured(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
+    def measure(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
+        """Statistics of images that are open, with no word on their sizes."""
         full = self._scoring_batch()
         parts: dict[str, list[Tensor]] = {name: [] for name in names}
         with self._scoring():

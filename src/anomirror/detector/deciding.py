@@ -59,7 +59,7 @@ class Deciding(ABC):
         """Conformal p-value of each image, ``(n,)`` in (0, 1]; low is anomalous.
 
         Of normal images at most a share alpha has a p-value of at most alpha, for every alpha (of
-        cross-fitted detectors nearly: docs/decisions.md has the measurements).
+        cross-fitted detectors nearly: docs/guarantees.md).
 
         Raises
         ------
@@ -97,7 +97,14 @@ class Deciding(ABC):
         Anomalies are the images whose p-value is at most ``false_alarm_rate`` or, with
         ``guarantee="confident"``, so low that this rate is kept with 95 % confidence.
         """
-        return np.where(self.decision_function(X) >= 0, 1, -1)  # NaN counts as an anomaly
+        return np.where(self.flagged(self.score_samples(X)), -1, 1)
+
+    def flagged(self, normality: Scores) -> np.ndarray:
+        """Whether images are called anomalies, ``(n,)`` bool, from their normalities.
+
+        NaN counts as an anomaly.
+        """
+        return ~(normality >= self.offset_)
 
     def select(self, X: ImageInput, fdr: float = 0.1, method: Selection = "bh") -> np.ndarray:
         """Anomalies among many images, ``(n,)`` bool: at most ``fdr`` of those that are selected

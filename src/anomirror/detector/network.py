@@ -317,7 +317,7 @@ class NetworkDetector(Detector, Rehearsed):
 
     def _mean_watched(self, images: ImageSet) -> float:
         sample = evenly_spaced(images, self._monitored)
-        return float(np.mean(self._watched(self._measured(sample, self._watches()))))
+        return float(np.mean(self._watched(self.measure(sample, self._watches()))))
 
     def _tensors(self) -> dict[str, Tensor]:
         return state_tensors(**dict(self.networks_.items()))

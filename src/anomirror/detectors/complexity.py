@@ -77,7 +77,7 @@ class Complexity(PixelCNNDetector):
     def _log_probability(self, x: Tensor) -> Tensor:
         return self._log_probability_under("pixelcnn", x)
 
-    def _available(self) -> tuple[str, ...]:
+    def available_statistics(self) -> tuple[str, ...]:
         return ("bits", *(f"{codec}_bits" for codec in CODECS if installed(codec)))
 
     def _formula_statistics(self) -> frozenset[str]:

@@ -116,7 +116,7 @@ class StructureCorrected(ReconstructingDetector):
         batches = self._batches(evenly_spaced(normal, 256))
         pixels = torch.cat([x.cpu() for x in batches]).transpose(0, 1).flatten(1)
         self.reference_image_ = pixels.median(1).values[:, None, None]
-        measured = self._measured(evenly_spaced(normal, FITTED_ON), ("r", "s"))
+        measured = self.measure(evenly_spaced(normal, FITTED_ON), ("r", "s"))
         self.sensitivity_floor_ = structure.floor_of(measured["s"])
         self.structure_power_ = structure.usual_power(measured["r"], measured["s"])
 

@@ -96,7 +96,7 @@ class Typicality(LikelihoodDetector):
             raise SettingError(
                 f"group_size={group_size!r}: {len(images)} images make no whole groups{over}"
             )
-        bits = self._measured(images, ("bits",))["bits"]
+        bits = self.measure(images, ("bits",))["bits"]
         return -likelihood.deviation_of_groups(bits, self.entropy_, group_size)
 
     @property
@@ -147,7 +147,7 @@ class Typicality(LikelihoodDetector):
         return np.abs(statistics["bits"] - self.entropy_)
 
     def finish(self, normal: ImageSet) -> None:
-        self.entropy_ = float(self._measured(normal, ("bits",))["bits"].mean())
+        self.entropy_ = float(self.measure(normal, ("bits",))["bits"].mean())
 
     def fitted_numbers(self) -> dict[str, float]:
         return {"entropy": self.entropy_}

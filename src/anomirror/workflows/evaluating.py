@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from anomirror import metrics
 from anomirror.detectors import Detector
@@ -33,6 +35,25 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Share:
+    """So many of so many images."""
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self.count / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its exact 95 % interval (Clopper and Pearson)."""
+        exact = binomtest(self.count, self.of).proportion_ci(0.95, method="exact")
+        return float(exact.low), float(exact.high)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Normal images and every kind of anomaly under one detector."""
 
@@ -55,22 +76,44 @@ class Evaluation:
             "raw_score": metrics.evaluate(-self.normal.raw, -kind.raw),
         }
 
-    def flagged(self, group: Group) -> int:
+    def flagged(self, group: Group) -> Share:
         """Images that are called anomalies at the model's threshold."""
-        normality = self.detector.normality(group.raw)
-        return int((~(normality >= self.detector.offset_)).sum())
+        flags = self.detector.flagged(self.detector.normality(group.raw))
+        return Share(int(flags.sum()), len(flags))
+
+    def decisions(self, kind: Group) -> dict[str, float]:
+        """Precision, recall and F1 of the model's decisions; of none flagged, precision is NaN."""
+        found, alarms = self.flagged(kind), self.flagged(self.normal)
+        flagged = found.count + alarms.count
+        return {
+            "precision": found.count / flagged if flagged else math.nan,
+            "recall": found.share,
+            "f1": 2 * found.count / (flagged + found.of),
+        }
 
     def as_dict(self) -> dict[str, object]:
         """Plain numbers, for JSON."""
 
         def described(kind: Group) -> dict[str, object]:
             metrics = {name: each.as_dict() for name, each in self.by_score(kind).items()}
-            return {"anomalies": len(kind.raw), "found": self.flagged(kind), **metrics}
+            found = self.flagged(kind)
+            decided = {k: None if math.isnan(v) else v for k, v in self.decisions(kind).items()}
+            return {
+                "anomalies": found.of,
+                "found": found.count,
+                "recall_ci": found.interval,
+                **decided,
+                **metrics,
+            }
 
+        alarms = self.flagged(self.normal)
         said = {
             "method": self.detector.method,
-            "normal": len(self.normal.raw),
-            "false_alarms": self.flagged(self.normal),
+            "normal": alarms.of,
+            "false_alarms": alarms.count,
+            "false_alarm_rate": alarms.share,
+            "false_alarm_rate_ci": alarms.interval,
+            "false_alarm_rate_asked": self.detector.false_alarm_rate,
             **described(self.total),
         }
         if len(self.kinds) > 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from anomirror.storage import replacing
 PIECE, MAPPED_PIECE = 256, 64
 """Images that are decoded and scored at once, and mapped at once."""
 
-COLUMNS = ("path", "raw_score", "score", "decision", "is_anomaly", "error")
+COLUMNS = ("path", "p_value", "is_anomaly", "score", "raw_score")
+"""Then one for each statistic that was asked for, and ``error``."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +29,79 @@ class Row:
     path: str
     raw_score: float = np.nan
     score: float = np.nan
-    decision: float = np.nan
+    p_value: float | None = None
+    """None of a detector that has none."""
+    is_anomaly: bool = True
+    statistics: tuple[float, ...] = ()
     error: str = ""
 
-    @property
-    def is_anomaly(self) -> bool:
-        """Whether the decision is below 0; NaN counts as an anomaly."""
-        return not self.decision >= 0
-
-    def cells(self) -> list[str | int]:
-        """Under :data:`COLUMNS`."""
+    def cells(self, statistics: int = 0) -> list[str | int]:
+        """Under :data:`COLUMNS`, with so many statistics."""
         if self.error:
-            return [self.path, "", "", "", "", self.error]
-        numbers = (f"{number:.9g}" for number in (self.raw_score, self.score, self.decision))
-        return [self.path, *numbers, int(self.is_anomaly), ""]
+            return [self.path, *[""] * (len(COLUMNS) - 1 + statistics), self.error]
+        p_value = "" if self.p_value is None else f"{self.p_value:.6g}"
+        numbers = (f"{x:.9g}" for x in (self.score, self.raw_score, *self.statistics))
+        return [self.path, p_value, int(self.is_anomaly), *numbers, ""]
 
 
-def score_rows(detector: Detector, images: ImageSet) -> Iterator[Row]:
+def selected_rows(detector: Detector, rows: Iterable[Row], fdr: float) -> list[Row]:
+    """The same rows, anomalies chosen among all of them: ``fdr`` of these are normal at most.
+
+    Raises
+    ------
+    SettingError : the detector has no p-values.
+    """
+    detector.refuse_without_p_values()
+    rows = list(rows)
+    scored = [row for row in rows if not row.error]
+    values = np.array([row.p_value for row in scored], dtype=float)
+    chosen = iter(detector.select_from(values, fdr).tolist())
+    return [row if row.error else replace(row, is_anomaly=next(chosen)) for row in rows]
+
+
+def score_rows(
+    detector: Detector, images: ImageSet, statistics: Sequence[str] = ()
+) -> Iterator[Row]:
     """One row for each image, in order; each file is decoded once, and then let go.
 
     At the end a warning names images far from the sizes of the training images.
+
+    Parameters
+    ----------
+    statistics : names of those that a row holds.
     """
     sizes = np.zeros((len(images), 2), np.int32)
     for indices, readable, bad in _pieces(images, PIECE):
         good = [index for within, index in enumerate(indices) if within not in bad]
         sizes[good] = readable.native_sizes()
-        scores = iter(_scores(detector, readable))
+        names = (images.names[index] for index in good)
+        scored = _scored(detector, readable, names, statistics)
         for within, index in enumerate(indices):
-            name = images.names[index]
-            yield Row(name, error=bad[within]) if within in bad else Row(name, *next(scores))
+            yield Row(images.names[index], error=bad[within]) if within in bad else next(scored)
     detector.warn_of_sizes(sizes, images.names)
 
 
-def _scores(detector: Detector, images: ImageSet) -> list[tuple[float, float, float]]:
-    """Raw score, normality and decision of each image."""
+def _scored(
+    detector: Detector, images: ImageSet, names: Iterable[str], statistics: Sequence[str]
+) -> Iterator[Row]:
+    """A row of each image."""
     if not len(images):
-        return []
-    raw = detector.stream(images)
+        return
+    measured = detector.measure(images, {*detector.scoring_statistics, *statistics})
+    raw = detector.raw_scores_from(measured)
     normality = detector.normality(raw)
-    decision = normality - detector.offset_
-    return list(zip(raw.tolist(), normality.tolist(), decision.tolist(), strict=True))
+    flagged = detector.flagged(normality)
+    values = detector.p_values_from(normality).tolist() if detector.has_p_values else repeat(None)
+    of_each = zip(*(measured[name].tolist() for name in statistics), strict=True)
+    yield from map(
+        Row,
+        names,
+        raw.tolist(),
+        normality.tolist(),
+        values,
+        flagged.tolist(),
+        of_each if statistics else repeat(()),
+    )
 
 
 def _pieces(images: ImageSet, count: int) -> Iterator[tuple[range, ImageSet, Mapping[int, str]]]:
