@@ -60,7 +60,7 @@ def test_copies_of_an_image_are_never_on_both_sides() -> None:
     chosen = held_out(order, copies, 36)
     assert 30 <= len(chosen) <= 36
     assert not set(copies[chosen]) & set(np.delete(copies, chosen))
-    parts = folds(order, copies)
+    parts = folds(order, copies, 5)
     assert sorted(np.concatenate(parts)) == list(range(180))
     assert [len(part) for part in parts] == [36] * 5
     assert sum(len(set(copies[part])) for part in parts) == 30

@@ -123,7 +123,8 @@ class Calibrated(ABC):
         normal = given.normal
         every, raw = np.arange(len(normal)), np.empty(len(normal))
         scales = []
-        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.hashes):
+        count = calibration.fold_count(len(normal), math.prod(normal.shape))
+        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.hashes, count):
             others = copy.copy(self)
             others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
             unseen = Subset(normal, fold.tolist())

@@ -22,7 +22,10 @@ HELD_OUT_FROM, HELD_OUT_LEAST = 1000, 100
 """Of so many images or more, at least so many are held out."""
 SMALL_SHARE, SMALL_LEAST = 0.2, 20
 """Of fewer: this share, and at least so many, but never more than half."""
-FOLDS = 5
+FOLDS = ((2_000_000, 20), (8_000_000, 10), (math.inf, 5))
+"""Up to so many numbers in all images, so many folds: the more, the less a fold's fit differs from
+the final one, and the nearer the rate comes to what was asked (docs/guarantees.md).
+"""
 FEWEST_FOLDED = 4
 """Distinct images below which there is nothing to fold."""
 
@@ -64,7 +67,16 @@ def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray
     return np.sort(np.asarray(chosen, dtype=np.int64))
 
 
-def folds(order: Sequence[int], copies: np.ndarray, count: int = FOLDS) -> list[np.ndarray]:
+def fold_count(images: int, numbers: int) -> int:
+    """Folds of so many images with so many numbers each.
+
+    >>> [fold_count(300, size**2) for size in (32, 64, 128, 256)]
+    [20, 20, 10, 5]
+    """
+    return next(folds for most, folds in FOLDS if images * numbers <= most)
+
+
+def folds(order: Sequence[int], copies: np.ndarray, count: int) -> list[np.ndarray]:
     """All images in ``count`` parts of about the same size, each sorted.
 
     Copies of one image lie in one part.

@@ -107,7 +107,7 @@ class Detector(
 
     calibration: Calibration = "auto"
     """Images on which scorer and threshold are fitted, 10,000 at most: "folds", each scored by a
-    fit on the other four (methods without networks); "heldout" ones; or "train", as in the paper,
+    fit on all others (methods without networks); "heldout" ones; or "train", as in the paper,
     which promises nothing for new images. "auto" holds out ``calibration_fraction`` of 1,000 images
     or more, at least 100; of fewer it takes folds, or holds out a fifth, at least 20, never more
     than half."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from anomirror.detector.calibration import FOLDS, HELD_OUT_FROM
+from anomirror.detector.calibration import HELD_OUT_FROM, fold_count
 from anomirror.detector.streaming import SAMPLE_BYTES, spaced
 from anomirror.devices import Precision, choose_device
 from anomirror.images import (
@@ -67,7 +67,7 @@ class Costed(ABC):
         """
         count, pixels = len(images), math.prod(images.shape)
         rows = min(count, SAMPLE_BYTES // (4 * pixels))
-        fits = 1 if count >= HELD_OUT_FROM else 1 + FOLDS
+        fits = 1 if count >= HELD_OUT_FROM else 1 + fold_count(count, pixels)
         return 0.5 + fits * (2 * rows * pixels * 74 * 16 + count * pixels * 2 * 128) / _PER_SECOND
 
     def fit_bytes(self, images: ImageSet) -> int:

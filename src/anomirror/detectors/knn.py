@@ -48,8 +48,8 @@ class KNN(Detector):
     """Normal images that are kept as neighbours, at most: evenly spaced, and 400 MB of them."""
 
     calibration: Literal["auto", "heldout", "folds"] = "auto"
-    """Images on which scorer and threshold are fitted: "folds", each scored by a fit on the other
-    four, or "heldout" ones. "auto" is folds below 1,000 images, else held out."""
+    """Images on which scorer and threshold are fitted: "folds", each scored by a fit on all
+    others, or "heldout" ones. "auto" is folds below 1,000 images, else held out."""
 
     batch_size = 64
     """Changes nothing here."""
