@@ -13,14 +13,13 @@ again.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -29,6 +28,7 @@ from PIL import Image
 from anomirror import make_detector
 from anomirror.data import Split
 from anomirror.metrics import auroc
+from studies.rows import Rows
 
 OUT = Path("results/first-hour")
 ASKED = 0.05
@@ -39,28 +39,6 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 TRAINED_COUNTS = (20, 100)
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
-
-
-class Rows:
-    """Measured rows in one JSON file; a row is known by its key."""
-
-    def __init__(self, name: str) -> None:
-        self._file = OUT / f"{name}.json"
-        self.rows: list[dict[str, Any]] = (
-            json.loads(self._file.read_text()) if self._file.exists() else []
-        )
-
-    def __contains__(self, key: dict[str, Any]) -> bool:
-        return any(key.items() <= row.items() for row in self.rows)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a row, and print it."""
-        self.rows.append(row)
-        OUT.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text("[\n" + ",\n".join(json.dumps(row) for row in self.rows) + "\n]\n")
-        temporary.replace(self._file)
-        print(json.dumps(row), flush=True)
 
 
 def cells(kind: str = "mono") -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +81,7 @@ def false_alarms(
     """Share of unseen good images that are flagged when 5 % are asked for, and of anomalies that
     are found.
     """
-    kept = Rows(f"false-alarms-{label}")
+    kept = Rows(OUT / f"false-alarms-{label}.json")
     for method in methods.split(","):
         trains = method in TRAINED
         for name, counts in COUNTS.items():
@@ -135,7 +113,7 @@ def sizes(
     """
     from anomirror.detector.contract import Detector
 
-    kept = Rows(name)
+    kept = Rows(OUT / f"{name}.json")
     for method in methods.split(","):
         for train, tests in photographs():
             if not any(only in test for test in tests):
@@ -221,7 +199,7 @@ def scorers(
     """
     from anomirror.scorers import SCORERS
 
-    kept = Rows(name)
+    kept = Rows(OUT / f"{name}.json")
     for seed in map(int, seeds.split(",")):
         for normal, train, good, anomalies in proxies(data_dir):
             if {"set": normal, "seed": seed} in kept:
@@ -281,7 +259,7 @@ def cost(
     """Seconds and memory of ``anomirror fit`` with defaults on photographs of two sizes, as a
     process of its own.
     """
-    kept = Rows("cost")
+    kept = Rows(OUT / "cost.json")
     for width, height in ((300, 300), (4000, 3000)):
         if str(width) not in widths.split(","):
             continue

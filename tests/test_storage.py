@@ -108,7 +108,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the state of another scorer": (card(scorer="gaussian"), "do not fit together: 'mean'"),
     "calibrated on another number": (
         card(calibrated_on=7),
-        r"calibration.raw_scores: \(\d+,\) torch.float64, not 7",
+        r"calibration.\w+: \(\d+,\) torch.float64, not 7",
     ),
     "unknown scorer": (card(scorer="eval"), "scorer='eval'"),
     "other widths": (parameter(critic_width=9), "do not fit together"),

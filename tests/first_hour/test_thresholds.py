@@ -11,7 +11,7 @@ from anomirror import DETECTORS, KNN, PCA
 from anomirror.decisions import threshold
 from anomirror.detector.calibration import folds, held_out, heldout_count
 from anomirror.detector.contract import Detector
-from anomirror.errors import AnomirrorWarning
+from anomirror.errors import AnomirrorWarning, InputError
 from anomirror.presets import PRESETS
 from tests.commands import run
 from tests.first_hour.conftest import tiles, write
@@ -144,3 +144,36 @@ def test_copies_promise_no_more_than_one_image_does(method: str) -> None:
 def test_an_asked_for_share_is_held_out_of_few_images_too() -> None:
     assert heldout_count(60, 0.5) == 30
     assert heldout_count(60, 0.05) == 20
+
+
+@pytest.mark.filterwarnings("ignore::anomirror.errors.AnomirrorWarning")
+def test_views_of_one_object_never_calibrate_what_was_fitted_on_others() -> None:
+    """Eight views of each of 20 objects, nearly the same: apart they would calibrate each other."""
+    rng = np.random.default_rng(0)
+    objects = np.repeat(tiles(20, size=28), 8, axis=0).astype(int)
+    views = np.clip(objects + rng.integers(-2, 3, objects.shape), 0, 255).astype(np.uint8)
+    groups = np.repeat([f"part_{number}" for number in range(20)], 8)
+    new = tiles(200, 9, size=28)
+    apart, together = (
+        np.mean(PCA(false_alarm_rate=0.1).fit(views, groups=each).predict(new) == -1)
+        for each in (None, groups)
+    )
+    assert apart > 0.9
+    assert together < 0.3
+    with pytest.raises(InputError, match="groups has shape"):
+        PCA().fit(views, groups=groups[:5])
+
+
+@pytest.mark.filterwarnings("ignore::anomirror.errors.AnomirrorWarning")
+def test_the_last_images_calibrate_where_that_is_asked() -> None:
+    """A camera that has become darker: earlier images would not tell."""
+    images = tiles(200, size=28)
+    images[150:] = (images[150:] * 0.6).astype(np.uint8)
+    now = (tiles(300, 9, size=28) * 0.6).astype(np.uint8)
+    alarms = {}
+    for split in ("random", "last"):
+        detector = PCA(calibration_split=split, image_size=None).fit(images[:190])
+        alarms[split] = np.mean(detector.predict(now) == -1)
+    assert detector.calibrated_by_ == "heldout"
+    assert detector.calibrated_on_ == 38
+    assert alarms["last"] <= 0.1

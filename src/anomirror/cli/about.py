@@ -47,8 +47,8 @@ def info(
         table.add_row(name, escape(str(value)))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
-    table.add_row("guarantee", escape(load(model, device="cpu").guarantee_sentence()))
     Console().print(table)
+    print(f"guarantee: {load(model, device='cpu').guarantee_sentence()}")
 
 
 def methods(

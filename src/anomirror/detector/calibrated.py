@@ -6,6 +6,8 @@ import copy
 import math
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +29,14 @@ much as a short training.
 """
 
 
+@dataclass(frozen=True)
+class Calibrating:
+    """What is measured of the images that calibrate."""
+
+    raw: Scores
+    statistics: dict[str, Scores]
+
+
 class Calibrated(ABC):
     """The part of every detector that splits the normal images, and calibrates on what it held
     out.
@@ -39,6 +49,8 @@ class Calibrated(ABC):
     calibration: Calibration
     calibration_fraction: float
     scorer_: Scorer
+    calibration_split: str
+    calibration_statistics_: dict[str, Scores]
     calibration_raw_: Scores
     map_scale_: float
     calibrated_on_: int
@@ -56,7 +68,13 @@ class Calibrated(ABC):
     ) -> None: ...
 
     @abstractmethod
-    def stream(self, images: ImageSet) -> Scores: ...
+    def measure(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]: ...
+
+    @abstractmethod
+    def available_statistics(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores: ...
 
     @abstractmethod
     def _map_scale(self, images: ImageSet) -> float: ...
@@ -69,10 +87,20 @@ class Calibrated(ABC):
         """``random_state``, or a fresh one: never from the caller's generators."""
         return secrets.randbits(32) if self.random_state is None else int(self.random_state)
 
-    def _calibrate(self, raw: Scores) -> None:
-        """The scorer, and what threshold and p-values come from: raw scores of normal images."""
-        self.scorer_ = make_scorer(self.scorer).fit(raw)
-        self.calibration_raw_, self.calibrated_on_ = raw, len(raw)
+    def _calibrate(self, calibrating: Calibrating) -> None:
+        """The scorer, and what threshold and p-values come from."""
+        self.scorer_ = make_scorer(self.scorer).fit(calibrating.raw)
+        self.calibration_statistics_ = calibrating.statistics
+        self.calibration_raw_, self.calibrated_on_ = calibrating.raw, len(calibrating.raw)
+
+    def _measure_to_calibrate(self, images: ImageSet) -> Calibrating:
+        """Raw scores and statistics of normal images."""
+        statistics = self.measure(images, self.calibrating_statistics())
+        return Calibrating(np.asarray(self._raw(statistics), np.float64), statistics)
+
+    def calibrating_statistics(self) -> Collection[str]:
+        """What is measured of the images that calibrate: all that costs little."""
+        return self.available_statistics()
 
     def _forget_calibration(self) -> None:
         """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with
@@ -81,12 +109,13 @@ class Calibrated(ABC):
         for name in ("scorer_", "calibration_raw_"):
             self.__dict__.pop(name, None)
 
-    def _learn_and_score(self, given: TrainingSet) -> Scores:
-        """Fit, and the raw scores of the images that calibrate, by a fit without them (unless
-        "train" is asked for).
+    def _learn_and_measure(self, given: TrainingSet) -> Calibrating:
+        """Fit, and measure the images that calibrate, by a fit without them (unless "train" is
+        asked for).
         """
+        can_fold = self._folds and self.calibration_split == "random"
         self.calibrated_by_ = calibration.choose(
-            self.calibration, self.calibration_fraction, given.hashes, can_fold=self._folds
+            self.calibration, self.calibration_fraction, given.together, can_fold=can_fold
         )
         if self.calibrated_by_ == "folds":
             return self._cross_fitted(given)
@@ -100,7 +129,7 @@ class Calibrated(ABC):
             )
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
-        return self.stream(evenly_spaced(calibrating, self._calibrated()))
+        return self._measure_to_calibrate(evenly_spaced(calibrating, self._calibrated()))
 
     def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -111,24 +140,30 @@ class Calibrated(ABC):
                 if watched
                 else (given.normal, None)
             )
-        order = self._shuffled(len(given.normal)).tolist()
+        order = self._shuffled(len(given.normal))
+        if self.calibration_split == "last":
+            order = np.arange(len(given.normal))[::-1]
         chosen = calibration.held_out_places(
-            self.calibration, self.calibration_fraction, order, given.hashes
+            self.calibration, self.calibration_fraction, order.tolist(), given.together
         )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
         return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
 
-    def _cross_fitted(self, given: TrainingSet) -> Scores:
-        """Fit on all images; the raw score of each by a fit on the other folds."""
+    def _cross_fitted(self, given: TrainingSet) -> Calibrating:
+        """Fit on all images; each is measured by a fit on the other folds."""
         normal = given.normal
         every, raw = np.arange(len(normal)), np.empty(len(normal))
+        statistics = {name: np.empty(len(normal)) for name in self.calibrating_statistics()}
         scales = []
         count = calibration.fold_count(len(normal), math.prod(normal.shape))
-        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.hashes, count):
+        for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.together, count):
             others = copy.copy(self)
             others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
             unseen = Subset(normal, fold.tolist())
-            raw[fold] = others.stream(unseen)
+            measured = others._measure_to_calibrate(unseen)
+            raw[fold] = measured.raw
+            for name, values in measured.statistics.items():
+                statistics[name][fold] = values
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
         self._learn(normal, None, None)
@@ -136,8 +171,8 @@ class Calibrated(ABC):
             self.map_scale_ = float(np.median(scales))
         self.n_train_ = len(normal)
         # fewer than 1,000, or asked for
-        calibrating: Scores = raw[calibration.distinct(given.hashes, every)]
-        return calibrating
+        once = calibration.distinct(given.hashes, every)
+        return Calibrating(raw[once], {name: each[once] for name, each in statistics.items()})
 
     def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their

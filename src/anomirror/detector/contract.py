@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, OutlierMixin
-from torch import Tensor
 
 from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated
@@ -19,6 +15,7 @@ from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.costs import Costed
 from anomirror.detector.deciding import Deciding
 from anomirror.detector.maps import Explaining
+from anomirror.detector.measuring import Measuring
 from anomirror.detector.parameters import (
     DECIDING,
     SCORING,
@@ -33,17 +30,10 @@ from anomirror.detector.parameters import (
 )
 from anomirror.detector.persistence import Persistent
 from anomirror.detector.streaming import (
-    SAMPLE_BYTES,
-    batches,
-    evenly_spaced,
-    filled,
-    flat,
-    scoring_batch,
     spaced,
 )
 from anomirror.detector.training_set import TrainingSet
-from anomirror.devices import choose_device
-from anomirror.errors import DivergenceError, SettingError, unknown, warn
+from anomirror.errors import DivergenceError, SettingError, warn
 from anomirror.images import (
     Frame,
     ImageInput,
@@ -62,7 +52,15 @@ REMEMBERED = 100_000
 
 @declared
 class Detector(
-    OutlierMixin, BaseEstimator, Persistent, Explaining, Deciding, Calibrated, Costed, ABC
+    OutlierMixin,
+    BaseEstimator,
+    Persistent,
+    Measuring,
+    Explaining,
+    Deciding,
+    Calibrated,
+    Costed,
+    ABC,
 ):
     """A detector of anomalous images that is fitted on normal ones.
 
@@ -112,6 +110,10 @@ class Detector(
     or more, at least 100; of fewer it takes folds, or holds out a fifth, at least 20, never more
     than half."""
 
+    calibration_split: Literal["random", "last"] = "random"
+    """Which images are held out: "random" ones, or the "last" as they are given, where a camera
+    ages or a production changes; these are held out, never in folds."""
+
     calibration_fraction: Annotated[float, within("[0, 1)")] = 0.05
     """Fraction of the images kept out of the fit, for the calibration and the history; where a
     method trains networks, 0 calibrates on "train"."""
@@ -149,6 +151,9 @@ class Detector(
     training_hashes_: np.ndarray = fitted()
     """Hashes of training images, to know them again."""
 
+    calibration_statistics_: dict[str, Scores] = fitted()
+    """Statistics of the images that calibrate: with them new images are compared (drift)."""
+
     calibration_raw_: Scores = fitted()
     """Raw scores of the calibration images, to fit another scorer on; not saved."""
 
@@ -175,29 +180,9 @@ class Detector(
         ``heldout`` are others, for the history and the choice of an epoch.
         """
 
-    @abstractmethod
-    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """``(b, c, size, size)`` float32 in [-1, 1] on the device to ``(b,)`` for each name,
-        perhaps of others too.
-        """
-
-    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
-        """The raw score, ``(n,)``, as a formula over :attr:`scoring_statistics`.
-
-        A method with one of them needs none.
-        """
-        (name,) = self.scoring_statistics
-        return statistics[name]
-
     def programs(self) -> dict[str, str]:
         """Programs outside Python's packages that scores depend on, and their versions."""
         return {}
-
-    @contextmanager
-    def _scoring(self) -> Iterator[None]:
-        """What holds while fitted networks compute: no gradients, and what a method adds."""
-        with torch.no_grad():
-            yield
 
     def validate(self) -> None:
         """Check every parameter by itself; a method adds what two of them must have in common."""
@@ -219,7 +204,7 @@ class Detector(
 
     # ------------------------------------------------------------------ scikit-learn's contract
 
-    def fit(self, X: ImageInput, y: object = None) -> Self:
+    def fit(self, X: ImageInput, y: object = None, groups: object = None) -> Self:
         """Fit on normal images.
 
         Parameters
@@ -228,6 +213,9 @@ class Detector(
         y : None: all are normal. Or one of +1 (normal) and -1 (labelled anomaly) for each image;
             labelled anomalies are used by methods that can (AMA), and are only left out of training
             by the others.
+        groups : None, or a name for each image: images of one part, such as views of one object or
+            frames of one film, never calibrate what was fitted on others of them. Exact copies need
+            no name.
 
         Raises
         ------
@@ -238,7 +226,7 @@ class Detector(
         self.validate()
         images = self.open(X)
         given = TrainingSet.of(
-            images, y, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose
+            images, y, groups, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose
         )
         self.image_shape_ = images.shape
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
@@ -247,12 +235,12 @@ class Detector(
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
         self._forget_calibration()
-        raw = self._learn_and_score(given)
-        if not np.isfinite(raw).all():
+        calibrating = self._learn_and_measure(given)
+        if not np.isfinite(calibrating.raw).all():
             raise DivergenceError(
                 "the scores of the training images are not finite", len(self.history_)
             )
-        self._calibrate(raw)
+        self._calibrate(calibrating)
         if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
             warn(promise)
         return self
@@ -271,50 +259,6 @@ class Detector(
         """
         self._check_fitted()
         return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")
-
-    def statistics(self, X: ImageInput, names: Collection[str] | None = None) -> dict[str, Scores]:
-        """What the fitted method measures of each image, ``{name: (n,) float64}``.
-
-        Parameters
-        ----------
-        names : some of :attr:`statistic_names`, or None for all that can be measured here. Each is
-            computed only where it is asked for.
-
-        Raises
-        ------
-        SettingError : a name that is none of them.
-        """
-        self._check_fitted()
-        wanted = self.available_statistics() if names is None else names
-        if odd := sorted(set(wanted) - set(self.statistic_names)):
-            raise SettingError(
-                f"{self.method} has "
-                f"{unknown('statistic', odd[0], self.statistic_names, 'choose among')}"
-            )
-        images = self.open_to_score(X)
-        measured = self.measure(images, wanted)
-        self.warn_of_sizes(images.native_sizes(), images.names)
-        return measured
-
-    def available_statistics(self) -> tuple[str, ...]:
-        """Statistics that can be measured on this machine."""
-        return self.statistic_names
-
-    @property
-    def scoring_statistics(self) -> frozenset[str]:
-        """Names of the statistics that the raw score reads, under the present parameters."""
-        return frozenset(self.statistic_names)
-
-    def raw_scores(self, X: ImageInput) -> Scores:
-        """Uncalibrated anomaly score of each image, ``(n,)`` float64; higher is more anomalous."""
-        return self.raw_scores_from(self.statistics(X, self.scoring_statistics))
-
-    def raw_scores_from(self, statistics: Mapping[str, Scores]) -> Scores:
-        """:meth:`raw_scores` from statistics that were measured already, perhaps under other
-        parameters of scoring.
-        """
-        self._check_fitted()
-        return np.asarray(self._raw(statistics), np.float64)
 
     def score_samples(self, X: ImageInput) -> Scores:
         """Normality of each image, ``(n,)`` float64, high = normal."""
@@ -340,58 +284,6 @@ class Detector(
         scaled = shrunk or isinstance(self.image_size, (int, np.integer))
         frame = Frame.scaled(size) if scaled else Frame(size, 1, size)
         return frame if sizes is None else frame.as_seen(sizes)
-
-    def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
-        """All images as the method sees them, in order, on the device."""
-        return batches(
-            images, batch_size or self._scoring_batch(), choose_device(self.device), self.workers
-        )
-
-    def _scoring_batch(self) -> int:
-        """Images that are scored at once."""
-        return scoring_batch(self.image_shape_[1])
-
-    def stream(self, images: ImageSet) -> Scores:
-        """Raw scores of images that are open, ``(n,)`` float64, with no word on their sizes."""
-        return np.asarray(self._raw(self.measure(images, self.scoring_statistics)), np.float64)
-
-    def measure(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
-        """Statistics of images that are open, with no word on their sizes."""
-        full = self._scoring_batch()
-        parts: dict[str, list[Tensor]] = {name: [] for name in names}
-        with self._scoring():
-            for x in self._batches(images):
-                statistics = self._statistics(filled(x, full), names)
-                for name, values in parts.items():
-                    values.append(statistics[name][: len(x)].double().cpu())
-        return {name: torch.cat(values).numpy() for name, values in parts.items()}
-
-    def warn_of_sizes(self, sizes: np.ndarray, names: Sequence[str]) -> None:
-        """Warn of images that are far smaller, larger, wider or higher than those of the training.
-
-        Parameters
-        ----------
-        sizes : heights and widths ``(n, 2)``, 0 where they are not known.
-        """
-        known = np.flatnonzero(sizes[:, 0] > 0)
-        far = known[:0] if self.sizes_ is None else known[self.sizes_.far_from(sizes[known])]
-        if len(far):
-            height, width = sizes[far[0]]
-            warn(
-                f"images far from the size or shape of the training images ({self.sizes_}) are "
-                "scaled into their frame, and "
-                f"their scores say less: {len(far)} of {len(sizes)}, for example "
-                f"{names[int(far[0])]} of {width}x{height}"
-            )
-
-    def _flat_sample(self, images: ImageSet, count: int) -> np.ndarray:
-        """Up to ``count`` evenly spaced images, and not more than :data:`SAMPLE_BYTES`, as rows of
-        pixels in [-1, 1].
-        """
-        count = min(count, max(2, SAMPLE_BYTES // (4 * math.prod(self.image_shape_))))
-        return torch.cat(
-            [flat(x).cpu() for x in self._batches(evenly_spaced(images, count))]
-        ).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibration_raw_")

@@ -290,7 +290,7 @@ class NetworkDetector(Detector, Rehearsed):
         if heldout is not None:
             row[f"{self._watched_as}_heldout"] = self._mean_watched(heldout)
         if self.callback is not None:
-            self._calibrate(self.stream(evenly_spaced(normal, self._monitored)))
+            self._calibrate(self._measure_to_calibrate(evenly_spaced(normal, self._monitored)))
             row |= _numbers(self.callback(self), row)
         if not math.isfinite(watched) or watched > self._largest_watched():
             raise DivergenceError(

@@ -24,8 +24,9 @@ from anomirror.training import History
 
 HASHES = "training.hashes"
 """Name of these among the tensors of a model."""
-CALIBRATION = "calibration.raw_scores"
-"""The same of the raw scores that threshold and p-values come from."""
+CALIBRATION = "calibration"
+"""The same of what was measured of the images that calibrate: raw scores and statistics."""
+RAW = "raw_scores"
 
 
 class Persistent(ABC):
@@ -40,6 +41,8 @@ class Persistent(ABC):
     image_size: ImageSize
     image_shape_: ImageShape
     scorer_: Scorer
+    statistic_names: ClassVar[tuple[str, ...]]
+    calibration_statistics_: dict[str, Scores]
     calibration_raw_: Scores
     calibrated_on_: int
     calibrated_by_: CalibratedBy
@@ -100,7 +103,11 @@ class Persistent(ABC):
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
-            CALIBRATION: torch.from_numpy(self.calibration_raw_),
+            f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibration_raw_),
+            **{
+                f"{CALIBRATION}.{name}": torch.tensor(values)  # a copy: one may be the raw score
+                for name, values in self.calibration_statistics_.items()
+            },
         }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
@@ -130,7 +137,17 @@ class Persistent(ABC):
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()
-            self.calibration_raw_ = _calibration(tensors.pop(CALIBRATION), card.calibrated_on)
+            measured = {
+                name.removeprefix(f"{CALIBRATION}."): _calibration(
+                    name, tensors.pop(name), card.calibrated_on
+                )
+                for name in list(tensors)
+                if name.startswith(f"{CALIBRATION}.")
+            }
+            self.calibration_raw_ = measured.pop(RAW)
+            if not np.isfinite(self.calibration_raw_).all():
+                raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
+            self.calibration_statistics_ = measured
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(
@@ -140,6 +157,7 @@ class Persistent(ABC):
             for what, found, expected in (
                 ("tensors", tensors.keys(), self._tensors().keys()),
                 ("fitted", card.fitted.keys(), self.fitted_numbers().keys()),
+                (CALIBRATION, measured.keys() - set(self.statistic_names), set()),
             ):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
@@ -151,14 +169,10 @@ class Persistent(ABC):
         return self
 
 
-def _calibration(stored: Tensor, count: int) -> Scores:
-    """Raw scores of the images that calibrate, as they were stored."""
+def _calibration(name: str, stored: Tensor, count: int) -> Scores:
+    """Numbers of the images that calibrate, as they were stored."""
     if stored.shape != (count,) or stored.dtype != torch.float64 or count < 1:
-        raise ValueError(
-            f"{CALIBRATION}: {tuple(stored.shape)} {stored.dtype}, not {count} torch.float64"
-        )
-    if not bool(torch.isfinite(stored).all()):
-        raise ValueError(f"{CALIBRATION}: not finite")
+        raise ValueError(f"{name}: {tuple(stored.shape)} {stored.dtype}, not {count} torch.float64")
     return stored.numpy()
 
 

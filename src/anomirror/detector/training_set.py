@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from anomirror.errors import ImageError, InputError, warn
 from anomirror.images import (
@@ -29,6 +31,9 @@ class TrainingSet:
     """Labelled ones."""
     hashes: np.ndarray
     """Of the normal images, ``(n,)``: equal ones are exact copies."""
+    together: np.ndarray
+    """Of the normal images, ``(n,)`` int: images of one number, copies or of one group, never
+    stand on both sides of a split."""
     fingerprint: str
     sizes: SizeRange | None
     """Of the normal images in their files; None if they are not known."""
@@ -42,7 +47,14 @@ class TrainingSet:
 
     @classmethod
     def of(
-        cls, images: ImageSet, y: object, *, workers: int, skip_bad: bool, verbose: bool
+        cls,
+        images: ImageSet,
+        y: object,
+        groups: object = None,
+        *,
+        workers: int,
+        skip_bad: bool,
+        verbose: bool,
     ) -> Self:
         """Read and check everything.
 
@@ -50,11 +62,14 @@ class TrainingSet:
         ------
         ImageError : unreadable files (all of them are listed), unless ``skip_bad``; fewer than two
             normal images; an image that is given as normal and as an anomaly.
-        InputError : labels that do not fit the images.
+        InputError : labels or groups that do not fit the images.
         """
-        images, labels, skipped = _readable(
+        members = _groups(groups, len(images))
+        images, places, labels = _readable(
             images, _labels(y, len(images)), skip_bad=skip_bad, verbose=verbose
         )
+        skipped = len(members) - len(places)
+        members = members[places][labels == 1]
         normal: ImageSet = images
         anomalies: ImageSet | None = None
         if (labels == -1).any():
@@ -75,30 +90,56 @@ class TrainingSet:
                 "training images differ in size and shape, and all are brought into one frame: "
                 f"{sizes}"
             )
-        return cls(normal, anomalies, hashes, fingerprint, sizes, skipped)
+        return cls(normal, anomalies, hashes, joined(hashes, members), fingerprint, sizes, skipped)
 
 
 def _readable(
     images: ImageSet, labels: np.ndarray, *, skip_bad: bool, verbose: bool
-) -> tuple[ImageSet, np.ndarray, int]:
-    """Images that can be read, their labels, and how many cannot."""
+) -> tuple[ImageSet, np.ndarray, np.ndarray]:
+    """Images that can be read, their places, and their labels."""
     with Progress("reading", len(images), "images", shown=verbose) as progress:
         good, bad = check_files(images, report=progress.advance)
     if not bad:
-        return good, labels, 0
+        return good, np.arange(len(images)), labels
     error = unreadable_error(
         images, bad, "remove them, or pass skip_bad=True (--skip-bad) to leave them out"
     )
     if not skip_bad:
         raise error
-    left = np.delete(labels, list(bad))
+    places = np.delete(np.arange(len(images)), list(bad))
+    left = labels[places]
     if (labels == -1).any() and not (left == -1).any():
         raise ImageError(
             "none of the labelled anomalies can be read; without them this would be another "
             "training",
             error.bad,
         )
-    return good, left, len(bad)
+    return good, places, left
+
+
+def joined(hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Numbers of images that belong together, ``(n,)`` int: equal for copies, for members of one
+    group, and for what these connect.
+
+    >>> joined(np.array([7, 8, 8, 9]), np.array([0, 0, 1, 2])).tolist()
+    [0, 0, 0, 1]
+    """
+    copies, members = (np.unique(each, return_inverse=True)[1] for each in (hashes, groups))
+    count, most = len(hashes), int(copies.max()) + 1
+    ends = np.concatenate([count + copies, count + most + members])
+    edges = np.tile(np.arange(count), 2), ends
+    graph = coo_array((np.ones(2 * count), edges), shape=(int(ends.max()) + 1,) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1][:count])
+
+
+def _groups(groups: object, count: int) -> np.ndarray:
+    """A number for each image, equal within a group; every image is its own without groups."""
+    if groups is None:
+        return np.arange(count)
+    names = np.asarray(groups)
+    if names.shape != (count,):
+        raise InputError(f"groups has shape {names.shape}: expected one for each of {count} images")
+    return np.asarray(np.unique(names, return_inverse=True)[1])
 
 
 def _labels(y: object, count: int) -> np.ndarray:

@@ -80,6 +80,10 @@ class Complexity(PixelCNNDetector):
     def available_statistics(self) -> tuple[str, ...]:
         return ("bits", *(f"{codec}_bits" for codec in CODECS if installed(codec)))
 
+    def calibrating_statistics(self) -> Collection[str]:
+        """Without the other codecs: each costs as much as the method."""
+        return self.scoring_statistics
+
     def _formula_statistics(self) -> frozenset[str]:
         return frozenset({"bits", f"{self.codec}_bits"})
 
