@@ -56,6 +56,8 @@ class ModelCard(BaseModel):
     image_shape: list[int] = Field(min_length=3, max_length=3)
     trained_on: int = Field(ge=1)
     data_fingerprint: str
+    calibration_fingerprint: str = ""
+    """Of the images that it was recalibrated on; empty if training images calibrate."""
     fitted: dict[str, FiniteFloat] = {}
     calibrated_on: int = Field(ge=0)
     """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""

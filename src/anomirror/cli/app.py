@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from anomirror.cli import about, datasets, evaluating, fitting, results, scoring
+from anomirror.cli import about, datasets, evaluating, fitting, results, scoring, upkeep
 from anomirror.cli.common import ODD_NAMES, Loudness, say
 from anomirror.cli.stopping import Stopped, stoppable
 from anomirror.errors import AnomirrorError, AnomirrorWarning
@@ -63,6 +63,19 @@ _register(
     evaluating.evaluate,
     "anomirror evaluate model --normal good/ --anomalies defects/ --json",
     "anomirror evaluate model mvtec/bottle",
+)
+_register(
+    app,
+    "suspects",
+    upkeep.suspects,
+    "anomirror suspects good-images/ --sheet suspects.png --out suspects.csv",
+)
+_register(app, "drift", upkeep.drift, "anomirror drift model this-week/ --out drift.csv")
+_register(
+    app,
+    "recalibrate",
+    upkeep.recalibrate,
+    "anomirror recalibrate model new-good-images/ --out model-2",
 )
 _register(app, "info", about.info, "anomirror info model")
 _register(app, "methods", about.methods, "anomirror methods", "anomirror methods ama")

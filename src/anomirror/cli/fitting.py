@@ -71,6 +71,22 @@ Resume = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing model")]
 
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="images in whose path this finds the same belong together, such as views of a part "
+        "by 'part_([0-9]+)': none calibrates what was fitted on others",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="random, or last: calibrate on the last images, where a camera ages"),
+]
+Drop = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="leave out the N oddest images (see suspects)"),
+]
 _COMPLETE = (
     "is complete already, with these settings (whether the images are the same was not looked at); "
     "nothing to do"
@@ -89,6 +105,9 @@ def fit(
     seed: Seed = None,
     device: Device = None,
     resume: Resume = False,
+    group_by: GroupBy = None,
+    split: Split = None,
+    drop_suspects: Drop = 0,
     skip_bad: SkipBad = False,
     overwrite: Overwrite = False,
     data_dir: DataDir = None,
@@ -101,12 +120,11 @@ def fit(
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
     from anomirror.storage import refuse_overlap
-    from anomirror.workflows.fitting import destination, keep_checkpoints, labelled_images
+    from anomirror.workflows.fitting import destination, groups_of, keep_checkpoints
 
     parameters = _parameters(method, preset_name, config, set_, size)
-    given = {"random_state": seed, "device": device, "skip_bad": skip_bad or None}
-    parameters |= {name: value for name, value in given.items() if value is not None}
-    detector = make_detector(method, **parameters)
+    parameters |= _given(random_state=seed, device=device, calibration_split=split)
+    detector = make_detector(method, **parameters | _given(skip_bad=skip_bad or None))
     labelled = _labelled_sources(detector, anomalies)
     for read in (data, *labelled):
         refuse_overlap(out, read, "--out")
@@ -117,25 +135,67 @@ def fit(
     detector.set_params(verbose=Loudness.level >= 0 and rank() == 0)
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
         return
-    sources = [resolve(source, "train", data_dir) for source in (data, *labelled)]
-    images, labels = labelled_images(detector, sources[0], sources[1:])
-    for folder in folders_of(images) if Path(data).is_dir() else ():  # where links lead to
-        refuse_overlap(out, folder, "--out")
+    images, labels = _opened(detector, data, labelled, out, data_dir)
+    images, labels = _without_suspects(detector, images, labels, drop_suspects)
+    groups = None if group_by is None else groups_of(images.names, group_by)
     if rank() == 0:
         _announce(detector, images)
-    written = _fitted_to_folder(detector, images, labels, place)
+    written = _fitted_to_folder(detector, images, labels, groups, place)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
 
 
+def _given(**parameters: object) -> Arguments:
+    """Those that an option gives."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _opened(
+    detector: Detector, data: str, labelled: Sequence[str], out: Path, data_dir: Path | None
+) -> tuple[ImageSet, np.ndarray]:
+    """Normal images and labelled anomalies, none of them where the model is to be written."""
+    from anomirror.storage import refuse_overlap
+    from anomirror.workflows.fitting import labelled_images
+
+    sources = [resolve(source, "train", data_dir) for source in (data, *labelled)]
+    images, labels = labelled_images(detector, sources[0], sources[1:])
+    for folder in folders_of(images) if Path(data).is_dir() else ():  # where links lead to
+        refuse_overlap(out, folder, "--out")
+    return images, labels
+
+
+def _without_suspects(
+    detector: Detector, images: ImageSet, labels: np.ndarray, count: int
+) -> tuple[ImageSet, np.ndarray]:
+    """The images without the oddest ones among the normal; these are named."""
+    from anomirror.detectors import make_detector
+    from anomirror.workflows.suspects import without_suspects
+
+    if count == 0:
+        return images, labels
+    judge = make_detector("pca", image_size=detector.image_size, skip_bad=detector.skip_bad)
+    cleared = without_suspects(judge, images, labels, count)
+    say(
+        f"left out as suspects, judged by pca fits without them: "
+        f"{', '.join(f'{each.path} (p {each.p_value:.2g})' for each in cleared.dropped)}"
+    )
+    if cleared.unreadable:
+        say(f"unreadable and left out as well: {cleared.unreadable}")
+    return cleared.images, cleared.labels
+
+
 def _fitted_to_folder(
-    detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination
+    detector: Detector,
+    images: ImageSet,
+    labels: np.ndarray,
+    groups: list[str] | None,
+    place: Destination,
 ) -> Path | None:
     """Where the model was written; a run that is stopped says how to go on."""
     from anomirror.workflows.fitting import fit_to_folder
 
     try:
-        return fit_to_folder(detector, images, labels, place)
+        return fit_to_folder(detector, images, labels, place, groups)
     except Stopped as stopped:
         if place.has_checkpoint:
             stopped.hint = (

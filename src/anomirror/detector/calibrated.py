@@ -37,6 +37,10 @@ class Calibrating:
     statistics: dict[str, Scores]
 
 
+FEW_FOLDS = 5
+"""Of a method that trains networks, where it is fitted in folds at all."""
+
+
 class Calibrated(ABC):
     """The part of every detector that splits the normal images, and calibrates on what it held
     out.
@@ -151,11 +155,25 @@ class Calibrated(ABC):
 
     def _cross_fitted(self, given: TrainingSet) -> Calibrating:
         """Fit on all images; each is measured by a fit on the other folds."""
+        measured, scales = self._folded(given)
+        self._learn(given.normal, None, None)
+        if self.explains:
+            self.map_scale_ = float(np.median(scales))
+        self.n_train_ = len(given.normal)
+        # fewer than 1,000, or asked for
+        once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
+        statistics = {name: each[once] for name, each in measured.statistics.items()}
+        return Calibrating(measured.raw[once], statistics)
+
+    def _folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
+        """Each image as a fit on the other folds measures it; of each fold the scale of maps."""
         normal = given.normal
         every, raw = np.arange(len(normal)), np.empty(len(normal))
         statistics = {name: np.empty(len(normal)) for name in self.calibrating_statistics()}
         scales = []
-        count = calibration.fold_count(len(normal), math.prod(normal.shape))
+        count = FEW_FOLDS
+        if self._folds:
+            count = calibration.fold_count(len(normal), math.prod(normal.shape))
         for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.together, count):
             others = copy.copy(self)
             others._learn(Subset(normal, np.setdiff1d(every, fold).tolist()), None, None)
@@ -166,13 +184,7 @@ class Calibrated(ABC):
                 statistics[name][fold] = values
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
-        self._learn(normal, None, None)
-        if self.explains:
-            self.map_scale_ = float(np.median(scales))
-        self.n_train_ = len(normal)
-        # fewer than 1,000, or asked for
-        once = calibration.distinct(given.hashes, every)
-        return Calibrating(raw[once], {name: each[once] for name, each in statistics.items()})
+        return Calibrating(raw, statistics), scales
 
     def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their

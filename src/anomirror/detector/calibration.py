@@ -179,7 +179,7 @@ def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) ->
         return None
     confident = " with 95 % confidence" if guarantee == "confident" else ""
     return (
-        f"{count} image{'s' if count > 1 else ''} calibrate this: false alarms below "
+        f"{count} image{' calibrates' if count == 1 else 's calibrate'} this: false alarms below "
         f"{100 * least:.1f} % cannot be asked for{confident} ({100 * asked:g} % were, which needs "
         f"{least_count(asked, guarantee):,}); give more normal images"
     )
@@ -199,7 +199,7 @@ def guarantee_sentence(by: CalibratedBy, count: int, asked: float, guarantee: Gu
     return (
         f"of new normal images {100 * at / (count + 1):.1f} % are called anomalies on average over "
         f"calibration sets, and with 95 % confidence at most {100 * rate_bound(count, at):.1f} % "
-        f"({count:,} {words} image{'s' if count > 1 else ''} calibrate this"
+        f"({count:,} {words} image{' calibrates' if count == 1 else 's calibrate'} this"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"
         + (f"; {unkept}" if unkept else "")
     )

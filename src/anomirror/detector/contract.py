@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
@@ -57,8 +58,8 @@ class Detector(
     Persistent,
     Measuring,
     Explaining,
-    Deciding,
     Calibrated,
+    Deciding,
     Costed,
     ABC,
 ):
@@ -166,6 +167,9 @@ class Detector(
     data_fingerprint_: str = fitted()
     """Short hash of the training images."""
 
+    calibration_fingerprint_: str = fitted(default="")
+    """Short hash of the images of :meth:`recalibrate`; empty if training images calibrate."""
+
     history_: History = fitted()
     """One row for each epoch of training, empty for methods without."""
 
@@ -223,6 +227,19 @@ class Detector(
             few images.
         SettingError : a parameter out of its range.
         """
+        given = self._begin(X, y, groups)
+        calibrating = self._learn_and_measure(given)
+        if not np.isfinite(calibrating.raw).all():
+            raise DivergenceError(
+                "the scores of the training images are not finite", len(self.history_)
+            )
+        self._calibrate(calibrating)
+        if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
+            warn(promise)
+        return self
+
+    def _begin(self, X: ImageInput, y: object, groups: object) -> TrainingSet:
+        """Read and check what a fit is given, and keep what a model says of it."""
         self.validate()
         images = self.open(X)
         given = TrainingSet.of(
@@ -234,16 +251,24 @@ class Detector(
         self.copies_, self.skipped_ = given.copies, given.skipped
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
+        self.calibration_fingerprint_ = ""
         self._forget_calibration()
-        calibrating = self._learn_and_measure(given)
-        if not np.isfinite(calibrating.raw).all():
-            raise DivergenceError(
-                "the scores of the training images are not finite", len(self.history_)
-            )
-        self._calibrate(calibrating)
-        if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
-            warn(promise)
-        return self
+        return given
+
+    def out_of_fold(self, X: ImageInput, groups: object = None) -> Scores:
+        """Raw score of each image by a fit that has not seen it, ``(n,)``; high is anomalous.
+
+        Suspects among images that are taken as normal have the highest ones. This detector is left
+        as it is; a method with networks is trained once for each of 5 folds.
+
+        Parameters
+        ----------
+        X, groups : as in :meth:`fit`.
+        """
+        fresh = copy.copy(self)
+        for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
+            setattr(fresh, name, None)  # of one training, not of one for each fold
+        return fresh._folded(fresh._begin(X, None, groups))[0].raw
 
     def open(self, X: ImageInput) -> ImageSet:
         """Images to fit on, as this detector would see them.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from anomirror import decisions
 from anomirror.decisions import Guarantee, Selection
 from anomirror.detector import calibration
+from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.calibration import CalibratedBy
-from anomirror.errors import SettingError, warn
-from anomirror.images import ImageInput
+from anomirror.errors import ImageError, SettingError, warn
+from anomirror.images import ImageInput, ImageSet, Subset, fingerprints
 from anomirror.scorers import Scorer, Scores
 
 
@@ -24,10 +25,22 @@ class Deciding(ABC):
     guarantee: Guarantee
     scorer_: Scorer
     calibration_raw_: Scores
+    calibration_statistics_: dict[str, Scores]
+    calibration_fingerprint_: str
+    training_hashes_: np.ndarray
     calibrated_by_: CalibratedBy
 
     @abstractmethod
     def score_samples(self, X: ImageInput) -> Scores: ...
+
+    @abstractmethod
+    def open_to_score(self, X: ImageInput) -> ImageSet: ...
+
+    @abstractmethod
+    def _measure_to_calibrate(self, images: ImageSet) -> Calibrating: ...
+
+    @abstractmethod
+    def _calibrate(self, calibrating: Calibrating) -> None: ...
 
     @abstractmethod
     def _check_fitted(self) -> None: ...
@@ -133,6 +146,46 @@ class Deciding(ABC):
                 "odder than all of these)"
             )
         return selected
+
+    def recalibrate(self, X: ImageInput, *, add: bool = False) -> Self:
+        """Scorer, threshold and p-values anew, from new normal images; what was learnt stays.
+
+        For a camera that has aged, or a threshold from more images than were there at first.
+
+        Parameters
+        ----------
+        X : normal images. Those that were given to the fit are left out, with a warning.
+        add : calibrate on these and on what calibrated before.
+
+        Raises
+        ------
+        SettingError : ``add`` to images that were fitted.
+        ImageError : no image is new.
+        """
+        if add:
+            self.refuse_without_p_values()
+        images = self.open_to_score(X)
+        fingerprint, hashes = fingerprints(images)
+        seen = np.isin(hashes, self.training_hashes_)
+        if seen.any():
+            warn(f"{seen.sum()} of {len(seen)} images were given to the fit, and calibrate nothing")
+        new = calibration.distinct(hashes, np.flatnonzero(~seen)) if not seen.all() else []
+        if not new:
+            raise ImageError("no image is new to this model; recalibrate on others")
+        measured = self._measure_to_calibrate(Subset(images, new))
+        if add:
+            before = self.calibration_statistics_
+            measured = Calibrating(
+                np.concatenate([self.calibration_raw_, measured.raw]),
+                {name: np.r_[before[name], measured.statistics[name]] for name in before},
+            )
+        else:
+            self.calibrated_by_ = "heldout"
+        self._calibrate(measured)
+        self.calibration_fingerprint_ = fingerprint
+        if (unkept := self.promise()) is not None:
+            warn(unkept)
+        return self
 
     def promise(self) -> str | None:
         """What this fitted detector cannot promise of its false alarms, in a sentence.

@@ -50,6 +50,7 @@ class Persistent(ABC):
     training_hashes_: np.ndarray
     n_train_: int
     data_fingerprint_: str
+    calibration_fingerprint_: str
     history_: History
 
     @abstractmethod
@@ -99,6 +100,7 @@ class Persistent(ABC):
             image_shape=list(self.image_shape_),
             trained_on=self.n_train_,
             data_fingerprint=self.data_fingerprint_,
+            calibration_fingerprint=self.calibration_fingerprint_,
             fitted=self.fitted_numbers(),
         )
         tensors = self._tensors() | {
@@ -149,6 +151,7 @@ class Persistent(ABC):
                 raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
             self.calibration_statistics_ = measured
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
+            self.calibration_fingerprint_ = card.calibration_fingerprint
             if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(
                     f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,15 +114,44 @@ def labelled_images(
     return images, labels
 
 
+def groups_of(names: Sequence[str], pattern: str) -> list[str]:
+    """What a pattern finds in each name: its first group, or all of it.
+
+    A name without it is a group of its own.
+
+    Raises
+    ------
+    SettingError : no pattern, or one that no name has.
+
+    >>> groups_of(["a/part_1/top.png", "a/part_1/side.png", "b.png"], "part_([0-9]+)")
+    ['=1', '=1', 'b.png']
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SettingError(f"--group-by {pattern}: is no pattern ({error})") from error
+    matches = [compiled.search(name) for name in names]
+    if not any(matches):
+        raise SettingError(f"--group-by {pattern}: in none of the paths, such as {names[0]}")
+    return [
+        f"={match.group(min(1, compiled.groups))}" if match else name
+        for name, match in zip(names, matches, strict=True)
+    ]
+
+
 def fit_to_folder(
-    detector: Detector, images: ImageSet, labels: np.ndarray, place: Destination
+    detector: Detector,
+    images: ImageSet,
+    labels: np.ndarray,
+    place: Destination,
+    groups: Sequence[str] | None = None,
 ) -> Path | None:
     """Fit, save, and remove the checkpoint.
 
     Returns the model folder, or None of all processes but the first.
     """
     try:
-        detector.fit(images, labels)
+        detector.fit(images, labels, groups)
     except DivergenceError as error:
         way_on = ""
         if place.partial.exists():

@@ -150,7 +150,7 @@ def write_maps(
                     f"--maps {folder}: {file.name} is there, and is no map; choose another folder, "
                     "or pass --overwrite"
                 )
-            drawn = overlay(_eight_bits(image.numpy()), own.numpy())
+            drawn = overlay(eight_bits(image.numpy()), own.numpy())
             with replacing(file) as temporary:
                 drawn.save(temporary, pnginfo=as_ours())
 
@@ -161,7 +161,7 @@ def _stem(name: str) -> str:
     return encoded.decode("utf-8", "ignore").replace(" ", "-")
 
 
-def _eight_bits(image: np.ndarray) -> np.ndarray:
+def eight_bits(image: np.ndarray) -> np.ndarray:
     """``(c, h, w)`` uint8, or float stretched over its range, to ``(h, w)`` or ``(h, w, 3)``
     uint8.
     """

@@ -1,0 +1,204 @@
+"""``anomirror drift``, ``recalibrate``, ``suspects``: a model over time, and what it is given."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anomirror.cli.common import (
+    DATA_HELP,
+    DataDir,
+    Device,
+    Loudness,
+    Model,
+    SkipBad,
+    assigned,
+    resolve,
+    say,
+    side,
+    written,
+)
+from anomirror.errors import InputError
+
+if TYPE_CHECKING:
+    from anomirror.images import ImageSet
+    from anomirror.workflows.drift import Drift
+    from anomirror.workflows.suspects import Suspect
+
+Inputs = Annotated[list[str], typer.Argument(metavar="DATA...", help=DATA_HELP)]
+Good = Annotated[list[str], typer.Argument(metavar="GOOD...", help=f"normal images: {DATA_HELP}")]
+NewModel = Annotated[Path, typer.Option(help="the model folder to write")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a model at --out")]
+Json = Annotated[bool, typer.Option("--json", help="only JSON on standard output")]
+Csv = Annotated[Path | None, typer.Option(help="CSV file: one row for each image")]
+Sheet = Annotated[Path | None, typer.Option(help="PNG file: the oddest images on one sheet")]
+
+
+def drift(
+    model: Model,
+    data: Inputs,
+    out: Csv = None,
+    as_json: Json = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Whether images still are as those that calibrate the model; which number moved, since when.
+
+    Images count in the order of their names: give them names by time. An e-value of 20 is reached
+    with a probability of at most 5 % while nothing has changed, however often one looks.
+    """
+    from anomirror.detectors import load
+    from anomirror.workflows.drift import drift_of
+
+    detector = load(model, device=device)
+    found = drift_of(
+        detector, [detector.open_to_score(resolve(each, "test", data_dir)) for each in data]
+    )
+    if out is not None:
+        with written(out) as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["path", "p_value", "e_value"])
+            for row in zip(found.paths, found.p_values, found.e_values, strict=True):
+                writer.writerow([row[0], f"{row[1]:.6g}", f"{row[2]:.6g}"])
+    if as_json:
+        numbers = [asdict(each) for each in (found.score, *found.statistics)]
+        verdict = {"drift": found.alarm, "uneven": found.uneven}
+        print(json.dumps({**verdict, "images": len(found.paths), "moved": numbers}))
+    else:
+        _print_drift(found)
+
+
+def _print_drift(found: Drift) -> None:
+    table = Table(title=f"{len(found.paths):,} images against those that calibrate the model")
+    for heading in ("number", "before", "now", "since image", "e-value", "p-value"):
+        table.add_column(heading, justify="left" if heading == "number" else "right")
+    for each in (found.score, *found.statistics):
+        table.add_row(
+            escape(each.name),
+            f"{each.before:.4g}",
+            f"{each.now:.4g}",
+            "-" if each.since is None else str(each.since + 1),
+            f"{each.e_value:.3g}",
+            f"{each.p_value:.2g}",
+        )
+    Console().print(table)
+    if found.unreadable:
+        say(f"{found.unreadable} of the files cannot be read")
+    first = found.paths[found.score.since or 0]
+    if found.alarm:
+        print(
+            f"drift: scores moved from {first} on; threshold and p-values do not hold there; "
+            "`anomirror recalibrate` with new normal images mends them"
+        )
+    elif found.uneven:
+        print(
+            f"no drift on the whole, but scores come in runs (from {first} on), such as parts of "
+            "one batch: false alarms come in runs as well"
+        )
+    else:
+        print(f"no drift: the highest e-value is {found.score.e_value:.3g}, and 20 is an alarm")
+
+
+def recalibrate(
+    model: Model,
+    good: Good,
+    out: NewModel,
+    add: Annotated[
+        bool, typer.Option("--add", help="to what calibrated before, not in its place")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace a model at --out")
+    ] = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Threshold and p-values anew from new normal images; what was learnt stays as it is.
+
+    The new model says which images it was fitted on and which ones calibrate it.
+    """
+    from anomirror.detectors import load
+    from anomirror.images import Joined
+    from anomirror.storage import model_target, refuse_overlap
+
+    for source in good:
+        refuse_overlap(out, source, "--out")
+    if out.resolve() == model.resolve() and not overwrite:
+        raise InputError(f"--out {out}: is the model itself; choose another, or pass --overwrite")
+    place = model_target(out, overwrite=overwrite, ways_out="pass --overwrite")
+    detector = load(model, device=device)
+    images: ImageSet = detector.open_to_score(resolve(good[0], "test", data_dir))
+    for source in good[1:]:
+        images = Joined(images, detector.open_to_score(resolve(source, "test", data_dir)))
+    folder = detector.recalibrate(images, add=add).save(place)
+    say(f"{detector.guarantee_sentence()}; written to {folder}")
+
+
+def suspects(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=f"normal images: {DATA_HELP}")],
+    out: Csv = None,
+    sheet: Sheet = None,
+    most: Annotated[int, typer.Option(min=1, help="images on the sheet and in the list")] = 40,
+    method: Annotated[str, typer.Option(help="pca and knn take seconds")] = "pca",
+    size: Annotated[str | None, typer.Option(help="as of fit")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter")
+    ] = None,
+    skip_bad: SkipBad = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """The oddest images of a training set, each judged by a fit without it.
+
+    Look at them before a fit: a defect among the good images teaches that it is normal, and
+    `anomirror fit --drop-suspects N` leaves the oddest ones out.
+    """
+    from anomirror.detectors import make_detector
+    from anomirror.workflows.suspects import suspects_of
+
+    parameters = assigned(set_) | ({} if size is None else {"image_size": side(size)})
+    detector = make_detector(
+        method,
+        **{"device": device, "skip_bad": skip_bad, "verbose": Loudness.level >= 0, **parameters},
+    )
+    images = detector.open(resolve(data, "train", data_dir))
+    ranked = suspects_of(detector, images)
+    if out is not None:
+        with written(out) as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["rank", "path", "p_value", "raw_score"])
+            for rank, each in enumerate(ranked, 1):
+                writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
+    if sheet is not None:
+        _draw(sheet, images, ranked[:most])
+    if out is None:
+        table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
+        for rank, each in enumerate(ranked[: min(most, 20)], 1):
+            table.add_row(str(rank), escape(each.path), f"{each.p_value:.3g}")
+        Console().print(table)
+
+
+def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect]) -> None:
+    """The contact sheet, written complete or not at all."""
+    from anomirror.report.overlays import as_ours, is_ours
+    from anomirror.report.sheets import SIDE, contact_sheet
+    from anomirror.storage import replacing
+    from anomirror.workflows.scoring import eight_bits
+
+    if file.exists() and not is_ours(str(file)):
+        raise InputError(f"--sheet {file}: is there, and is no sheet of ours; choose another name")
+    pictures = [eight_bits(images.picture(each.index, SIDE).numpy()) for each in ranked]
+    captions = [
+        f"{rank}: p {each.p_value:.2g} {Path(each.path).name}"[:26]
+        for rank, each in enumerate(ranked, 1)
+    ]
+    with replacing(file) as temporary:
+        contact_sheet(pictures, captions).save(temporary, "PNG", pnginfo=as_ours())

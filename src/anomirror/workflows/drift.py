@@ -1,0 +1,117 @@
+"""Whether images of a stream still are as the images that calibrate a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import false_discovery_control, ks_2samp
+
+from anomirror.detectors import Detector
+from anomirror.errors import ImageError
+from anomirror.images import ImageSet
+from anomirror.scorers import Scores
+from anomirror.sequential import DriftMonitor
+from anomirror.workflows.scoring import score_rows
+
+ALARM = 20.0
+"""E-value that is reached with a probability of at most 1/20 while nothing has changed."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One number of the images, compared with those that calibrate."""
+
+    name: str
+    p_value: float
+    """Two-sample Kolmogorov-Smirnov test of the images from ``since`` on, adjusted for all numbers
+    (Benjamini and Yekutieli)."""
+    e_value: float
+    """The highest over the stream: valid at any time."""
+    since: int | None
+    """Image from which on it moved; None where the e-value stayed below :data:`ALARM`."""
+    before: float
+    """Median of the images that calibrate."""
+    now: float
+    """Median of the stream, from ``since`` on."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A stream of images, compared with the images that calibrate a model."""
+
+    paths: tuple[str, ...]
+    score: Moved
+    statistics: tuple[Moved, ...]
+    p_values: Scores
+    e_values: Scores
+    """After each image, of the score."""
+    unreadable: int
+
+    @property
+    def alarm(self) -> bool:
+        """Whether scores have moved: in order of time, and on the whole."""
+        return self.uneven and self.score.p_value < 1 / ALARM
+
+    @property
+    def uneven(self) -> bool:
+        """Whether scores do not come in random order: they moved, or come in runs, such as parts of
+        one batch.
+        """
+        return self.score.since is not None
+
+
+def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
+    """Compare images, in the order in which they were taken, with those that calibrate.
+
+    Raises
+    ------
+    SettingError : images that were fitted calibrate the model: new ones always differ from them.
+    ImageError : no image can be read.
+    """
+    detector.refuse_without_p_values()
+    names = tuple(detector.calibration_statistics_)
+    rows = [row for images in sets for row in score_rows(detector, images, names)]
+    scored = [row for row in rows if not row.error]
+    if not scored:
+        raise ImageError("no image can be read")
+    stream = {"score": np.array([row.score for row in scored])} | {
+        name: np.array([row.statistics[place] for row in scored])
+        for place, name in enumerate(names)
+    }
+    calibration = {"score": detector.calibration_} | dict(detector.calibration_statistics_)
+    monitors = {name: DriftMonitor(calibration[name]) for name in stream}
+    for name, monitor in monitors.items():
+        monitor.update(stream[name])
+    tests = [
+        ks_2samp(calibration[name], stream[name][monitor.since() or 0 :]).pvalue
+        for name, monitor in monitors.items()
+    ]
+    adjusted = dict(zip(stream, false_discovery_control(tests, method="by"), strict=True))
+    moved = {
+        name: _moved(name, float(adjusted[name]), monitors[name], calibration[name], stream[name])
+        for name in stream
+    }
+    return Drift(
+        paths=tuple(row.path for row in scored),
+        score=moved.pop("score"),
+        statistics=tuple(sorted(moved.values(), key=lambda each: -each.e_value)),
+        p_values=detector.p_values_from(stream["score"]),
+        e_values=10.0 ** np.minimum(monitors["score"].history, 308.0),
+        unreadable=len(rows) - len(scored),
+    )
+
+
+def _moved(
+    name: str, p_value: float, monitor: DriftMonitor, calibration: Scores, stream: Scores
+) -> Moved:
+    since = monitor.since()
+    return Moved(
+        name,
+        p_value,
+        monitor.highest,
+        since,
+        float(np.median(calibration)),
+        float(np.median(stream[since or 0 :])),
+    )

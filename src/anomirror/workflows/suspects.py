@@ -1,0 +1,89 @@
+"""Images that do not look normal among those that are given as normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomirror.detectors import Detector
+from anomirror.errors import SettingError
+from anomirror.images import ImageSet, Subset, check_files, unreadable_error
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One image of a training set, by how odd it is to a fit without it."""
+
+    index: int
+    path: str
+    p_value: float
+    """Share of the images that are at least as odd."""
+    raw_score: float
+
+
+def suspects_of(detector: Detector, images: ImageSet, groups: object = None) -> list[Suspect]:
+    """All images, the oddest first.
+
+    Parameters
+    ----------
+    detector : not fitted, and left as it is.
+
+    Raises
+    ------
+    ImageError : images that cannot be read, unless the detector has ``skip_bad``; too few images.
+    """
+    readable, places = _readable(detector, images)
+    raw = detector.out_of_fold(readable, None if groups is None else np.asarray(groups)[places])
+    order = np.argsort(-raw, kind="stable")
+    # conformal among the others: its own score is the 1 of 1 + #{others at least as high}
+    at_least = len(raw) - np.searchsorted(np.sort(raw), raw, side="left")
+    return [
+        Suspect(int(places[at]), readable.names[at], float(at_least[at] / len(raw)), float(raw[at]))
+        for at in order.tolist()
+    ]
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """A training set without its suspects."""
+
+    images: ImageSet
+    labels: np.ndarray
+    dropped: tuple[Suspect, ...]
+    unreadable: int
+    """Files that were left out as well."""
+
+
+def without_suspects(
+    detector: Detector, images: ImageSet, labels: np.ndarray, count: int
+) -> Cleared:
+    """All images but the ``count`` oddest ones of those that are taken as normal.
+
+    Raises
+    ------
+    SettingError : so many are no suspects but most of the set.
+    ImageError : images that cannot be read, unless the detector has ``skip_bad``.
+    """
+    readable, places = _readable(detector, images)
+    labels = labels[places]
+    normal = np.flatnonzero(labels == 1)
+    if not 0 < count <= len(normal) // 2:
+        raise SettingError(
+            f"--drop-suspects {count}: expected at least 1, and at most half of {len(normal)} "
+            "normal images"
+        )
+    ranked = suspects_of(detector, Subset(readable, normal.tolist()))[:count]
+    dropped = normal[[each.index for each in ranked]]
+    left = np.setdiff1d(np.arange(len(readable)), dropped)
+    return Cleared(
+        Subset(readable, left.tolist()), labels[left], tuple(ranked), len(images) - len(places)
+    )
+
+
+def _readable(detector: Detector, images: ImageSet) -> tuple[ImageSet, np.ndarray]:
+    """The images that can be read, and their places."""
+    readable, bad = check_files(images)
+    if bad and not detector.skip_bad:
+        raise unreadable_error(images, bad, "remove them, or pass --skip-bad to leave them out")
+    return readable, np.delete(np.arange(len(images)), list(bad))

@@ -1,0 +1,202 @@
+"""A model over time, and the images it is given: drift, recalibration, suspects."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomirror import KNN, PCA, load
+from anomirror.errors import AnomirrorWarning, ImageError, SettingError
+from anomirror.images import open_images
+from anomirror.report.sheets import contact_sheet
+from anomirror.workflows.drift import drift_of
+from anomirror.workflows.suspects import suspects_of, without_suspects
+from tests.commands import failed, run
+from tests.first_hour.conftest import spotted, tiles, write
+from tests.tiny import tiny
+
+
+def darker(images: np.ndarray) -> np.ndarray:
+    """As by a lamp that has aged."""
+    return (images * 0.6).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model() -> PCA:
+    """Fitted on 200 tiles."""
+    return PCA(image_size=None).fit(tiles(200, size=32))
+
+
+def stream(model: PCA, *parts: np.ndarray) -> list[object]:
+    return [model.open_to_score(np.concatenate(parts))]
+
+
+def test_images_as_those_that_calibrate_have_not_drifted(model: PCA) -> None:
+    found = drift_of(model, stream(model, tiles(200, 9, size=32)))  # type: ignore[arg-type]
+    assert not found.alarm
+    assert not found.uneven
+    assert found.score.e_value < 20
+    assert [each.name for each in found.statistics] == ["residual"]
+    assert found.p_values.shape == found.e_values.shape == (200,)
+
+
+def test_a_lamp_that_ages_is_found_with_the_image_from_which_on(model: PCA) -> None:
+    parts = tiles(150, 9, size=32), darker(tiles(100, 10, size=32))
+    found = drift_of(model, stream(model, *parts))  # type: ignore[arg-type]
+    assert found.alarm
+    assert found.score.since is not None
+    assert 120 <= found.score.since <= 170
+    assert found.score.now < found.score.before
+
+
+def test_images_in_runs_are_uneven_but_have_not_drifted(model: PCA) -> None:
+    """The same images, sorted by their score: as parts of one batch come together."""
+    images = tiles(200, 9, size=32)
+    order = np.argsort(model.score_samples(images))
+    found = drift_of(model, stream(model, images[order]))  # type: ignore[arg-type]
+    assert found.uneven
+    assert found.alarm or found.score.p_value >= 0.05
+
+
+def test_a_model_without_p_values_cannot_tell_drift() -> None:
+    fitted = PCA(calibration="train", image_size=None).fit(tiles(60, size=32))
+    with pytest.raises(SettingError, match="has no p-values"):
+        drift_of(fitted, [fitted.open_to_score(tiles(5, size=32))])
+
+
+def test_recalibration_keeps_what_was_learnt_and_the_rate_on_new_images(tmp_path: Path) -> None:
+    model = PCA(image_size=None).fit(tiles(200, size=32))
+    now = darker(tiles(400, 9, size=32))
+    raw, before = model.raw_scores(now), np.mean(model.predict(now[200:]) == -1)
+    model.recalibrate(now[:200])
+    assert np.array_equal(model.raw_scores(now), raw)
+    assert (model.calibrated_on_, model.calibrated_by_) == (200, "heldout")
+    assert np.mean(model.predict(now[200:]) == -1) == pytest.approx(0.05, abs=0.05)
+    assert before != np.mean(model.predict(now[200:]) == -1)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.calibration_fingerprint_ == model.calibration_fingerprint_ != ""
+    assert again.data_fingerprint_ == model.data_fingerprint_
+    assert np.array_equal(again.p_values(now), model.p_values(now))
+
+
+def test_new_images_may_be_added_and_those_of_the_fit_calibrate_nothing() -> None:
+    train, new = tiles(60, size=32), tiles(40, 9, size=32)
+    model = KNN(image_size=None).fit(train)
+    with pytest.warns(AnomirrorWarning, match="10 of 50 images were given to the fit"):
+        model.recalibrate(np.concatenate([train[:10], new]), add=True)
+    assert model.calibrated_on_ == 100
+    assert len(model.calibration_statistics_["distance"]) == 100
+    with (
+        pytest.warns(AnomirrorWarning, match="calibrate nothing"),
+        pytest.raises(ImageError, match="no image is new"),
+    ):
+        model.recalibrate(train)
+    fitted = PCA(calibration="train", image_size=None).fit(train)
+    with pytest.raises(SettingError, match="has no p-values"):
+        fitted.recalibrate(new, add=True)
+    assert fitted.recalibrate(new).has_p_values
+
+
+@pytest.mark.parametrize("method", ["pca", "deep_svdd"])
+def test_the_oddest_images_of_a_training_set_are_the_defects(method: str) -> None:
+    good, bad = tiles(80, size=32), spotted(tiles(5, 3, size=32))
+    images = open_images(np.concatenate([good, bad]))
+    detector = tiny(method, image_size=None) if method == "pca" else tiny(method)
+    ranked = suspects_of(detector, images)
+    assert len(ranked) == 85
+    assert [each.p_value for each in ranked] == sorted(each.p_value for each in ranked)
+    if method == "pca":
+        assert {each.index for each in ranked[:5]} == {80, 81, 82, 83, 84}
+        assert ranked[0].p_value == pytest.approx(1 / 85)
+    assert not hasattr(detector, "n_train_")
+
+
+def test_suspects_may_be_left_out_and_labelled_anomalies_stay() -> None:
+    good, bad = tiles(60, size=32), spotted(tiles(4, 3, size=32))
+    images = open_images(np.concatenate([good, bad]))
+    labels = np.r_[np.ones(62, int), -1, -1]
+    cleared = without_suspects(PCA(image_size=None), images, labels, 2)
+    assert {each.index for each in cleared.dropped} == {60, 61}
+    assert cleared.labels.tolist() == [1] * 60 + [-1, -1]
+    for count in (0, 40):
+        with pytest.raises(SettingError, match="at most half of 62"):
+            without_suspects(PCA(image_size=None), images, labels, count)
+
+
+def test_a_contact_sheet_holds_every_image() -> None:
+    images = [np.full((20, 30), 255 - 20 * i, np.uint8) for i in range(10)]
+    sheet = np.asarray(contact_sheet(images, [f"image {i}" for i in range(10)]))
+    assert sheet.shape[:2] == (2 * 182 + 8, 8 * 168 + 8)
+    assert sheet[8 + 20, 8 + 80].tolist() == [255] * 3
+    assert sheet[8 + 182 + 20, 8 + 168 + 80].tolist() == [75] * 3
+
+
+# ---------------------------------------------------------------- from the command line
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tiles(80, size=32), tmp_path / "good")
+    write(spotted(tiles(3, 3, size=32)), tmp_path / "good" / "odd")
+    (tmp_path / "good" / "broken.png").write_text("no image")
+    return tmp_path
+
+
+def test_the_command_ranks_draws_and_leaves_out(folder: Path) -> None:
+    good, sheet, out = folder / "good", folder / "sheet.png", folder / "suspects.csv"
+    failed(run("suspects", good), "1 of 84 files cannot be read")
+    done = run("suspects", good, "--skip-bad", "--sheet", sheet, "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(out.open()))
+    assert len(rows) == 83
+    assert all("odd" in row["path"] for row in rows[:3])
+    assert Image.open(sheet).size[0] == 8 * 168 + 8
+    assert run("suspects", good, "--skip-bad", "--sheet", sheet).returncode == 0  # ours
+    write(tiles(1), folder / "photo")
+    photo = next((folder / "photo").iterdir())
+    failed(run("suspects", good, "--skip-bad", "--sheet", photo), "is no sheet of ours")
+    fitted = run(
+        "fit", good, "--out", folder / "m", "--method", "pca", "--skip-bad", "--drop-suspects", 3
+    )
+    assert fitted.returncode == 0, fitted.stderr
+    assert fitted.stderr.count("odd") == 3
+    assert load(folder / "m").n_train_ == 80
+
+
+def test_the_command_groups_and_splits(folder: Path) -> None:
+    (folder / "good" / "broken.png").unlink()
+    fit = ("fit", folder / "good", "--method", "pca", "--overwrite", "--out", folder / "m")
+    assert run(*fit, "--group-by", "([0-9])[0-9]*[.]png").returncode == 0
+    failed(run(*fit, "--group-by", "part_(1"), "is no pattern")
+    failed(run(*fit, "--group-by", "part_1"), "in none of the paths")
+    assert run(*fit, "--split", "last").returncode == 0
+    assert load(folder / "m").calibrated_by_ == "heldout"
+    failed(run(*fit, "--split", "first"), "calibration_split='first'")
+
+
+def test_the_command_tells_drift_and_recalibrates(folder: Path) -> None:
+    (folder / "good" / "broken.png").unlink()
+    model = folder / "model"
+    fit = ("fit", folder / "good", "--method", "pca", "--out", model, "--drop-suspects", 3)
+    assert run(*fit).returncode == 0
+    same = write(tiles(60, 9, size=32), folder / "same")
+    later = write(darker(tiles(60, 10, size=32)), folder / "later")
+    assert "no drift" in run("drift", model, same).stdout
+    done = run("drift", model, same, later, "--out", folder / "d.csv")
+    assert "drift: scores moved from" in done.stdout
+    assert len((folder / "d.csv").read_text().splitlines()) == 121
+    told = json.loads(run("drift", model, later, "--json").stdout)
+    assert told["drift"] is True
+    assert [each["name"] for each in told["moved"]] == ["score", "residual"]
+    failed(run("recalibrate", model, later, "--out", model), "is the model itself")
+    done = run("recalibrate", model, later, "--out", folder / "new")
+    assert "60 held-out images calibrate this" in done.stderr
+    fresh = write(darker(tiles(60, 11, size=32)), folder / "fresh")
+    rows = list(csv.DictReader(run("score", folder / "new", fresh).stdout.splitlines()))
+    assert np.mean([row["is_anomaly"] == "1" for row in rows]) <= 0.2
