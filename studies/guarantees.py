@@ -2,6 +2,8 @@
 
     python -m studies.guarantees measure --data-dir data/ --methods pca,knn
     python -m studies.guarantees table
+    python -m studies.guarantees uniform
+    python -m studies.guarantees figure docs/images/guarantees.png
     python -m studies.guarantees figure docs/images/guarantees.png
 
 Each finished draw is written at once to ``results/decisions/``; what is there is not measured
@@ -38,6 +40,8 @@ QUICK = ("pca", "knn")
 FEWEST_TRAINED = 200
 UNSEEN, ANOMALIES = 2000, 1000
 GUARANTEES = ("expected", "confident")
+MIDDLE = ASKED.index(0.05)
+HOW = {"folds": "in folds", "heldout": "held out", "train": "fitted"}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
@@ -110,9 +114,9 @@ def _draw(data_dir: Path, method: str, set: str, count: int, draw: int) -> dict[
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(folder: Path) -> list[dict[str, Any]]:
     """Everything measured."""
-    return [row for file in sorted(OUT.glob("*.json")) for row in Rows(file).rows]
+    return [row for file in sorted(folder.glob("*.json")) for row in Rows(file).rows]
 
 
 @app.command()
@@ -127,11 +131,11 @@ def uniform() -> None:
     print(uniform_table())
 
 
-def uniform_table(*_: Path) -> str:
+def uniform_table(folder: Path = OUT) -> str:
     """For docs/guarantees.md: a Kolmogorov-Smirnov test over draws, ties broken at random."""
     rng = np.random.default_rng(0)
     of_method: dict[str, list[dict[str, Any]]] = {}
-    for row in rows():
+    for row in rows(folder):
         of_method.setdefault(row["method"], []).append(row)
     lines = []
     for method, draws in of_method.items():
@@ -144,54 +148,102 @@ def uniform_table(*_: Path) -> str:
     )
 
 
-def guarantees_table(*_: Path) -> str:
-    """For docs/guarantees.md."""
-    heading = ["normal images", "method", "calibrated by", "asked", "promised"]
-    heading += ["false alarms before", "after"]
-    heading += ["confident", "draws that exceed it", "found before", "after", "optimum", "draws"]
-    cells_of: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for row in rows():
-        cells_of.setdefault((row["set"], row["method"], row["count"]), []).append(row)
+def guarantees_table(folder: Path = OUT) -> str:
+    """For docs/guarantees.md: means over draws."""
+    heading = ["normal images", "method", "calibrated by", "before", "after", "± of .05"]
+    heading += ["confident", "draws above it", "found at .05, of at best", "draws"]
     lines = []
-    for (name, method, count), draws in sorted(cells_of.items()):
-        for place, rate in enumerate(ASKED):
-            alarms, found = (
-                {way: np.array([row[what][way][place] for row in draws]) for way in draws[0][what]}
-                for what in ("alarms", "found")
-            )
-            spread = 2 * np.std(alarms["expected"]) / np.sqrt(len(draws))
-            exceeded = "-"  # so few cannot promise it
-            if place_of(draws[0]["calibrated_on"], rate, "confident"):
-                exceeded = f"{np.mean(_surely_above(alarms['confident'], rate, draws)):.2f}"
-            lines.append(
-                [
-                    f"{count} {name}",
-                    method,
-                    f"{draws[0]['calibrated_on']} {draws[0]['by']}",
-                    f"{rate:g}",
-                    f"{_promised(draws[0]['calibrated_on'], rate):.3f}",
-                    f"{alarms['before'].mean():.3f}",
-                    f"{alarms['expected'].mean():.3f} ± {spread:.3f}",
-                    f"{alarms['confident'].mean():.3f}",
-                    exceeded,
-                    f"{found['before'].mean():.3f}",
-                    f"{found['expected'].mean():.3f}",
-                    f"{np.mean([row['optimum'][place] for row in draws]):.3f}",
-                    str(len(draws)),
-                ]
-            )
+    for (name, count, method), draws in sorted(_cells(folder).items()):
+        calibrating = draws[0]["calibrated_on"]
+        alarms = {way: _of(draws, "alarms", way) for way in ("before", *GUARANTEES)}
+        above = [_share_above(alarms["confident"], place, draws) for place in range(len(ASKED))]
+        spread = 2 * np.std(alarms["expected"][:, MIDDLE]) / np.sqrt(len(draws))
+        at_best = np.mean([row["optimum"][MIDDLE] for row in draws])
+        found = _of(draws, "found", "expected")[:, MIDDLE].mean()
+        lines.append(
+            [
+                f"{count:,} {name}",
+                method,
+                f"{calibrating} {HOW[draws[0]['by']]}",
+                _joined(alarms["before"].mean(0)),
+                _joined(alarms["expected"].mean(0)),
+                f"{spread:.3f}",
+                _joined(alarms["confident"].mean(0)),
+                " / ".join(above),
+                f"{found:.2f} of {at_best:.2f}",
+                str(len(draws)),
+            ]
+        )
     return markdown(heading, lines)
+
+
+def _cells(folder: Path) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
+    cells_of: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for row in rows(folder):
+        cells_of.setdefault((row["set"], row["count"], row["method"]), []).append(row)
+    return cells_of
+
+
+def _of(draws: list[dict[str, Any]], what: str, way: str) -> np.ndarray:
+    """``(draws, rates)``."""
+    return np.array([row[what][way] for row in draws])
+
+
+def _joined(values: np.ndarray) -> str:
+    return " / ".join(f"{value:.3f}" for value in values)
+
+
+def _share_above(alarms: np.ndarray, place: int, draws: list[dict[str, Any]]) -> str:
+    """Draws whose rate is above what was asked by more than their unseen images can tell; "-" where
+    so few images cannot promise it with 95 % confidence.
+    """
+    rate = ASKED[place]
+    if not place_of(draws[0]["calibrated_on"], rate, "confident"):
+        return "-"
+    unseen = np.array([row["unseen"] for row in draws])
+    above = alarms[:, place] > rate + 1.64 * np.sqrt(rate * (1 - rate) / unseen)
+    return f"{above.mean():.2f}"
+
+
+@app.command()
+def figure(file: Annotated[Path, typer.Argument()]) -> None:
+    """Asked against measured false alarms, before and after, for the README."""
+    draw(OUT, file)
+
+
+def draw(folder: Path, file: Path) -> None:
+    """The means of every cell, and the line of what was asked."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cells_of = _cells(folder)
+    drawing, axes = pyplot.subplots(1, 2, figsize=(7.5, 3.1), sharex=True)
+    promised = np.array(
+        [[_promised(d[0]["calibrated_on"], rate) for rate in ASKED] for d in cells_of.values()]
+    )
+    for axis, way, title in zip(
+        axes,
+        ("before", "expected"),
+        ("threshold from fitted images", "from images that no fit has seen"),
+        strict=True,
+    ):
+        measured = np.array([_of(draws, "alarms", way).mean(0) for draws in cells_of.values()])
+        axis.plot(promised.ravel(), measured.ravel(), "o", ms=4, alpha=0.6)
+        axis.plot([0, 0.11], [0, 0.11], color="black", lw=1)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("false alarms promised")
+        axis.set_ylim(0, 1 if way == "before" else 0.2)
+    axes[0].set_ylabel("measured on unseen images")
+    drawing.tight_layout()
+    drawing.savefig(file, dpi=110, metadata={"Software": None})
+    pyplot.close(drawing)
 
 
 def _promised(count: int, rate: float) -> float:
     """k / (n + 1): at most the rate, or the least that so many images can promise."""
     return max(1, place_of(count, rate)) / (count + 1)
-
-
-def _surely_above(alarms: np.ndarray, rate: float, draws: list[dict[str, Any]]) -> np.ndarray:
-    """Draws whose rate on unseen images is above what was asked by more than those can tell."""
-    unseen = np.array([row["unseen"] for row in draws])
-    return alarms > rate + 1.64 * np.sqrt(rate * (1 - rate) / unseen)
 
 
 if __name__ == "__main__":

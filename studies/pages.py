@@ -5,7 +5,7 @@ after it that are a table, with its title and the quoted notes below it.
 
     python -m studies.pages README.md docs/*.md docs/reproduction/*.md
 
-The figure of the stability page is drawn again as well.
+The figures of the stability page and of the guarantees are drawn again as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ from anomirror.benchmark.trial import folder_name
 from anomirror.errors import InputError
 from anomirror.metrics import auroc
 from anomirror.storage import replacing
-from studies import backgrounds, controls, first_hour_tables, likelihoods, references, stability
+from studies import (
+    backgrounds,
+    controls,
+    first_hour_tables,
+    guarantees,
+    likelihoods,
+    references,
+    stability,
+)
 from studies.overview import overview_table
 from studies.speed import tables as speed
 
@@ -171,6 +179,8 @@ TABLES: dict[str, Callable[..., str]] = {
         dataset, method, root / folder, root / changed
     ),
     "demo": lambda root, folder: demo_table(root / folder),
+    "guarantees": lambda root, folder: guarantees.guarantees_table(root / folder),
+    "uniform": lambda root, folder: guarantees.uniform_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour_tables.alarms_table(root / folder),
     "overview": lambda root, folder: overview_table(root / folder),
@@ -231,3 +241,4 @@ if __name__ == "__main__":
         with replacing(page) as temporary:
             temporary.write_text(fresh, encoding="utf-8")
     stability.figure(Path("results/stability"), Path("docs/images/stability.png"))
+    guarantees.draw(Path("results/decisions"), Path("docs/images/guarantees.png"))

@@ -70,7 +70,7 @@ def test_every_readme_command_runs(place: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reproduction/index.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md", "docs/reproduction/index.md"])
 def test_every_command_of_the_pages_is_one_that_the_command_line_takes(page: str) -> None:
     """Names, options and their types, also of what needs data or a network."""
     fences = re.findall(

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from tests.methods.planting import inverted, shuffled, speckled, turned
-from tests.methods.reasons import HELD_OUT, IN_BF16, NOTHING_LEFT, SOME, SUBSETS, not_exact
+from tests.methods.reasons import HARDLY, HELD_OUT, NOTHING_LEFT, SOME, SUBSETS, not_exact
 
 __all__ = [
     "CASES",
+    "HARDLY",
     "HELD_OUT",
-    "IN_BF16",
     "LONG",
     "NOTHING_LEFT",
     "SHORT",

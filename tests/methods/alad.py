@@ -1,6 +1,6 @@
 """ALAD under test."""
 
-from tests.methods import IN_BF16, SHORT, Case, widths
+from tests.methods import SHORT, SUBSETS, Case, widths
 
 CASES = [
     Case(
@@ -14,6 +14,6 @@ CASES = [
             "ema_decay": 0.95,
             **widths(8, "encoder", "generator"),
         },
-        expected_failures=IN_BF16,
+        expected_failures=SUBSETS,
     )
 ]

@@ -1,6 +1,6 @@
 """AMA under test."""
 
-from tests.methods import IN_BF16, LONG, SHORT, Case, widths
+from tests.methods import LONG, SHORT, SUBSETS, Case, widths
 
 CASES = [
     Case(
@@ -12,6 +12,6 @@ CASES = [
             **widths(8, "encoder", "generator", "critic"),
         },
         longer={**LONG, "learning_rate": 0.002, "generator_width": 16, "latent_dim": 16},
-        expected_failures=IN_BF16,
+        expected_failures=SUBSETS,
     )
 ]

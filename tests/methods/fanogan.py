@@ -1,6 +1,6 @@
 """f-AnoGAN under test."""
 
-from tests.methods import IN_BF16, LONG, SHORT, Case, inverted, widths
+from tests.methods import LONG, SHORT, SUBSETS, Case, inverted, widths
 
 CASES = [
     Case(
@@ -13,6 +13,6 @@ CASES = [
         },
         longer={**LONG, "encoder_epochs": 3, **widths(8, "generator", "discriminator", "encoder")},
         planted=inverted,
-        expected_failures=IN_BF16,
+        expected_failures=SUBSETS,
     )
 ]

@@ -1,6 +1,6 @@
 """WAIC under test."""
 
-from tests.methods import IN_BF16, Case, inverted
+from tests.methods import SUBSETS, Case, inverted
 
 CASES = [
     Case(
@@ -24,6 +24,6 @@ CASES = [
             "learning_rate": 0.002,
         },
         planted=inverted,
-        expected_failures=IN_BF16,
+        expected_failures=SUBSETS,
     )
 ]

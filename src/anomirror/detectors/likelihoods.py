@@ -65,6 +65,11 @@ class LikelihoodDetector(NetworkDetector):
     def _phases(self) -> list[Phase]:
         return [Phase("likelihood", self._step, self.epochs, start=self._start)]
 
+    def _noise(self) -> float:
+        """Formulas are differences of lengths, and float32 rounds these."""
+        lengths = self.calibration_statistics_.get("bits")
+        return 0.0 if lengths is None else 1e-6 * float(np.abs(lengths).max())
+
     @property
     def raw_domain(self) -> Domain:
         """Bits are at least 0; what a formula makes of them may not be."""

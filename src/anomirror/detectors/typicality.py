@@ -152,9 +152,6 @@ class Typicality(LikelihoodDetector):
     def fitted_numbers(self) -> dict[str, float]:
         return {"entropy": self.entropy_}
 
-    def _noise(self) -> float:
-        return 1e-6 * abs(self.entropy_)
-
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
         self.entropy_ = fitted["entropy"]

@@ -54,10 +54,17 @@ def as_published(method: str) -> Arguments:
     from anomirror.detector.parameters import parameters_of
     from anomirror.detectors import detector_class
 
-    choices = get_args(parameters_of(detector_class(method))["calibration"].hint)
-    calibration = "train" if "train" in choices else "heldout"
-    scorer = {"scorer": "log-gaussian"} if method == "ama" else {}
-    return {"image_size": None, "calibration": calibration, **scorer}
+    declared = parameters_of(detector_class(method))
+    choices = get_args(declared["calibration"].hint)
+    settings: Arguments = {
+        "image_size": None,
+        "calibration": "train" if "train" in choices else "heldout",
+    }
+    if "scoring_precision" in declared:
+        settings["scoring_precision"] = "auto"
+    if method == "ama":
+        settings["scorer"] = "log-gaussian"
+    return settings
 
 
 def preset(method: str, name: str) -> Arguments:
