@@ -38,6 +38,7 @@ __all__ = [
 _PARTS = (
     "codecs",
     "data",
+    "decisions",
     "detectors",
     "images",
     "latent",
@@ -46,6 +47,7 @@ _PARTS = (
     "metrics",
     "networks",
     "scorers",
+    "sequential",
     "storage",
     "testing",
     "training",
