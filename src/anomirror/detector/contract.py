@@ -194,6 +194,11 @@ class Detector(
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
         if self.calibration == "heldout" and self.calibration_fraction == 0:
             raise SettingError("calibration='heldout' needs calibration_fraction > 0, such as 0.05")
+        if self.calibration == "folds" and self.calibration_split == "last":
+            raise SettingError(
+                "calibration_split='last' holds the last images out; calibration='folds' holds none "
+                "out: choose one of the two"
+            )
         if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
             raise SettingError(
                 f"scorer={self.scorer!r} needs raw scores of at least 0, and those of "
@@ -236,6 +241,12 @@ class Detector(
         self._calibrate(calibrating)
         if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
             warn(promise)
+        if groups is not None and self.calibrated_by_ != "train":
+            warn(
+                f"{len(given.normal)} images come in {len(np.unique(given.together))} groups: the "
+                "rate is kept on average over groups, and its bound with 95 % confidence, which "
+                "counts images, is too narrow"
+            )
         return self
 
     def _begin(self, X: ImageInput, y: object, groups: object) -> TrainingSet:
