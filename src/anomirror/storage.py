@@ -61,6 +61,8 @@ class ModelCard(BaseModel):
     fitted: dict[str, FiniteFloat] = {}
     calibrated_on: int = Field(ge=0)
     """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
+    calibrated_groups: int = Field(ge=0, default=0)
+    """Groups that they come in; 0: as many as images."""
     calibrated_by: Literal["train", "heldout", "folds"]
     """Whether these were fitted as well, held out, or each scored by a fit without it."""
     sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None

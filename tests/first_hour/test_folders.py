@@ -119,7 +119,7 @@ def test_one_image_in_two_roles_is_refused_in_fit(good: Path, tmp_path: Path) ->
 def test_evaluate_warns_of_images_that_were_fitted(model: Path, good: Path, tmp_path: Path) -> None:
     defects = write(spotted(tiles(8, seed=7)), tmp_path / "defects")
     done = run("evaluate", model, "--normal", model.parent / "good", "--anomalies", defects)
-    assert "60 of 60 normal images were given to the fit as well" in done.stderr
+    assert "60 of 60 normal images were given to the fit or calibrate" in done.stderr
     fresh = write(tiles(8, seed=8), tmp_path / "fresh")
     assert "warning" not in run("evaluate", model, "--normal", fresh, "--anomalies", defects).stderr
     done = run("evaluate", model, "--normal", fresh, "--anomalies", fresh)

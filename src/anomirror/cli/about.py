@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -34,21 +35,22 @@ def info(
 
     Method, parameters, threshold, what it was trained on, what it promises.
     """
+    from anomirror.detectors import load
     from anomirror.storage import read_card
 
-    card = read_card(model)
+    card, detector = read_card(model), load(model, device="cpu")
+    said = {"threshold": detector.offset_, "guarantee": detector.guarantee_sentence()}
     if as_json:
-        print(card.model_dump_json(indent=2))
+        print(json.dumps(json.loads(card.model_dump_json()) | said, indent=2))
         return
-    from anomirror.detectors import load
-
     table = Table(title=escape(str(model)), show_header=False)
     for name, value in card.model_dump(exclude={"parameters"}).items():
         table.add_row(name, escape(str(value)))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
+    table.add_row("threshold (of score)", f"{detector.offset_:.6g}")
     Console().print(table)
-    print(f"guarantee: {load(model, device='cpu').guarantee_sentence()}")
+    print(f"guarantee: {said['guarantee']}")
 
 
 def methods(

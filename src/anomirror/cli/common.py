@@ -18,6 +18,7 @@ from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
     from anomirror.detector.parameters import Arguments
+    from anomirror.detectors import Detector
     from anomirror.images import ImageInput, ImageSet
 
 METHODS = tuple(dict.fromkeys([*PRESETS, *plugins.names()]))
@@ -68,6 +69,23 @@ def each_of(texts: Sequence[str] | None) -> list[str]:
     return [
         word for text in texts or [] for word in ([text] if Path(text).exists() else words(text))
     ]
+
+
+Alpha = Annotated[
+    float | None, typer.Option(help="false-alarm rate of the decisions; else the model's own")
+]
+
+
+def deciding(model: Path, device: str | None, alpha: float | None) -> Detector:
+    """A model that decides at its own rate or another; what it cannot promise then is said."""
+    from anomirror.detectors import load
+
+    detector = load(model, device=device)
+    if alpha is not None:
+        detector.set_params(false_alarm_rate=alpha).validate()
+        if (unkept := detector.promise()) is not None:
+            say(f"warning: {unkept}")
+    return detector
 
 
 def resolve(data: str, split: Split, data_dir: Path | None) -> ImageInput:

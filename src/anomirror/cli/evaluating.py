@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from anomirror.cli.common import DataDir, Device, Model, SkipBad, each_of, resolve, say
+from anomirror.cli.common import (
+    Alpha,
+    DataDir,
+    Device,
+    Model,
+    SkipBad,
+    deciding,
+    each_of,
+    resolve,
+    say,
+)
 
 if TYPE_CHECKING:
     from anomirror.workflows.evaluating import Evaluation
@@ -31,6 +41,7 @@ def evaluate(
     ] = None,
     normal: Sources = None,
     anomalies: Sources = None,
+    alpha: Alpha = None,
     as_json: Annotated[bool, typer.Option("--json", help="only JSON on standard output")] = False,
     skip_bad: SkipBad = False,
     device: Device = None,
@@ -42,11 +53,10 @@ def evaluate(
     Also how many of the normal images are flagged at the model's threshold, and how many of the
     anomalies are found.
     """
-    from anomirror.detectors import load
     from anomirror.workflows.evaluating import evaluate_model, roles
 
     goods, bads = roles(root, each_of(normal), each_of(anomalies))
-    detector = load(model, device=device)
+    detector = deciding(model, device, alpha)
     evaluation = evaluate_model(
         detector,
         [resolve(source, "test", data_dir) for source in goods],

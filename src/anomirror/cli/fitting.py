@@ -75,7 +75,7 @@ GroupBy = Annotated[
     str | None,
     typer.Option(
         metavar="PATTERN",
-        help="images in whose path this finds the same belong together, such as views of a part "
+        help="images in whose name this finds the same belong together, such as views of a part "
         "by 'part_([0-9]+)': none calibrates what was fitted on others",
     ),
 ]
@@ -120,7 +120,7 @@ def fit(
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
     from anomirror.storage import refuse_overlap
-    from anomirror.workflows.fitting import destination, groups_of, keep_checkpoints
+    from anomirror.workflows.fitting import destination, keep_checkpoints
 
     parameters = _parameters(method, preset_name, config, set_, size)
     parameters |= _given(random_state=seed, device=device, calibration_split=split)
@@ -137,12 +137,24 @@ def fit(
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
     images, labels = _without_suspects(detector, images, labels, drop_suspects)
-    groups = None if group_by is None else groups_of(images.names, group_by)
+    groups = None if group_by is None else _groups(images.names, data, group_by)
     if rank() == 0:
         _announce(detector, images)
     written = _fitted_to_folder(detector, images, labels, groups, place)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
+
+
+def _groups(names: Sequence[str], data: str, pattern: str) -> list[str]:
+    """By what a pattern finds below the folder of the images; how many there are is said."""
+    from anomirror.workflows.fitting import groups_of
+
+    below = [name.removeprefix(f"{data.rstrip('/')}/") for name in names]
+    groups = groups_of(below, pattern)
+    alone = sum(group == name for group, name in zip(groups, below, strict=True))
+    without = f", {alone} of them an image without the pattern" if alone else ""
+    say(f"{len(names)} images come in {len(set(groups))} groups{without}")
+    return groups
 
 
 def _given(**parameters: object) -> Arguments:
@@ -176,7 +188,8 @@ def _without_suspects(
     judge = make_detector("pca", image_size=detector.image_size, skip_bad=detector.skip_bad)
     cleared = without_suspects(judge, images, labels, count)
     say(
-        f"left out as suspects, judged by pca fits without them: "
+        f"{count} suspects of {len(images)} images are left out, judged by pca fits without them "
+        "(the promise then holds for images like those that are left): "
         f"{', '.join(f'{each.path} (p {each.p_value:.2g})' for each in cleared.dropped)}"
     )
     if cleared.unreadable:

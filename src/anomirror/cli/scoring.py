@@ -13,10 +13,12 @@ import typer
 
 from anomirror.cli.common import (
     DATA_HELP,
+    Alpha,
     DataDir,
     Device,
     Loudness,
     Model,
+    deciding,
     folders_of,
     resolve,
     say,
@@ -38,9 +40,6 @@ Out = Annotated[Path | None, typer.Option(help="CSV file; standard output if not
 Maps = Annotated[
     Path | None,
     typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
-]
-Alpha = Annotated[
-    float | None, typer.Option(help="false-alarm rate of the decisions; else the model's own")
 ]
 Fdr = Annotated[
     float | None,
@@ -103,20 +102,14 @@ def score(
 
 
 def _detector(model: Path, device: str | None, alpha: float | None, fdr: float | None) -> Detector:
-    """The model, deciding as asked; what it cannot promise then is said."""
-    from anomirror.detectors import load
-
-    detector = load(model, device=device)
+    """The model, deciding as asked."""
     if alpha is not None and fdr is not None:
         raise SettingError("--alpha and --fdr: choose one of the two")
+    detector = deciding(model, device, alpha)
     if fdr is not None:
         detector.refuse_without_p_values()
         if not 0 < fdr < 1:
             raise SettingError(f"--fdr {fdr:g}: expected a number in (0, 1)")
-    if alpha is not None:
-        detector.set_params(false_alarm_rate=alpha).validate()
-        if (unkept := detector.promise()) is not None:
-            say(f"warning: {unkept}")
     if not detector.has_p_values:
         say("note: the column p_value is empty: images that were fitted calibrate this model")
     return detector

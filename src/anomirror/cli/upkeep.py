@@ -53,8 +53,9 @@ def drift(
 ) -> None:
     """Whether images still are as those that calibrate the model; which number moved, since when.
 
-    Images count in the order of their names: give them names by time. An e-value of 20 is reached
-    with a probability of at most 5 % while nothing has changed, however often one looks.
+    Images count in the order of their names, img_2 before img_10: give them names by time. An
+    e-value of 20 is reached with a probability of at most 5 % while nothing has changed, however
+    often one looks. The exit code is 0 either way; scripts read --json.
     """
     from anomirror.detectors import load
     from anomirror.workflows.drift import drift_of
@@ -69,9 +70,18 @@ def drift(
             writer.writerow(["path", "p_value", "e_value"])
             for row in zip(found.paths, found.p_values, found.e_values, strict=True):
                 writer.writerow([row[0], f"{row[1]:.6g}", f"{row[2]:.6g}"])
+    _warn_of(found)
     if as_json:
-        numbers = [asdict(each) for each in (found.score, *found.statistics)]
-        verdict = {"drift": found.alarm, "uneven": found.uneven}
+        numbers = [
+            {**asdict(each), "since": None if each.since is None else found.paths[each.since]}
+            for each in (found.score, *found.statistics)
+        ]
+        verdict = {
+            "drift": found.alarm,
+            "uneven": found.uneven,
+            "flagged": found.flagged,
+            "flagged_at_most": found.highest_rate,
+        }
         print(json.dumps({**verdict, "images": len(found.paths), "moved": numbers}))
     else:
         _print_drift(found)
@@ -91,14 +101,19 @@ def _print_drift(found: Drift) -> None:
             f"{each.p_value:.2g}",
         )
     Console().print(table)
-    if found.unreadable:
-        say(f"{found.unreadable} of the files cannot be read")
+    share = 100 * found.flagged / len(found.paths)
+    print(
+        f"flagged: {found.flagged} of {len(found.paths)} images ({share:.1f} %); promised, with "
+        f"95 % confidence: at most {100 * found.highest_rate:.1f} %"
+    )
     first = found.paths[found.score.since or 0]
     if found.alarm:
         print(
             f"drift: scores moved from {first} on; threshold and p-values do not hold there; "
             "`anomirror recalibrate` with new normal images mends them"
         )
+    elif found.too_many:
+        print("more are flagged than promised: anomalies are among them, or normal images changed")
     elif found.uneven:
         print(
             f"no drift on the whole, but scores come in runs (from {first} on), such as parts of "
@@ -108,6 +123,17 @@ def _print_drift(found: Drift) -> None:
         print(f"no drift: the highest e-value is {found.score.e_value:.3g}, and 20 is an alarm")
 
 
+def _warn_of(found: Drift) -> None:
+    if found.unreadable:
+        path, why = found.unreadable[0]
+        say(f"{len(found.unreadable)} files cannot be read, for example {path}: {why}")
+    if found.known:
+        say(
+            f"warning: {found.known} of {len(found.paths)} images were given to the fit or "
+            "calibrate the model: whether new ones have drifted these cannot tell"
+        )
+
+
 def recalibrate(
     model: Model,
     good: Good,
@@ -115,6 +141,7 @@ def recalibrate(
     add: Annotated[
         bool, typer.Option("--add", help="to what calibrated before, not in its place")
     ] = False,
+    skip_bad: SkipBad = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="replace a model at --out")
     ] = False,
@@ -126,7 +153,7 @@ def recalibrate(
     The new model says which images it was fitted on and which ones calibrate it.
     """
     from anomirror.detectors import load
-    from anomirror.images import Joined
+    from anomirror.images import Joined, check_files, unreadable_error
     from anomirror.storage import model_target, refuse_overlap
 
     for source in good:
@@ -138,8 +165,14 @@ def recalibrate(
     images: ImageSet = detector.open_to_score(resolve(good[0], "test", data_dir))
     for source in good[1:]:
         images = Joined(images, detector.open_to_score(resolve(source, "test", data_dir)))
-    folder = detector.recalibrate(images, add=add).save(place)
-    say(f"{detector.guarantee_sentence()}; written to {folder}")
+    readable, bad = check_files(images)
+    if bad and not skip_bad:
+        raise unreadable_error(images, bad, "remove them, or pass --skip-bad to leave them out")
+    detector.recalibrate(readable, add=add)
+    folder = detector.save(place)
+    if detector.promise() is None:  # what cannot be promised was said
+        say(detector.guarantee_sentence())
+    say(f"written to {folder}")
 
 
 def suspects(
@@ -179,11 +212,12 @@ def suspects(
                 writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
     if sheet is not None:
         _draw(sheet, images, ranked[:most])
-    if out is None:
-        table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
-        for rank, each in enumerate(ranked[: min(most, 20)], 1):
-            table.add_row(str(rank), escape(each.path), f"{each.p_value:.3g}")
-        Console().print(table)
+    table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
+    for rank, each in enumerate(ranked[:most], 1):
+        table.add_row(str(rank), escape(each.path), f"{each.p_value:.3g}")
+    Console().print(table)
+    for file in filter(None, (out, sheet)):
+        say(f"written to {file}")
 
 
 def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect]) -> None:

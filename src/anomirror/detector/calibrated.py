@@ -35,6 +35,8 @@ class Calibrating:
 
     raw: Scores
     statistics: dict[str, Scores]
+    groups: int
+    """Groups that they come in; as many as images where none were given."""
 
 
 FEW_FOLDS = 5
@@ -58,6 +60,7 @@ class Calibrated(ABC):
     calibration_raw_: Scores
     map_scale_: float
     calibrated_on_: int
+    calibrated_groups_: int
     calibrated_by_: CalibratedBy
     n_train_: int
 
@@ -96,11 +99,13 @@ class Calibrated(ABC):
         self.scorer_ = make_scorer(self.scorer).fit(calibrating.raw)
         self.calibration_statistics_ = calibrating.statistics
         self.calibration_raw_, self.calibrated_on_ = calibrating.raw, len(calibrating.raw)
+        self.calibrated_groups_ = calibrating.groups
 
-    def _measure_to_calibrate(self, images: ImageSet) -> Calibrating:
-        """Raw scores and statistics of normal images."""
+    def _measure_to_calibrate(self, images: ImageSet, groups: int | None = None) -> Calibrating:
+        """Raw scores and statistics of normal images, and in how many groups they come."""
         statistics = self.measure(images, self.calibrating_statistics())
-        return Calibrating(np.asarray(self._raw(statistics), np.float64), statistics)
+        raw = np.asarray(self._raw(statistics), np.float64)
+        return Calibrating(raw, statistics, len(raw) if groups is None else groups)
 
     def calibrating_statistics(self) -> Collection[str]:
         """What is measured of the images that calibrate: all that costs little."""
@@ -126,14 +131,16 @@ class Calibrated(ABC):
         fitting, heldout = self._fitting_and_heldout(given)
         self._learn(fitting, heldout, given.anomalies)
         self.n_train_ = len(fitting)
-        calibrating = fitting
+        calibrating, groups = fitting, None
         if self.calibrated_by_ == "heldout" and heldout is not None:
-            calibrating = Subset(
-                given.normal, calibration.distinct(given.hashes, np.asarray(heldout.indices))
-            )
+            once = calibration.distinct(given.hashes, np.asarray(heldout.indices))
+            calibrating, groups = Subset(given.normal, once), given.groups_of(once)
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
-        return self._measure_to_calibrate(evenly_spaced(calibrating, self._calibrated()))
+        calibrating = evenly_spaced(calibrating, self._calibrated())
+        return self._measure_to_calibrate(
+            calibrating, None if groups is None else min(groups, len(calibrating))
+        )
 
     def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -163,7 +170,7 @@ class Calibrated(ABC):
         # fewer than 1,000, or asked for
         once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
         statistics = {name: each[once] for name, each in measured.statistics.items()}
-        return Calibrating(measured.raw[once], statistics)
+        return Calibrating(measured.raw[once], statistics, given.groups_of(once))
 
     def _folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
         """Each image as a fit on the other folds measures it; of each fold the scale of maps."""
@@ -184,7 +191,7 @@ class Calibrated(ABC):
                 statistics[name][fold] = values
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
-        return Calibrating(raw, statistics), scales
+        return Calibrating(raw, statistics, len(raw)), scales
 
     def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their

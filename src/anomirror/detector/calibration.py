@@ -185,10 +185,14 @@ def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) ->
     )
 
 
-def guarantee_sentence(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) -> str:
-    """What ``count`` calibration images promise of false alarms.
+def guarantee_sentence(
+    by: CalibratedBy, count: int, asked: float, guarantee: Guarantee, groups: int, later: int
+) -> str:
+    """What ``count`` calibration images in ``groups`` promise of false alarms.
 
-    >>> guarantee_sentence("heldout", 199, 0.05, "expected")
+    ``later`` of them came after the fit.
+
+    >>> guarantee_sentence("heldout", 199, 0.05, "expected", 199, 0)
     'of new normal images 5.0 % are called anomalies on average over calibration sets, and with \
 95 % confidence at most 7.8 % (199 held-out images calibrate this)'
     """
@@ -196,10 +200,14 @@ def guarantee_sentence(by: CalibratedBy, count: int, asked: float, guarantee: Gu
         return unkept
     at = max(1, place(count, asked, guarantee))
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
+    since = f", {later:,} of them given later" if later else ""
+    bound = f"with 95 % confidence at most {100 * rate_bound(count, at):.1f} %"
+    if groups < count:
+        bound = f"how far one set may be off is not known, as they come in {groups:,} groups"
     return (
         f"of new normal images {100 * at / (count + 1):.1f} % are called anomalies on average over "
-        f"calibration sets, and with 95 % confidence at most {100 * rate_bound(count, at):.1f} % "
-        f"({count:,} {words} image{' calibrates' if count == 1 else 's calibrate'} this"
+        f"calibration sets, and {bound} "
+        f"({count:,} {words} image{' calibrates' if count == 1 else 's calibrate'} this{since}"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"
         + (f"; {unkept}" if unkept else "")
     )

@@ -140,6 +140,9 @@ class Detector(
     calibrated_on_: int = fitted()
     """Normal images that scorer and threshold come from."""
 
+    calibrated_groups_: int = fitted()
+    """Groups that they come in; as many as images where none were given."""
+
     calibrated_by_: CalibratedBy = fitted()
     """Whether these are unseen by a fit ("heldout", "folds"), or promise nothing ("train")."""
 
@@ -166,6 +169,9 @@ class Detector(
 
     data_fingerprint_: str = fitted()
     """Short hash of the training images."""
+
+    calibration_hashes_: np.ndarray = fitted()
+    """Of the images of :meth:`recalibrate`, as those of the training images."""
 
     calibration_fingerprint_: str = fitted(default="")
     """Short hash of the images of :meth:`recalibrate`; empty if training images calibrate."""
@@ -196,8 +202,8 @@ class Detector(
             raise SettingError("calibration='heldout' needs calibration_fraction > 0, such as 0.05")
         if self.calibration == "folds" and self.calibration_split == "last":
             raise SettingError(
-                "calibration_split='last' holds the last images out; calibration='folds' holds none "
-                "out: choose one of the two"
+                "calibration_split='last' holds the last images out, calibration='folds' none: "
+                "choose one of the two"
             )
         if make_scorer(self.scorer).domain == "nonnegative" and self.raw_domain == "real":
             raise SettingError(
@@ -241,12 +247,6 @@ class Detector(
         self._calibrate(calibrating)
         if self.calibrated_by_ != "train" and (promise := self.promise()) is not None:
             warn(promise)
-        if groups is not None and self.calibrated_by_ != "train":
-            warn(
-                f"{len(given.normal)} images come in {len(np.unique(given.together))} groups: the "
-                "rate is kept on average over groups, and its bound with 95 % confidence, which "
-                "counts images, is too narrow"
-            )
         return self
 
     def _begin(self, X: ImageInput, y: object, groups: object) -> TrainingSet:
@@ -262,7 +262,7 @@ class Detector(
         self.copies_, self.skipped_ = given.copies, given.skipped
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
-        self.calibration_fingerprint_ = ""
+        self.calibration_fingerprint_, self.calibration_hashes_ = "", np.empty(0, np.int64)
         self._forget_calibration()
         return given
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import numpy as np
+from scipy.stats import ks_2samp
 
 from anomirror import decisions
 from anomirror.decisions import Guarantee, Selection
@@ -27,6 +28,8 @@ class Deciding(ABC):
     calibration_raw_: Scores
     calibration_statistics_: dict[str, Scores]
     calibration_fingerprint_: str
+    calibration_hashes_: np.ndarray
+    calibrated_groups_: int
     training_hashes_: np.ndarray
     calibrated_by_: CalibratedBy
 
@@ -166,26 +169,39 @@ class Deciding(ABC):
             self.refuse_without_p_values()
         images = self.open_to_score(X)
         fingerprint, hashes = fingerprints(images)
-        seen = np.isin(hashes, self.training_hashes_)
+        seen = self.known(hashes) if add else np.isin(hashes, self.training_hashes_)
         if seen.any():
-            warn(f"{seen.sum()} of {len(seen)} images were given to the fit, and calibrate nothing")
+            warn(
+                f"{seen.sum()} of {len(seen)} images were given to the fit or calibrate already, "
+                "and are left out"
+            )
         new = calibration.distinct(hashes, np.flatnonzero(~seen)) if not seen.all() else []
         if not new:
             raise ImageError("no image is new to this model; recalibrate on others")
-        measured = self._measure_to_calibrate(Subset(images, new))
+        measured, known = self._measure_to_calibrate(Subset(images, new)), hashes[new]
         if add:
-            before = self.calibration_statistics_
-            measured = Calibrating(
-                np.concatenate([self.calibration_raw_, measured.raw]),
-                {name: np.r_[before[name], measured.statistics[name]] for name in before},
-            )
+            measured, known = self._added(measured), np.r_[self.calibration_hashes_, known]
         else:
             self.calibrated_by_ = "heldout"
         self._calibrate(measured)
-        self.calibration_fingerprint_ = fingerprint
+        self.calibration_fingerprint_, self.calibration_hashes_ = fingerprint, known
         if (unkept := self.promise()) is not None:
             warn(unkept)
         return self
+
+    def _added(self, new: Calibrating) -> Calibrating:
+        """What calibrated before, and new images next to it."""
+        before, raw = self.calibration_statistics_, self.calibration_raw_
+        if (p_value := ks_2samp(raw, new.raw).pvalue) < 0.01:
+            warn(
+                "the new images score otherwise than those that calibrated before (Kolmogorov and "
+                f"Smirnov: p {p_value:.2g}): together they promise the rate for a mixture of both"
+            )
+        return Calibrating(
+            np.concatenate([raw, new.raw]),
+            {name: np.r_[before[name], new.statistics[name]] for name in before},
+            self.calibrated_groups_ + new.groups,
+        )
 
     def promise(self) -> str | None:
         """What this fitted detector cannot promise of its false alarms, in a sentence.
@@ -201,5 +217,14 @@ class Deciding(ABC):
         """What this fitted detector promises of its false alarms, for a person."""
         self._check_fitted()
         return calibration.guarantee_sentence(
-            self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
+            self.calibrated_by_,
+            len(self.calibration_raw_),
+            self.false_alarm_rate,
+            self.guarantee,
+            self.calibrated_groups_,
+            len(self.calibration_hashes_),
         )
+
+    def known(self, hashes: np.ndarray) -> np.ndarray:
+        """Which images were given to the fit, or calibrate, ``(n,)`` bool, by their hashes."""
+        return np.isin(hashes, np.concatenate([self.training_hashes_, self.calibration_hashes_]))

@@ -24,6 +24,8 @@ from anomirror.training import History
 
 HASHES = "training.hashes"
 """Name of these among the tensors of a model."""
+LATER = "recalibration.hashes"
+"""The same of those of the images that it was recalibrated on."""
 CALIBRATION = "calibration"
 """The same of what was measured of the images that calibrate: raw scores and statistics."""
 RAW = "raw_scores"
@@ -51,6 +53,8 @@ class Persistent(ABC):
     n_train_: int
     data_fingerprint_: str
     calibration_fingerprint_: str
+    calibration_hashes_: np.ndarray
+    calibrated_groups_: int
     history_: History
 
     @abstractmethod
@@ -95,6 +99,7 @@ class Persistent(ABC):
             scorer=scorer_name(self.scorer_),
             scorer_state=self.scorer_.state(),
             calibrated_on=self.calibrated_on_,
+            calibrated_groups=self.calibrated_groups_,
             calibrated_by=self.calibrated_by_,
             sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
             image_shape=list(self.image_shape_),
@@ -105,6 +110,7 @@ class Persistent(ABC):
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
+            LATER: torch.from_numpy(self.calibration_hashes_),
             f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibration_raw_),
             **{
                 f"{CALIBRATION}.{name}": torch.tensor(values)  # a copy: one may be the raw score
@@ -136,9 +142,11 @@ class Persistent(ABC):
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.n_train_ = card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
+            self.calibrated_groups_ = card.calibrated_groups or card.calibrated_on
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()
+            self.calibration_hashes_ = tensors.pop(LATER, torch.empty(0, dtype=torch.int64)).numpy()
             measured = {
                 name.removeprefix(f"{CALIBRATION}."): _calibration(
                     name, tensors.pop(name), card.calibrated_on

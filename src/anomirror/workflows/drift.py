@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control, ks_2samp
+from scipy.stats import binom, false_discovery_control, ks_2samp
 
+from anomirror.decisions import place, rate_bound
 from anomirror.detectors import Detector
 from anomirror.errors import ImageError
-from anomirror.images import ImageSet
+from anomirror.images import ImageSet, check_files, fingerprints
 from anomirror.scorers import Scores
 from anomirror.sequential import DriftMonitor
 from anomirror.workflows.scoring import score_rows
@@ -47,12 +49,24 @@ class Drift:
     p_values: Scores
     e_values: Scores
     """After each image, of the score."""
-    unreadable: int
+    flagged: int
+    """Images that are called anomalies."""
+    highest_rate: float
+    """Bound on their share, with 95 % confidence, if all of them are normal as before."""
+    unreadable: tuple[tuple[str, str], ...]
+    """Files, and why."""
+    known: int
+    """Images that were given to the fit, or that calibrate: of these nothing can be told."""
+
+    @property
+    def too_many(self) -> bool:
+        """Whether more are flagged than the promise and chance allow."""
+        return bool(binom.sf(self.flagged - 1, len(self.paths), self.highest_rate) < 1 / ALARM)
 
     @property
     def alarm(self) -> bool:
-        """Whether scores have moved: in order of time, and on the whole."""
-        return self.uneven and self.score.p_value < 1 / ALARM
+        """Whether scores have moved: in order of time, and on the whole or beyond the threshold."""
+        return self.uneven and (self.score.p_value < 1 / ALARM or self.too_many)
 
     @property
     def uneven(self) -> bool:
@@ -71,8 +85,17 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     ImageError : no image can be read.
     """
     detector.refuse_without_p_values()
-    names = tuple(detector.calibration_statistics_)
-    rows = [row for images in sets for row in score_rows(detector, images, names)]
+    sets = list(sets)
+    names = tuple(
+        name
+        for name, values in detector.calibration_statistics_.items()
+        if not np.array_equal(values, detector.calibration_raw_)  # the score says the same
+    )
+    rows = [
+        row
+        for images in sets
+        for row in sorted(score_rows(detector, images, names), key=lambda row: natural(row.path))
+    ]
     scored = [row for row in rows if not row.error]
     if not scored:
         raise ImageError("no image can be read")
@@ -99,8 +122,30 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
         statistics=tuple(sorted(moved.values(), key=lambda each: -each.e_value)),
         p_values=detector.p_values_from(stream["score"]),
         e_values=10.0 ** np.minimum(monitors["score"].history, 308.0),
-        unreadable=len(rows) - len(scored),
+        flagged=sum(row.is_anomaly for row in scored),
+        highest_rate=rate_bound(detector.calibrated_on_, _place(detector)),
+        unreadable=tuple((row.path, row.error) for row in rows if row.error),
+        known=sum(int(detector.known(_hashes(images)).sum()) for images in sets),
     )
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that puts "img_2" before "img_10".
+
+    >>> sorted(["img_10", "img_2", "img_1"], key=natural)
+    ['img_1', 'img_2', 'img_10']
+    """
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
+    ]
+
+
+def _place(detector: Detector) -> int:
+    return max(1, place(detector.calibrated_on_, detector.false_alarm_rate, detector.guarantee))
+
+
+def _hashes(images: ImageSet) -> np.ndarray:
+    return fingerprints(check_files(images)[0])[1]
 
 
 def _moved(

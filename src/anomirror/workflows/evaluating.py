@@ -122,18 +122,19 @@ class Evaluation:
 
     def warnings(self) -> list[str]:
         """What makes the figures wrong: images that were fitted, or that are in both roles."""
-        normal, trained = self.normal.hashes, self.detector.training_hashes_
+        normal, known = self.normal.hashes, self.detector.known
         said = []
-        if seen := int(np.isin(normal, trained).sum()):
+        if seen := int(known(normal).sum()):
             said.append(
-                f"{seen} of {len(normal)} normal images were given to the fit as well: they look "
-                "more normal than new ones do, and these figures are better than what you will get"
+                f"{seen} of {len(normal)} normal images were given to the fit or calibrate the "
+                "model: they look more normal than new ones do, and these figures are better than "
+                "what you will get"
             )
         for kind in self.kinds:
             of_kind = f"of {len(kind.raw)} anomalies ({kind.name})"
             if both := int(np.isin(kind.hashes, normal).sum()):
                 said.append(f"{both} {of_kind} are the very pixels of normal images")
-            if fitted := int(np.isin(kind.hashes, trained).sum()):
+            if fitted := int(known(kind.hashes).sum()):
                 said.append(f"{fitted} {of_kind} were fitted as normal images")
         return said
 

@@ -132,11 +132,17 @@ def groups_of(names: Sequence[str], pattern: str) -> list[str]:
         raise SettingError(f"--group-by {pattern}: is no pattern ({error})") from error
     matches = [compiled.search(name) for name in names]
     if not any(matches):
-        raise SettingError(f"--group-by {pattern}: in none of the paths, such as {names[0]}")
-    return [
+        raise SettingError(f"--group-by {pattern}: in none of the names, such as {names[0]}")
+    groups = [
         f"={match.group(min(1, compiled.groups))}" if match else name
         for name, match in zip(names, matches, strict=True)
     ]
+    if len(set(groups)) == 1:
+        raise SettingError(
+            f"--group-by {pattern}: finds {groups[0][1:]!r} in all {len(names)} names, such as "
+            f"{names[0]}: they are one group"
+        )
+    return groups
 
 
 def fit_to_folder(
