@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from anomirror.decisions import (
 )
 from anomirror.errors import AnomirrorWarning, SettingError
 from anomirror.sequential import DriftMonitor, OnlineSelection
+from tests.tiny import tiny
 
 DRAWS = 10_000
 
@@ -266,3 +268,56 @@ def test_what_is_promised_is_said() -> None:
     assert "99 cross-fitted images" in said
     assert detector.promise() is None
     assert "99" in str(detector.set_params(guarantee="confident", false_alarm_rate=0.01).promise())
+
+
+def test_a_formula_that_changes_after_a_fit_takes_the_threshold_with_it(sample: Sample) -> None:
+    """The raw score of likelihood alone is of another size than that of the ratio."""
+    for method, changes in (
+        ("likelihood_ratio", {"likelihood_only": True}),
+        ("skip_ganomaly", {"image_share": 0.1}),
+    ):
+        detector = tiny(method).fit(sample.train[:200]).set_params(**changes)
+        assert np.mean(detector.predict(sample.normal[:300]) == -1) < 0.2
+        assert 0.2 < np.median(detector.p_values(sample.normal[:300])) < 0.8
+
+
+def test_what_is_measured_otherwise_than_it_was_calibrated_promises_nothing(
+    sample: Sample, tmp_path: Path
+) -> None:
+    detector = tiny("ama").fit(sample.train[:200])
+    assert detector.promise() is None
+    detector.set_params(scoring_precision="bf16").save(tmp_path / "model")
+    for one in (detector, load(tmp_path / "model")):
+        assert "scoring_precision was 'float32'" in str(one.promise())
+        assert "do not hold" in one.guarantee_sentence()
+    assert detector.set_params(scoring_precision="float32").promise() is None
+
+
+def test_a_rate_or_guarantee_that_cannot_be_is_refused(sample: Sample) -> None:
+    detector = PCA().fit(sample.train[:60])
+    for changes in ({"false_alarm_rate": 9.0}, {"guarantee": "sure"}):
+        with pytest.raises(SettingError, match=next(iter(changes))):
+            PCA().fit(sample.train[:60]).set_params(**changes).predict(sample.normal[:3])
+    with pytest.raises(SettingError, match="method='lord'"):
+        detector.select(sample.normal[:3], method="lord")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parts", [20, 60])
+def test_groups_keep_the_rate_for_images_of_new_groups(parts: int) -> None:
+    """Eight views of each part, nearly alike: as many images, but few parts."""
+    rng = np.random.default_rng(0)
+    rates = {0.05: [], 0.1: []}  # type: ignore[var-annotated]
+    for _ in range(4000):
+        scores = np.repeat(rng.normal(size=parts), 8) + 0.2 * rng.normal(size=parts * 8)
+        oddest = scores.reshape(parts, 8).min(1)
+        new = rng.normal() + 0.2 * rng.normal()
+        for rate, flagged in rates.items():
+            flagged.append(new < threshold(oddest, rate))
+    for rate, flagged in rates.items():
+        assert np.mean(flagged) <= rate + 3 * math.sqrt(rate / 4000)
+
+
+def test_one_score_far_off_does_not_make_ties_of_all_others() -> None:
+    rng = np.random.default_rng(0)
+    calibration, new = np.r_[-1e6, rng.normal(size=999)], rng.normal(size=5000)
+    assert np.mean(p_values(calibration, new) <= 0.05) == pytest.approx(0.05, abs=0.02)

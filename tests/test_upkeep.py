@@ -60,7 +60,7 @@ def test_images_in_runs_are_uneven_but_have_not_drifted(model: PCA) -> None:
     order = np.argsort(model.score_samples(images))
     found = drift_of(model, stream(model, images[order]))  # type: ignore[arg-type]
     assert found.uneven
-    assert found.alarm or found.score.p_value >= 0.05
+    assert not found.alarm
 
 
 def test_a_model_without_p_values_cannot_tell_drift() -> None:
@@ -77,7 +77,7 @@ def test_recalibration_keeps_what_was_learnt_and_the_rate_on_new_images(tmp_path
     assert np.array_equal(model.raw_scores(now), raw)
     assert (model.calibrated_on_, model.calibrated_by_) == (200, "heldout")
     assert np.mean(model.predict(now[200:]) == -1) == pytest.approx(0.05, abs=0.05)
-    assert before != np.mean(model.predict(now[200:]) == -1)
+    assert before > 0.9
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     assert again.calibration_fingerprint_ == model.calibration_fingerprint_ != ""
@@ -131,7 +131,9 @@ def test_a_model_of_groups_says_so_wherever_it_promises(tmp_path: Path) -> None:
     groups = np.repeat(np.arange(25), 4)
     model = PCA(image_size=None).fit(tiles(100, size=32), groups=groups)
     model.save(tmp_path / "model")
-    assert "they come in 25 groups" in run("info", tmp_path / "model").stdout
+    assert model.calibrated_on_ == 25
+    assert "100 cross-fitted images calibrate this in 25 groups" in model.guarantee_sentence()
+    assert "in 25 groups" in run("info", tmp_path / "model").stdout
     told = json.loads(run("info", tmp_path / "model", "--json").stdout)
     assert told["threshold"] == pytest.approx(model.offset_)
     assert "25 groups" in told["guarantee"]
@@ -180,7 +182,36 @@ def test_a_contact_sheet_holds_every_image() -> None:
     assert sheet[8 + 182 + 20, 8 + 168 + 80].tolist() == [75] * 3
 
 
+def test_views_of_one_defect_are_suspects_if_they_are_judged_together() -> None:
+    rng = np.random.default_rng(0)
+    views = np.repeat(spotted(tiles(1, 3, size=32)), 8, axis=0).astype(int)
+    views = np.clip(views + rng.integers(-3, 4, views.shape), 0, 255).astype(np.uint8)
+    images = open_images(np.concatenate([tiles(80, size=32), views]))
+    groups = np.r_[np.arange(80), np.full(8, 80)]
+    together = suspects_of(PCA(image_size=None), images, groups)
+    assert {each.index for each in together[:8]} == set(range(80, 88))
+    alone = suspects_of(PCA(image_size=None), images)
+    assert {each.index for each in alone[:8]} != set(range(80, 88))
+
+
+def test_too_few_images_cannot_judge_each_other() -> None:
+    with pytest.raises(ImageError, match="2 different normal images or groups: at least 4"):
+        suspects_of(PCA(image_size=None), open_images(tiles(2, size=32)))
+
+
 # ---------------------------------------------------------------- from the command line
+
+
+def test_a_photo_is_never_replaced_by_a_table(folder: Path) -> None:
+    (folder / "good" / "broken.png").unlink()
+    photo = folder / "good" / "003.png"
+    before = photo.read_bytes()
+    assert run("fit", folder / "good", "--out", folder / "m", "--method", "pca").returncode == 0
+    for words in (("suspects", folder / "good"), ("drift", folder / "m", folder / "good")):
+        done = run(*words, "--out", photo)
+        assert done.returncode == 2
+        assert photo.read_bytes() == before
+    failed(run("suspects", folder / "good", "--sheet", folder / "good" / "s.png"), "--sheet")
 
 
 @pytest.fixture
@@ -215,7 +246,9 @@ def test_the_command_ranks_draws_and_leaves_out(folder: Path) -> None:
 def test_the_command_groups_and_splits(folder: Path) -> None:
     (folder / "good" / "broken.png").unlink()
     fit = ("fit", folder / "good", "--method", "pca", "--overwrite", "--out", folder / "m")
-    assert run(*fit, "--group-by", "([0-9])[.]png").returncode == 0
+    done = run(*fit, "--group-by", "([0-9])[.]png")
+    assert "83 images come in 10 groups" in done.stderr
+    assert load(folder / "m").calibrated_on_ == 10
     failed(run(*fit, "--group-by", "part_(1"), "is no pattern")
     failed(run(*fit, "--group-by", "part_1"), "in none of the names")
     failed(run(*fit, "--group-by", "png"), "they are one group")

@@ -12,7 +12,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from scipy.stats import beta, false_discovery_control, ksone
+from scipy.stats import beta, false_discovery_control, iqr, ksone
 
 from anomirror.errors import SettingError
 from anomirror.scorers import Scores
@@ -57,7 +57,8 @@ def tied(calibration: Scores, noise: float = 0.0) -> Scores:
 
 def _rounding(calibration: Scores, values: Scores) -> Scores:
     """How far scores near ``values`` may move when their images stand in another batch."""
-    spread = float(np.std(calibration))
+    # of the middle half: one score far off is no spread of all
+    spread = float(iqr(calibration, scale="normal")) or float(np.std(calibration))
     return np.asarray(1e-6 * np.abs(values) + 1e-4 * spread + 1e-12)
 
 
@@ -216,6 +217,8 @@ def select(values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
     """
     if not 0 < fdr < 1:
         raise SettingError(f"fdr={fdr!r}: expected a number in (0, 1)")
+    if method not in ("bh", "storey", "by"):
+        raise SettingError(f"method={method!r}: choose bh, storey or by")
     if not len(values):
         return np.zeros(0, bool)
     if method == "storey":

@@ -61,8 +61,10 @@ class ModelCard(BaseModel):
     fitted: dict[str, FiniteFloat] = {}
     calibrated_on: int = Field(ge=0)
     """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
-    calibrated_groups: int = Field(ge=0, default=0)
-    """Groups that they come in; 0: as many as images."""
+    calibrated_images: int = Field(ge=0, default=0)
+    """Images of which these are the oddest of each group; 0: as many."""
+    calibrated_with: dict[str, Value] = {}
+    """Parameters of measuring when they were measured."""
     calibrated_by: Literal["train", "heldout", "folds"]
     """Whether these were fitted as well, held out, or each scored by a fit without it."""
     sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None

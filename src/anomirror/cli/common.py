@@ -88,6 +88,48 @@ def deciding(model: Path, device: str | None, alpha: float | None) -> Detector:
     return detector
 
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="images in whose name this finds the same belong together, such as views of a part "
+        "by 'part_([0-9]+)': none calibrates what was fitted on others",
+    ),
+]
+
+
+def grouped(names: Sequence[str], data: str, pattern: str) -> list[str]:
+    """By what a pattern finds below the folder of the images; how many there are is said."""
+    from anomirror.workflows.fitting import groups_of
+
+    below = [name.removeprefix(f"{data.rstrip('/')}/") for name in names]
+    groups = groups_of(below, pattern)
+    alone = sum(group == name for group, name in zip(groups, below, strict=True))
+    without = f", {alone} of them an image without the pattern" if alone else ""
+    say(f"{len(names)} images come in {len(set(groups))} groups{without}")
+    return groups
+
+
+def refuse_files_of_others(out: Path, columns: Sequence[str]) -> None:
+    """A file that is there is replaced if it is a table with these columns, and nothing else.
+
+    Raises
+    ------
+    InputError : it is not.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; give the name of a CSV file")
+    if not out.is_file():
+        return
+    with out.open("rb") as stream:
+        begins = stream.read(64)
+    if begins and not begins.startswith(",".join(columns).encode()):
+        raise InputError(
+            f"--out {out}: exists, and is no such table of ours; choose another name, or pass "
+            "--overwrite"
+        )
+
+
 def resolve(data: str, split: Split, data_dir: Path | None) -> ImageInput:
     """A path as it is, or the images of a named data set."""
     if Path(data).exists():

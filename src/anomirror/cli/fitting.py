@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from anomirror.cli.common import (
@@ -14,11 +15,13 @@ from anomirror.cli.common import (
     Data,
     DataDir,
     Device,
+    GroupBy,
     Loudness,
     SkipBad,
     assigned,
     each_of,
     folders_of,
+    grouped,
     none_from_word,
     refuse_owned,
     resolve,
@@ -30,8 +33,6 @@ from anomirror.errors import InputError, SettingError
 from anomirror.presets import preset
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from anomirror.detector.parameters import Arguments
     from anomirror.detectors import Detector
     from anomirror.images import ImageSet
@@ -71,14 +72,6 @@ Resume = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing model")]
 
 
-GroupBy = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="images in whose name this finds the same belong together, such as views of a part "
-        "by 'part_([0-9]+)': none calibrates what was fitted on others",
-    ),
-]
 Split = Annotated[
     str | None,
     typer.Option(help="random, or last: calibrate on the last images, where a camera ages"),
@@ -136,25 +129,14 @@ def fit(
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
-    images, labels = _without_suspects(detector, images, labels, drop_suspects)
-    groups = None if group_by is None else _groups(images.names, data, group_by)
+    groups = None if group_by is None else np.array(grouped(images.names, data, group_by))
+    if drop_suspects:
+        images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
     if rank() == 0:
         _announce(detector, images)
     written = _fitted_to_folder(detector, images, labels, groups, place)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
-
-
-def _groups(names: Sequence[str], data: str, pattern: str) -> list[str]:
-    """By what a pattern finds below the folder of the images; how many there are is said."""
-    from anomirror.workflows.fitting import groups_of
-
-    below = [name.removeprefix(f"{data.rstrip('/')}/") for name in names]
-    groups = groups_of(below, pattern)
-    alone = sum(group == name for group, name in zip(groups, below, strict=True))
-    without = f", {alone} of them an image without the pattern" if alone else ""
-    say(f"{len(names)} images come in {len(set(groups))} groups{without}")
-    return groups
 
 
 def _given(**parameters: object) -> Arguments:
@@ -176,17 +158,19 @@ def _opened(
     return images, labels
 
 
-def _without_suspects(
-    detector: Detector, images: ImageSet, labels: np.ndarray, count: int
-) -> tuple[ImageSet, np.ndarray]:
+def _cleared(
+    detector: Detector,
+    images: ImageSet,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    count: int,
+) -> tuple[ImageSet, np.ndarray, np.ndarray | None]:
     """The images without the oddest ones among the normal; these are named."""
     from anomirror.detectors import make_detector
     from anomirror.workflows.suspects import without_suspects
 
-    if count == 0:
-        return images, labels
     judge = make_detector("pca", image_size=detector.image_size, skip_bad=detector.skip_bad)
-    cleared = without_suspects(judge, images, labels, count)
+    cleared = without_suspects(judge, images, labels, count, groups)
     say(
         f"{count} suspects of {len(images)} images are left out, judged by pca fits without them "
         "(the promise then holds for images like those that are left): "
@@ -194,14 +178,14 @@ def _without_suspects(
     )
     if cleared.unreadable:
         say(f"unreadable and left out as well: {cleared.unreadable}")
-    return cleared.images, cleared.labels
+    return cleared.images, cleared.labels, None if groups is None else groups[cleared.places]
 
 
 def _fitted_to_folder(
     detector: Detector,
     images: ImageSet,
     labels: np.ndarray,
-    groups: list[str] | None,
+    groups: np.ndarray | None,
     place: Destination,
 ) -> Path | None:
     """Where the model was written; a run that is stopped says how to go on."""

@@ -20,6 +20,7 @@ from anomirror.cli.common import (
     Model,
     deciding,
     folders_of,
+    refuse_files_of_others,
     resolve,
     say,
     written,
@@ -75,11 +76,11 @@ def score(
     --fdr anomalies are chosen among all images at once. An image that cannot be read is a row with
     its error; if none can, the exit code is 1.
     """
-    from anomirror.workflows.scoring import write_maps
+    from anomirror.workflows.scoring import COLUMNS, write_maps
 
     detector = _detector(model, device, alpha, fdr)
     if out is not None and not overwrite:
-        _refuse_files_of_others(out)
+        refuse_files_of_others(out, COLUMNS)
     if maps is not None:
         detector.refuse_without_maps()
     sets = _opened(detector, data, data_dir)
@@ -161,20 +162,3 @@ def _refuse_among_the_images(maps: Path, data: Sequence[str], sets: Sequence[Ima
         for folder in folders_of(images):
             if Path(source).is_dir() or (maps.exists() and maps.samefile(folder)):
                 refuse_overlap(maps, folder, "--maps", above=False)
-
-
-def _refuse_files_of_others(out: Path) -> None:
-    """A file that is there is replaced if it is a table of scores, and nothing else."""
-    from anomirror.workflows.scoring import COLUMNS
-
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; give the name of a CSV file")
-    if not out.is_file():
-        return
-    with out.open("rb") as stream:
-        begins = stream.read(64)
-    if begins and not begins.startswith(",".join(COLUMNS).encode()):
-        raise InputError(
-            f"--out {out}: exists, and is no table of scores; choose another name, or pass "
-            "--overwrite"
-        )

@@ -18,10 +18,13 @@ from anomirror.cli.common import (
     DATA_HELP,
     DataDir,
     Device,
+    GroupBy,
     Loudness,
     Model,
     SkipBad,
     assigned,
+    grouped,
+    refuse_files_of_others,
     resolve,
     say,
     side,
@@ -38,6 +41,11 @@ Inputs = Annotated[list[str], typer.Argument(metavar="DATA...", help=DATA_HELP)]
 Good = Annotated[list[str], typer.Argument(metavar="GOOD...", help=f"normal images: {DATA_HELP}")]
 NewModel = Annotated[Path, typer.Option(help="the model folder to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a model at --out")]
+OverwriteFiles = Annotated[
+    bool, typer.Option("--overwrite", help="replace files that are not ours")
+]
+DRIFT_COLUMNS = ("path", "p_value", "e_value")
+SUSPECT_COLUMNS = ("rank", "path", "p_value", "raw_score")
 Json = Annotated[bool, typer.Option("--json", help="only JSON on standard output")]
 Csv = Annotated[Path | None, typer.Option(help="CSV file: one row for each image")]
 Sheet = Annotated[Path | None, typer.Option(help="PNG file: the oddest images on one sheet")]
@@ -48,6 +56,7 @@ def drift(
     data: Inputs,
     out: Csv = None,
     as_json: Json = False,
+    overwrite: OverwriteFiles = False,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -60,14 +69,21 @@ def drift(
     from anomirror.detectors import load
     from anomirror.workflows.drift import drift_of
 
+    if out is not None and not overwrite:
+        refuse_files_of_others(out, DRIFT_COLUMNS)
     detector = load(model, device=device)
+    if detector.calibrated_by_ == "folds":
+        say(
+            "note: cross-fitted images calibrate this, and their scores are not quite those of the "
+            "final fit: a drift may be told that is none; recalibrate on held-out images first"
+        )
     found = drift_of(
         detector, [detector.open_to_score(resolve(each, "test", data_dir)) for each in data]
     )
     if out is not None:
         with written(out) as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["path", "p_value", "e_value"])
+            writer.writerow(DRIFT_COLUMNS)
             for row in zip(found.paths, found.p_values, found.e_values, strict=True):
                 writer.writerow([row[0], f"{row[1]:.6g}", f"{row[2]:.6g}"])
     _warn_of(found)
@@ -185,6 +201,8 @@ def suspects(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one parameter")
     ] = None,
+    group_by: GroupBy = None,
+    overwrite: OverwriteFiles = False,
     skip_bad: SkipBad = False,
     device: Device = None,
     data_dir: DataDir = None,
@@ -195,6 +213,7 @@ def suspects(
     `anomirror fit --drop-suspects N` leaves the oddest ones out.
     """
     from anomirror.detectors import make_detector
+    from anomirror.storage import refuse_overlap
     from anomirror.workflows.suspects import suspects_of
 
     parameters = assigned(set_) | ({} if size is None else {"image_size": side(size)})
@@ -202,16 +221,21 @@ def suspects(
         method,
         **{"device": device, "skip_bad": skip_bad, "verbose": Loudness.level >= 0, **parameters},
     )
+    if out is not None and not overwrite:
+        refuse_files_of_others(out, SUSPECT_COLUMNS)
+    for file in filter(None, (out, sheet)):
+        refuse_overlap(file, data, "--out" if file == out else "--sheet", above=False)
     images = detector.open(resolve(data, "train", data_dir))
-    ranked = suspects_of(detector, images)
+    groups = None if group_by is None else grouped(images.names, data, group_by)
+    ranked = suspects_of(detector, images, groups)
     if out is not None:
         with written(out) as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["rank", "path", "p_value", "raw_score"])
+            writer.writerow(SUSPECT_COLUMNS)
             for rank, each in enumerate(ranked, 1):
                 writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
     if sheet is not None:
-        _draw(sheet, images, ranked[:most])
+        _draw(sheet, images, ranked[:most], overwrite)
     table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
     for rank, each in enumerate(ranked[:most], 1):
         table.add_row(str(rank), escape(each.path), f"{each.p_value:.3g}")
@@ -220,14 +244,14 @@ def suspects(
         say(f"written to {file}")
 
 
-def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect]) -> None:
+def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect], overwrite: bool) -> None:
     """The contact sheet, written complete or not at all."""
     from anomirror.report.overlays import as_ours, is_ours
     from anomirror.report.sheets import SIDE, contact_sheet
     from anomirror.storage import replacing
     from anomirror.workflows.scoring import eight_bits
 
-    if file.exists() and not is_ours(str(file)):
+    if file.exists() and not overwrite and not is_ours(str(file)):
         raise InputError(f"--sheet {file}: is there, and is no sheet of ours; choose another name")
     pictures = [eight_bits(images.picture(each.index, SIDE).numpy()) for each in ranked]
     captions = [

@@ -13,10 +13,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from anomirror.decisions import Guarantee, least_count
 from anomirror.detector import calibration
 from anomirror.detector.calibration import CalibratedBy, Calibration
-from anomirror.detector.streaming import evenly_spaced
+from anomirror.detector.streaming import evenly_spaced, spaced
 from anomirror.detector.training_set import TrainingSet
+from anomirror.errors import ImageError
 from anomirror.images import ImageSet, Subset
 from anomirror.scorers import Scorer, Scores, make_scorer
 
@@ -35,8 +37,8 @@ class Calibrating:
 
     raw: Scores
     statistics: dict[str, Scores]
-    groups: int
-    """Groups that they come in; as many as images where none were given."""
+    together: np.ndarray
+    """Numbers, ``(n,)`` int: images of one number are one group."""
 
 
 FEW_FOLDS = 5
@@ -60,7 +62,10 @@ class Calibrated(ABC):
     calibration_raw_: Scores
     map_scale_: float
     calibrated_on_: int
-    calibrated_groups_: int
+    calibrated_images_: int
+    calibrated_with_: dict[str, object]
+    false_alarm_rate: float
+    guarantee: Guarantee
     calibrated_by_: CalibratedBy
     n_train_: int
 
@@ -86,6 +91,9 @@ class Calibrated(ABC):
     @abstractmethod
     def _map_scale(self, images: ImageSet) -> float: ...
 
+    @abstractmethod
+    def measured_with(self) -> dict[str, object]: ...
+
     def _calibrated(self) -> int:
         """Images that calibrate the scorer, at most."""
         return CALIBRATION
@@ -95,17 +103,31 @@ class Calibrated(ABC):
         return secrets.randbits(32) if self.random_state is None else int(self.random_state)
 
     def _calibrate(self, calibrating: Calibrating) -> None:
-        """The scorer, and what threshold and p-values come from."""
-        self.scorer_ = make_scorer(self.scorer).fit(calibrating.raw)
-        self.calibration_statistics_ = calibrating.statistics
-        self.calibration_raw_, self.calibrated_on_ = calibrating.raw, len(calibrating.raw)
-        self.calibrated_groups_ = calibrating.groups
+        """The scorer, and what threshold and p-values come from.
 
-    def _measure_to_calibrate(self, images: ImageSet, groups: int | None = None) -> Calibrating:
-        """Raw scores and statistics of normal images, and in how many groups they come."""
+        A group counts once, by its oddest image: images of one group say little more than one, and
+        a new image of a new group is at least as normal as the oddest of its group.
+        """
+        self.scorer_ = make_scorer(self.scorer).fit(calibrating.raw)
+        oddest = np.arange(len(calibrating.raw))
+        if self.calibrated_by_ != "train":
+            order = np.argsort(self.scorer_.normality(calibrating.raw), kind="stable")
+            _, first = np.unique(calibrating.together[order], return_index=True)
+            oddest = np.sort(order[first])
+        self.calibration_statistics_ = {
+            name: values[oddest] for name, values in calibrating.statistics.items()
+        }
+        self.calibration_raw_ = calibrating.raw[oddest]
+        self.calibrated_on_, self.calibrated_images_ = len(oddest), len(calibrating.raw)
+        self.calibrated_with_ = self.measured_with()
+
+    def _measure_to_calibrate(
+        self, images: ImageSet, together: np.ndarray | None = None
+    ) -> Calibrating:
+        """Raw scores and statistics of normal images."""
         statistics = self.measure(images, self.calibrating_statistics())
         raw = np.asarray(self._raw(statistics), np.float64)
-        return Calibrating(raw, statistics, len(raw) if groups is None else groups)
+        return Calibrating(raw, statistics, np.arange(len(raw)) if together is None else together)
 
     def calibrating_statistics(self) -> Collection[str]:
         """What is measured of the images that calibrate: all that costs little."""
@@ -131,16 +153,14 @@ class Calibrated(ABC):
         fitting, heldout = self._fitting_and_heldout(given)
         self._learn(fitting, heldout, given.anomalies)
         self.n_train_ = len(fitting)
-        calibrating, groups = fitting, None
+        calibrating, together = fitting, np.arange(len(fitting))
         if self.calibrated_by_ == "heldout" and heldout is not None:
             once = calibration.distinct(given.hashes, np.asarray(heldout.indices))
-            calibrating, groups = Subset(given.normal, once), given.groups_of(once)
+            calibrating, together = Subset(given.normal, once), given.together[once]
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
-        calibrating = evenly_spaced(calibrating, self._calibrated())
-        return self._measure_to_calibrate(
-            calibrating, None if groups is None else min(groups, len(calibrating))
-        )
+        at = spaced(len(calibrating), self._calibrated())
+        return self._measure_to_calibrate(Subset(calibrating, at.tolist()), together[at])
 
     def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -155,7 +175,12 @@ class Calibrated(ABC):
         if self.calibration_split == "last":
             order = np.arange(len(given.normal))[::-1]
         chosen = calibration.held_out_places(
-            self.calibration, self.calibration_fraction, order.tolist(), given.together
+            self.calibration,
+            self.calibration_fraction,
+            order.tolist(),
+            given.together,
+            least=least_count(self.false_alarm_rate, self.guarantee),
+            in_order=self.calibration_split == "last",
         )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
         return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
@@ -170,11 +195,16 @@ class Calibrated(ABC):
         # fewer than 1,000, or asked for
         once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
         statistics = {name: each[once] for name, each in measured.statistics.items()}
-        return Calibrating(measured.raw[once], statistics, given.groups_of(once))
+        return Calibrating(measured.raw[once], statistics, given.together[once])
 
     def _folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
         """Each image as a fit on the other folds measures it; of each fold the scale of maps."""
         normal = given.normal
+        if (groups := len(np.unique(given.together))) < calibration.FEWEST_FOLDED:
+            raise ImageError(
+                f"{groups} different normal images or groups: at least "
+                f"{calibration.FEWEST_FOLDED} are needed to judge each by a fit on the others"
+            )
         every, raw = np.arange(len(normal)), np.empty(len(normal))
         statistics = {name: np.empty(len(normal)) for name in self.calibrating_statistics()}
         scales = []
@@ -191,7 +221,7 @@ class Calibrated(ABC):
                 statistics[name][fold] = values
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
-        return Calibrating(raw, statistics, len(raw)), scales
+        return Calibrating(raw, statistics, given.together), scales
 
     def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their

@@ -44,7 +44,9 @@ def heldout_count(count: int, share: float) -> int:
     )
 
 
-def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray:
+def held_out(
+    order: Sequence[int], copies: np.ndarray, count: int, *, in_order: bool = False
+) -> np.ndarray:
     """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)``
     sorted.
 
@@ -54,9 +56,14 @@ def held_out(order: Sequence[int], copies: np.ndarray, count: int) -> np.ndarray
     copies : ``(n,)``: equal for copies of one image.
     count : how many are wanted; fewer come where only groups of copies are left that are larger
         than what is missing.
+    in_order : take whole groups in their order until there are so many, perhaps more.
     """
     members = _groups(order, copies)
     chosen: list[int] = []
+    if in_order:
+        while len(chosen) < count and len(members) > 1:
+            chosen += members.pop(0)
+        return np.sort(np.asarray(chosen, dtype=np.int64))
     for group in members:
         if len(chosen) + len(group) <= count:
             chosen += group
@@ -112,8 +119,8 @@ def choose(
         return calibration
     if (distinct_images := len(np.unique(copies))) < FEWEST_FOLDED:
         warn(
-            f"{distinct_images} different normal image{'s' if distinct_images > 1 else ''}: "
-            "none can be left out of the fit to calibrate"
+            f"{distinct_images} different normal image{'s' if distinct_images > 1 else ''} or "
+            "groups: none can be left out of the fit to calibrate"
         )
         return "train"
     if fraction == 0 and not can_fold:
@@ -126,10 +133,17 @@ def choose(
 
 
 def held_out_places(
-    calibration: Calibration, fraction: float, order: Sequence[int], copies: np.ndarray
+    calibration: Calibration,
+    fraction: float,
+    order: Sequence[int],
+    copies: np.ndarray,
+    *,
+    least: int = 0,
+    in_order: bool = False,
 ) -> np.ndarray:
-    """Places of the images that are held out to calibrate, ``(m,)`` sorted, from a random order of
-    all.
+    """Places of the images that are held out to calibrate, ``(m,)`` sorted, from an order of all.
+
+    "auto" holds out ``least`` of them, what the false-alarm rate needs, but never more than half.
 
     Raises
     ------
@@ -139,9 +153,9 @@ def held_out_places(
     wanted = (
         max(1, math.floor(count * fraction))
         if calibration == "heldout"
-        else heldout_count(count, fraction)
+        else max(heldout_count(count, fraction), min(least, count // 2))
     )
-    chosen = held_out(order, copies, wanted)
+    chosen = held_out(order, copies, wanted, in_order=in_order)
     if calibration == "heldout" and len(chosen) < SMALL_LEAST:
         raise ImageError(
             f"calibration='heldout': calibration_fraction={fraction} of {count} images are "
@@ -186,11 +200,13 @@ def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) ->
 
 
 def guarantee_sentence(
-    by: CalibratedBy, count: int, asked: float, guarantee: Guarantee, groups: int, later: int
+    by: CalibratedBy, count: int, asked: float, guarantee: Guarantee, images: int, later: int
 ) -> str:
-    """What ``count`` calibration images in ``groups`` promise of false alarms.
+    """What ``count`` calibration images, or groups of them, promise of false alarms.
 
-    ``later`` of them came after the fit.
+    Parameters
+    ----------
+    images, later : how many images these are, and how many of them were given after the fit.
 
     >>> guarantee_sentence("heldout", 199, 0.05, "expected", 199, 0)
     'of new normal images 5.0 % are called anomalies on average over calibration sets, and with \
@@ -201,13 +217,14 @@ def guarantee_sentence(
     at = max(1, place(count, asked, guarantee))
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
     since = f", {later:,} of them given later" if later else ""
-    bound = f"with 95 % confidence at most {100 * rate_bound(count, at):.1f} %"
-    if groups < count:
-        bound = f"how far one set may be off is not known, as they come in {groups:,} groups"
+    groups = f" in {count:,} groups" if count < images else ""
+    most = "at most " if groups else ""
     return (
-        f"of new normal images {100 * at / (count + 1):.1f} % are called anomalies on average over "
-        f"calibration sets, and {bound} "
-        f"({count:,} {words} image{' calibrates' if count == 1 else 's calibrate'} this{since}"
+        f"of new normal images {most}{100 * at / (count + 1):.1f} % are called anomalies on "
+        f"average over calibration sets, and with 95 % confidence at most "
+        f"{100 * rate_bound(count, at):.1f} % "
+        f"({images:,} {words} image{' calibrates' if images == 1 else 's calibrate'} this{groups}"
+        f"{since}"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"
         + (f"; {unkept}" if unkept else "")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
@@ -140,8 +141,11 @@ class Detector(
     calibrated_on_: int = fitted()
     """Normal images that scorer and threshold come from."""
 
-    calibrated_groups_: int = fitted()
-    """Groups that they come in; as many as images where none were given."""
+    calibrated_images_: int = fitted()
+    """Images of which these are the oddest of each group; as many where there are no groups."""
+
+    calibrated_with_: dict[str, object] = fitted()
+    """Parameters of measuring (``scoring_precision``, ...) when they were measured."""
 
     calibrated_by_: CalibratedBy = fitted()
     """Whether these are unseen by a fit ("heldout", "folds"), or promise nothing ("train")."""
@@ -169,6 +173,9 @@ class Detector(
 
     data_fingerprint_: str = fitted()
     """Short hash of the training images."""
+
+    groups_fingerprint_: str = fitted(default="")
+    """Short hash of the groups that were given to ``fit``; empty without."""
 
     calibration_hashes_: np.ndarray = fitted()
     """Of the images of :meth:`recalibrate`, as those of the training images."""
@@ -200,6 +207,8 @@ class Detector(
         Frame.choose(1, 1, self.image_size)  # refuses a size that the networks do not have
         if self.calibration == "heldout" and self.calibration_fraction == 0:
             raise SettingError("calibration='heldout' needs calibration_fraction > 0, such as 0.05")
+        if self.calibration_fraction == 0 and self.calibration_split == "last":
+            raise SettingError("calibration_split='last' needs calibration_fraction > 0")
         if self.calibration == "folds" and self.calibration_split == "last":
             raise SettingError(
                 "calibration_split='last' holds the last images out, calibration='folds' none: "
@@ -263,6 +272,10 @@ class Detector(
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
         self.calibration_fingerprint_, self.calibration_hashes_ = "", np.empty(0, np.int64)
+        # of one split: a training is not continued with another
+        self.groups_fingerprint_ = ""
+        if groups is not None:
+            self.groups_fingerprint_ = hashlib.sha256(given.together.tobytes()).hexdigest()[:16]
         self._forget_calibration()
         return given
 

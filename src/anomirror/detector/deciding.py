@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from anomirror.decisions import Guarantee, Selection
 from anomirror.detector import calibration
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.calibration import CalibratedBy
+from anomirror.detector.parameters import first_difference, parameters_of
 from anomirror.errors import ImageError, SettingError, warn
 from anomirror.images import ImageInput, ImageSet, Subset, fingerprints
 from anomirror.scorers import Scorer, Scores
@@ -29,9 +31,20 @@ class Deciding(ABC):
     calibration_statistics_: dict[str, Scores]
     calibration_fingerprint_: str
     calibration_hashes_: np.ndarray
-    calibrated_groups_: int
+    calibrated_images_: int
+    calibrated_with_: dict[str, object]
     training_hashes_: np.ndarray
     calibrated_by_: CalibratedBy
+
+    @property
+    @abstractmethod
+    def scoring_statistics(self) -> frozenset[str]: ...
+
+    @abstractmethod
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores: ...
+
+    @abstractmethod
+    def measured_with(self) -> dict[str, object]: ...
 
     @abstractmethod
     def score_samples(self, X: ImageInput) -> Scores: ...
@@ -56,13 +69,24 @@ class Deciding(ABC):
 
     @property
     def calibration_(self) -> Scores:
-        """Normalities of the images that calibrate, ``(n,)``."""
+        """Normalities of the images that calibrate, ``(n,)``, under the present formula."""
         self._check_fitted()
-        return self.scorer_.normality(self.calibration_raw_)
+        raw = self.calibration_raw_
+        if self.scoring_statistics <= self.calibration_statistics_.keys():
+            raw = np.asarray(self._raw(self.calibration_statistics_), np.float64)
+        return self.scorer_.normality(raw)
 
     @property
     def offset_(self) -> float:
-        """Threshold on ``score_samples``, for ``false_alarm_rate`` and ``guarantee``."""
+        """Threshold on ``score_samples``, for ``false_alarm_rate`` and ``guarantee``.
+
+        Raises
+        ------
+        SettingError : one of them was set to what it cannot be.
+        """
+        declared = parameters_of(type(self))
+        for name in ("false_alarm_rate", "guarantee"):
+            declared[name].check(getattr(self, name))
         return decisions.threshold(
             self.calibration_,
             self.false_alarm_rate,
@@ -200,7 +224,7 @@ class Deciding(ABC):
         return Calibrating(
             np.concatenate([raw, new.raw]),
             {name: np.r_[before[name], new.statistics[name]] for name in before},
-            self.calibrated_groups_ + new.groups,
+            np.arange(len(raw) + len(new.raw)),
         )
 
     def promise(self) -> str | None:
@@ -209,19 +233,26 @@ class Deciding(ABC):
         None if it keeps ``false_alarm_rate``.
         """
         self._check_fitted()
+        before, now = self.calibrated_with_, self.measured_with()
+        if (name := first_difference(before, now)) is not None:
+            return (
+                f"{name} was {before[name]!r} when this was calibrated and is {now[name]!r}: "
+                "threshold and p-values do not hold; recalibrate, or set it back"
+            )
         return calibration.promise(
             self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
         )
 
     def guarantee_sentence(self) -> str:
         """What this fitted detector promises of its false alarms, for a person."""
-        self._check_fitted()
+        if self.calibrated_with_ != self.measured_with():
+            return str(self.promise())
         return calibration.guarantee_sentence(
             self.calibrated_by_,
             len(self.calibration_raw_),
             self.false_alarm_rate,
             self.guarantee,
-            self.calibrated_groups_,
+            self.calibrated_images_,
             len(self.calibration_hashes_),
         )
 

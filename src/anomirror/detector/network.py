@@ -256,6 +256,7 @@ class NetworkDetector(Detector, Rehearsed):
             "method": self.method,
             **parameters,
             "data": self.data_fingerprint_,
+            **({"groups": self.groups_fingerprint_} if self.groups_fingerprint_ else {}),
             "labelled anomalies": labelled,
         }
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from anomirror.detector.calibration import CalibratedBy
-from anomirror.detector.parameters import UNSTORED, Arguments, marked
+from anomirror.detector.parameters import MEASURING, UNSTORED, Arguments, marked
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, Scores, make_scorer, scorer_name
@@ -54,7 +54,8 @@ class Persistent(ABC):
     data_fingerprint_: str
     calibration_fingerprint_: str
     calibration_hashes_: np.ndarray
-    calibrated_groups_: int
+    calibrated_images_: int
+    calibrated_with_: dict[str, object]
     history_: History
 
     @abstractmethod
@@ -99,7 +100,8 @@ class Persistent(ABC):
             scorer=scorer_name(self.scorer_),
             scorer_state=self.scorer_.state(),
             calibrated_on=self.calibrated_on_,
-            calibrated_groups=self.calibrated_groups_,
+            calibrated_images=self.calibrated_images_,
+            calibrated_with={name: _plain(value) for name, value in self.calibrated_with_.items()},
             calibrated_by=self.calibrated_by_,
             sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
             image_shape=list(self.image_shape_),
@@ -118,6 +120,11 @@ class Persistent(ABC):
             },
         }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
+
+    def measured_with(self) -> dict[str, object]:
+        """Parameters that decide what is measured of an image, and may change after a fit."""
+        names = sorted(marked(type(self), MEASURING))
+        return {name: getattr(self, name) for name in names}
 
     def stored_parameters(self) -> dict[str, Value]:
         """The constructor's arguments that decide the result, as they stand in ``model.json``."""
@@ -142,7 +149,8 @@ class Persistent(ABC):
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.n_train_ = card.trained_on
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
-            self.calibrated_groups_ = card.calibrated_groups or card.calibrated_on
+            self.calibrated_images_ = card.calibrated_images or card.calibrated_on
+            self.calibrated_with_ = self.measured_with() | card.calibrated_with
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()

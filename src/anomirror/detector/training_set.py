@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,10 +39,6 @@ class TrainingSet:
     """Of the normal images in their files; None if they are not known."""
     skipped: int
     """Files that cannot be read, left out."""
-
-    def groups_of(self, places: Sequence[int]) -> int:
-        """In how many groups some images come."""
-        return len(np.unique(self.together[places]))
 
     @property
     def copies(self) -> int:

@@ -134,7 +134,9 @@ def groups_of(names: Sequence[str], pattern: str) -> list[str]:
     if not any(matches):
         raise SettingError(f"--group-by {pattern}: in none of the names, such as {names[0]}")
     groups = [
-        f"={match.group(min(1, compiled.groups))}" if match else name
+        f"={next((part for part in match.groups() if part is not None), match[0])}"
+        if match
+        else name
         for name, match in zip(names, matches, strict=True)
     ]
     if len(set(groups)) == 1:
@@ -150,7 +152,7 @@ def fit_to_folder(
     images: ImageSet,
     labels: np.ndarray,
     place: Destination,
-    groups: Sequence[str] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Path | None:
     """Fit, save, and remove the checkpoint.
 

@@ -50,13 +50,19 @@ class Cleared:
 
     images: ImageSet
     labels: np.ndarray
+    places: np.ndarray
+    """Of these images among all that were given."""
     dropped: tuple[Suspect, ...]
     unreadable: int
     """Files that were left out as well."""
 
 
 def without_suspects(
-    detector: Detector, images: ImageSet, labels: np.ndarray, count: int
+    detector: Detector,
+    images: ImageSet,
+    labels: np.ndarray,
+    count: int,
+    groups: np.ndarray | None = None,
 ) -> Cleared:
     """All images but the ``count`` oddest ones of those that are taken as normal.
 
@@ -73,11 +79,16 @@ def without_suspects(
             f"--drop-suspects {count}: expected at least 1, and at most half of {len(normal)} "
             "normal images"
         )
-    ranked = suspects_of(detector, Subset(readable, normal.tolist()))[:count]
+    of_normal = None if groups is None else groups[places][normal]
+    ranked = suspects_of(detector, Subset(readable, normal.tolist()), of_normal)[:count]
     dropped = normal[[each.index for each in ranked]]
     left = np.setdiff1d(np.arange(len(readable)), dropped)
     return Cleared(
-        Subset(readable, left.tolist()), labels[left], tuple(ranked), len(images) - len(places)
+        Subset(readable, left.tolist()),
+        labels[left],
+        places[left],
+        tuple(ranked),
+        len(images) - len(places),
     )
 
 
