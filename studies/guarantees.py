@@ -4,7 +4,6 @@
     python -m studies.guarantees table
     python -m studies.guarantees uniform
     python -m studies.guarantees figure docs/images/guarantees.png
-    python -m studies.guarantees figure docs/images/guarantees.png
 
 Each finished draw is written at once to ``results/decisions/``; what is there is not measured
 again.
