@@ -132,7 +132,7 @@ def test_only_files_that_are_ours_are_removed_and_links_are_not_followed(tmp_pat
 def test_scores_and_maps_never_replace_photos(model: Path, good: Path) -> None:
     photo = good / "000.png"
     before = photo.read_bytes()
-    failed(run("score", model, good, "--out", photo), "exists, and is no table of scores")
+    failed(run("score", model, good, "--out", photo), "exists, and is no such table of ours")
     failed(run("score", model, good, "--out", good), "is a folder")
     failed(run("score", model, good, "--maps", good), "lies in the images that are read")
     assert photo.read_bytes() == before
