@@ -118,8 +118,7 @@ def fit(
     parameters = _parameters(method, preset_name, config, set_, size)
     parameters |= _given(random_state=seed, device=device, calibration_split=split)
     detector = make_detector(method, **parameters | _given(skip_bad=skip_bad or None))
-    labelled = _labelled_sources(detector, anomalies)
-    for read in (data, *labelled):
+    for read in (data, *(labelled := _labelled_sources(detector, anomalies))):
         refuse_overlap(out, read, "--out")
     place = destination(out, detector, overwrite=overwrite, resume=resume)
     if place is None:

@@ -229,11 +229,7 @@ def suspects(
     groups = None if group_by is None else grouped(images.names, data, group_by)
     ranked = suspects_of(detector, images, groups)
     if out is not None:
-        with written(out) as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(SUSPECT_COLUMNS)
-            for rank, each in enumerate(ranked, 1):
-                writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
+        _write(out, ranked)
     if sheet is not None:
         _draw(sheet, images, ranked[:most], overwrite)
     table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
@@ -242,6 +238,14 @@ def suspects(
     Console().print(table)
     for file in filter(None, (out, sheet)):
         say(f"written to {file}")
+
+
+def _write(out: Path, ranked: Sequence[Suspect]) -> None:
+    with written(out) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(SUSPECT_COLUMNS)
+        for rank, each in enumerate(ranked, 1):
+            writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
 
 
 def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect], overwrite: bool) -> None:

@@ -187,7 +187,7 @@ class Calibrated(ABC):
 
     def _cross_fitted(self, given: TrainingSet) -> Calibrating:
         """Fit on all images; each is measured by a fit on the other folds."""
-        measured, scales = self._folded(given)
+        measured, scales = self.folded(given)
         self._learn(given.normal, None, None)
         if self.explains:
             self.map_scale_ = float(np.median(scales))
@@ -197,7 +197,7 @@ class Calibrated(ABC):
         statistics = {name: each[once] for name, each in measured.statistics.items()}
         return Calibrating(measured.raw[once], statistics, given.together[once])
 
-    def _folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
+    def folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
         """Each image as a fit on the other folds measures it; of each fold the scale of maps."""
         normal = given.normal
         if (groups := len(np.unique(given.together))) < calibration.FEWEST_FOLDED:

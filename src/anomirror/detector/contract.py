@@ -292,7 +292,7 @@ class Detector(
         fresh = copy.copy(self)
         for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
             setattr(fresh, name, None)  # of one training, not of one for each fold
-        return fresh._folded(fresh._begin(X, None, groups))[0].raw
+        return fresh.folded(fresh._begin(X, None, groups))[0].raw
 
     def open(self, X: ImageInput) -> ImageSet:
         """Images to fit on, as this detector would see them.

@@ -43,7 +43,7 @@ from anomirror.networks.randomness import first_weights_from
 from anomirror.processes import Group, together
 from anomirror.schedule import Phase, Schedule
 from anomirror.scorers import Scores
-from anomirror.storage import state_tensors, without_prefix
+from anomirror.tensors import state_tensors, without_prefix
 from anomirror.training import Checkpoints, Run, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]

@@ -155,14 +155,9 @@ class Persistent(ABC):
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()
             self.calibration_hashes_ = tensors.pop(LATER, torch.empty(0, dtype=torch.int64)).numpy()
-            measured = {
-                name.removeprefix(f"{CALIBRATION}."): _calibration(
-                    name, tensors.pop(name), card.calibrated_on
-                )
-                for name in list(tensors)
-                if name.startswith(f"{CALIBRATION}.")
-            }
+            measured = _calibrating(tensors, card.calibrated_on)
             self.calibration_raw_ = measured.pop(RAW)
+            self.calibration_statistics_ = measured
             if not np.isfinite(self.calibration_raw_).all():
                 raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
             self.calibration_statistics_ = measured
@@ -186,6 +181,15 @@ class Persistent(ABC):
                 f"model.json and weights.safetensors do not fit together: {error}{missing}"
             ) from error
         return self
+
+
+def _calibrating(tensors: dict[str, Tensor], count: int) -> dict[str, Scores]:
+    """What was measured of the images that calibrate, taken out of the tensors of a model."""
+    names = [name for name in tensors if name.startswith(f"{CALIBRATION}.")]
+    return {
+        name.removeprefix(f"{CALIBRATION}."): _calibration(name, tensors.pop(name), count)
+        for name in names
+    }
 
 
 def _calibration(name: str, stored: Tensor, count: int) -> Scores:

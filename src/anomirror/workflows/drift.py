@@ -99,10 +99,8 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     scored = [row for row in rows if not row.error]
     if not scored:
         raise ImageError("no image can be read")
-    stream = {"score": np.array([row.score for row in scored])} | {
-        name: np.array([row.statistics[place] for row in scored])
-        for place, name in enumerate(names)
-    }
+    stream = {"score": np.array([row.score for row in scored])}
+    stream |= zip(names, np.array([row.statistics for row in scored]).T, strict=True)
     calibration = {"score": detector.calibration_} | dict(detector.calibration_statistics_)
     monitors = {name: DriftMonitor(calibration[name]) for name in stream}
     for name, monitor in monitors.items():
@@ -113,8 +111,8 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     ]
     adjusted = dict(zip(stream, false_discovery_control(tests, method="by"), strict=True))
     moved = {
-        name: _moved(name, float(adjusted[name]), monitors[name], calibration[name], stream[name])
-        for name in stream
+        name: _moved(name, float(p), monitors[name], calibration[name], stream[name])
+        for name, p in adjusted.items()
     }
     return Drift(
         paths=tuple(row.path for row in scored),
