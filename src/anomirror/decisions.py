@@ -139,6 +139,15 @@ def place(count: int, rate: float, guarantee: Guarantee = "expected") -> int:
     return int(np.count_nonzero(_rate_quantile(count, places, CONFIDENCE) <= rate + 1e-12))
 
 
+def place_taken(count: int, rate: float, guarantee: Guarantee = "expected") -> int:
+    """:func:`place`, and the lowest one where no place keeps the rate.
+
+    >>> place_taken(99, 0.05), place_taken(10, 0.05)
+    (5, 1)
+    """
+    return max(1, place(count, rate, guarantee))
+
+
 def rate_bound(count: int, at: int, confidence: float = CONFIDENCE) -> float:
     """Bound on the true false-alarm rate of the threshold at the k-th lowest calibration score.
 
@@ -191,13 +200,24 @@ def threshold(
     5.0
     """
     if unseen:
-        at = max(1, place(len(calibration), rate, guarantee))
+        at = place_taken(len(calibration), rate, guarantee)
         return float(tied(calibration, noise)[at - 1])
     value = np.quantile(calibration, [rate])
     return float(value[0] - max(noise, float(_rounding(calibration, value)[0])))
 
 
 # ---------------------------------------------------------------- many images at once
+
+
+def check_fdr(fdr: float) -> None:
+    """Refuse what is no false discovery rate.
+
+    Raises
+    ------
+    SettingError : it is not in (0, 1).
+    """
+    if not 0 < fdr < 1:
+        raise SettingError(f"fdr={fdr!r}: expected a number in (0, 1)")
 
 
 def select(values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
@@ -215,8 +235,7 @@ def select(values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
     >>> select(np.array([0.01, 0.02, 0.5, 0.9]), 0.1).tolist()
     [True, True, False, False]
     """
-    if not 0 < fdr < 1:
-        raise SettingError(f"fdr={fdr!r}: expected a number in (0, 1)")
+    check_fdr(fdr)
     if method not in ("bh", "storey", "by"):
         raise SettingError(f"method={method!r}: choose bh, storey or by")
     if not len(values):

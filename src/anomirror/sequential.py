@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from anomirror.decisions import check_fdr
 from anomirror.errors import SettingError
 from anomirror.scorers import Scores
 
@@ -35,8 +37,7 @@ class OnlineSelection:
     """
 
     def __init__(self, fdr: float, method: OnlineMethod = "saffron") -> None:
-        if not 0 < fdr < 1:
-            raise SettingError(f"fdr={fdr!r}: expected a number in (0, 1)")
+        check_fdr(fdr)
         if method not in ("lord", "saffron"):
             raise SettingError(f"method={method!r}: choose lord or saffron")
         self.fdr, self.method = fdr, method
@@ -112,14 +113,19 @@ class DriftMonitor:
         """log10 of the e-value after each image."""
 
     @property
+    def e_values(self) -> Scores:
+        """After each image, ``(n,)``; at most 1e308."""
+        return _e_values(self.history)
+
+    @property
     def e_value(self) -> float:
-        """Now; infinite beyond float64."""
-        return 10.0 ** min(self.history[-1], 308.0) if self.history else 1.0
+        """After the last image."""
+        return float(_e_values(self.history[-1:] or [0.0])[0])
 
     @property
     def highest(self) -> float:
         """The highest e-value so far: an alarm at 1 / alpha is one at any time."""
-        return 10.0 ** min(max(self.history), 308.0) if self.history else 1.0
+        return float(_e_values([max(self.history, default=0.0)])[0])
 
     def update(self, normality: Scores) -> float:
         """Take the next images of the stream, in order; returns :attr:`e_value`.
@@ -150,3 +156,7 @@ class DriftMonitor:
             return None
         peak = int(np.argmax(self.history))
         return int(np.argmin(self.history[: peak + 1]))
+
+
+def _e_values(log10: Sequence[float]) -> Scores:
+    return np.asarray(10.0 ** np.minimum(log10, 308.0))

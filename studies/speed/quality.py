@@ -13,7 +13,7 @@ everything that scoring rests on measured in that precision again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from anomirror import AMA, load
 from anomirror.benchmark.cells import write_json
@@ -52,11 +51,10 @@ class Way(StrEnum):
 class TrainedByReference(AMA):
     """AMA whose minibatches are the literal loop, in float32 and the default memory format."""
 
-    def _build_seeded(
-        self, seed: int, device: torch.device
-    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]:
-        networks, make_optimizers = super()._build_seeded(seed, device)
-        return networks.to(memory_format=torch.contiguous_format), make_optimizers  # type: ignore[call-overload]
+    def begin_run(self, seed: int) -> Run:
+        run = super().begin_run(seed)
+        self.networks_.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return run
 
     def _step(self, batch: Batch, run: Run) -> Mapping[str, Tensor]:
         reference = reference_like(self, run.modules)

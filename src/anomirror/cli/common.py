@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,8 @@ from anomirror.errors import InputError, SettingError, unknown
 from anomirror.presets import PRESETS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anomirror.detector.parameters import Arguments
     from anomirror.detectors import Detector
     from anomirror.images import ImageInput, ImageSet
@@ -71,6 +74,10 @@ def each_of(texts: Sequence[str] | None) -> list[str]:
     ]
 
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input"),
+]
 Alpha = Annotated[
     float | None, typer.Option(help="false-alarm rate of the decisions; else the model's own")
 ]
@@ -98,8 +105,10 @@ GroupBy = Annotated[
 ]
 
 
-def grouped(names: Sequence[str], data: str, pattern: str) -> list[str]:
+def grouped(names: Sequence[str], data: str, pattern: str) -> np.ndarray:
     """By what a pattern finds below the folder of the images; how many there are is said."""
+    import numpy as np
+
     from anomirror.workflows.fitting import groups_of
 
     below = [name.removeprefix(f"{data.rstrip('/')}/") for name in names]
@@ -107,7 +116,7 @@ def grouped(names: Sequence[str], data: str, pattern: str) -> list[str]:
     alone = sum(group == name for group, name in zip(groups, below, strict=True))
     without = f", {alone} of them an image without the pattern" if alone else ""
     say(f"{len(names)} images come in {len(set(groups))} groups{without}")
-    return groups
+    return np.array(groups)
 
 
 def refuse_files_of_others(out: Path, columns: Sequence[str]) -> None:
@@ -186,6 +195,30 @@ def side(text: str) -> int | Literal["auto"]:
     if not text.isdigit():
         raise SettingError(f"--size {text}: expected 32, 64, 128, 256 or auto")
     return int(text)
+
+
+def opened_to_score(
+    detector: Detector, data: Sequence[str], data_dir: Path | None
+) -> list[ImageSet]:
+    """Each input as the fitted detector sees it; "-" is paths on standard input."""
+    sets: list[ImageSet] = []
+    for source in data:
+        if source == "-":
+            paths = [line for raw in sys.stdin if (line := raw.rstrip("\r\n"))]
+            if not paths:
+                raise InputError("-: no path came on standard input")
+            sets.append(detector.open_to_score(paths))
+        else:
+            sets.append(detector.open_to_score(resolve(source, "test", data_dir)))
+    return sets
+
+
+def write_table(out: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A CSV file that appears when it is complete."""
+    with written(out) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from anomirror.cli.common import (
@@ -33,6 +32,8 @@ from anomirror.errors import InputError, SettingError
 from anomirror.presets import preset
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anomirror.detector.parameters import Arguments
     from anomirror.detectors import Detector
     from anomirror.images import ImageSet
@@ -128,7 +129,7 @@ def fit(
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
-    groups = None if group_by is None else np.array(grouped(images.names, data, group_by))
+    groups = None if group_by is None else grouped(images.names, data, group_by)
     if drop_suspects:
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
     if rank() == 0:
@@ -175,8 +176,6 @@ def _cleared(
         "(the promise then holds for images like those that are left): "
         f"{', '.join(f'{each.path} (p {each.p_value:.2g})' for each in cleared.dropped)}"
     )
-    if cleared.unreadable:
-        say(f"unreadable and left out as well: {cleared.unreadable}")
     return cleared.images, cleared.labels, None if groups is None else groups[cleared.places]
 
 

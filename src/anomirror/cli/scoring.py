@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anomirror.cli.common import (
-    DATA_HELP,
     Alpha,
     DataDir,
     Device,
+    Inputs,
     Loudness,
     Model,
     deciding,
     folders_of,
+    opened_to_score,
     refuse_files_of_others,
-    resolve,
     say,
     written,
 )
-from anomirror.errors import InputError, SettingError
+from anomirror.errors import SettingError
 from anomirror.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from anomirror.images import ImageSet
 
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="DATA...", help=f"{DATA_HELP}; or - for paths on standard input"),
-]
 Out = Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")]
 Maps = Annotated[
     Path | None,
@@ -83,7 +79,7 @@ def score(
         refuse_files_of_others(out, COLUMNS)
     if maps is not None:
         detector.refuse_without_maps()
-    sets = _opened(detector, data, data_dir)
+    sets = opened_to_score(detector, data, data_dir)
     if maps is not None:
         _refuse_among_the_images(maps, data, sets)
         # what cannot be written is known before anything is scored
@@ -104,13 +100,14 @@ def score(
 
 def _detector(model: Path, device: str | None, alpha: float | None, fdr: float | None) -> Detector:
     """The model, deciding as asked."""
+    from anomirror.decisions import check_fdr
+
     if alpha is not None and fdr is not None:
         raise SettingError("--alpha and --fdr: choose one of the two")
     detector = deciding(model, device, alpha)
     if fdr is not None:
         detector.refuse_without_p_values()
-        if not 0 < fdr < 1:
-            raise SettingError(f"--fdr {fdr:g}: expected a number in (0, 1)")
+        check_fdr(fdr)
     if not detector.has_p_values:
         say("note: the column p_value is empty: images that were fitted calibrate this model")
     return detector
@@ -137,19 +134,6 @@ def _write_rows(
             unreadable += bool(row.error)
             progress.advance(1)
     return unreadable
-
-
-def _opened(detector: Detector, data: Sequence[str], data_dir: Path | None) -> list[ImageSet]:
-    sets: list[ImageSet] = []
-    for source in data:
-        if source == "-":
-            paths = [line for raw in sys.stdin if (line := raw.rstrip("\r\n"))]
-            if not paths:
-                raise InputError("-: no path came on standard input")
-            sets.append(detector.open_to_score(paths))
-        else:
-            sets.append(detector.open_to_score(resolve(source, "test", data_dir)))
-    return sets
 
 
 def _refuse_among_the_images(maps: Path, data: Sequence[str], sets: Sequence[ImageSet]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,16 +19,18 @@ from anomirror.cli.common import (
     DataDir,
     Device,
     GroupBy,
+    Inputs,
     Loudness,
     Model,
     SkipBad,
     assigned,
     grouped,
+    opened_to_score,
     refuse_files_of_others,
     resolve,
     say,
     side,
-    written,
+    write_table,
 )
 from anomirror.errors import InputError
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from anomirror.workflows.drift import Drift
     from anomirror.workflows.suspects import Suspect
 
-Inputs = Annotated[list[str], typer.Argument(metavar="DATA...", help=DATA_HELP)]
 Good = Annotated[list[str], typer.Argument(metavar="GOOD...", help=f"normal images: {DATA_HELP}")]
 NewModel = Annotated[Path, typer.Option(help="the model folder to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a model at --out")]
@@ -77,15 +78,10 @@ def drift(
             "note: cross-fitted images calibrate this, and their scores are not quite those of the "
             "final fit: a drift may be told that is none; recalibrate on held-out images first"
         )
-    found = drift_of(
-        detector, [detector.open_to_score(resolve(each, "test", data_dir)) for each in data]
-    )
+    found = drift_of(detector, opened_to_score(detector, data, data_dir))
     if out is not None:
-        with written(out) as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(DRIFT_COLUMNS)
-            for row in zip(found.paths, found.p_values, found.e_values, strict=True):
-                writer.writerow([row[0], f"{row[1]:.6g}", f"{row[2]:.6g}"])
+        rows = zip(found.paths, found.p_values, found.e_values, strict=True)
+        write_table(out, DRIFT_COLUMNS, ((path, f"{p:.6g}", f"{e:.6g}") for path, p, e in rows))
     _warn_of(found)
     if as_json:
         numbers = [
@@ -158,9 +154,7 @@ def recalibrate(
         bool, typer.Option("--add", help="to what calibrated before, not in its place")
     ] = False,
     skip_bad: SkipBad = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace a model at --out")
-    ] = False,
+    overwrite: Overwrite = False,
     device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -169,8 +163,9 @@ def recalibrate(
     The new model says which images it was fitted on and which ones calibrate it.
     """
     from anomirror.detectors import load
-    from anomirror.images import Joined, check_files, unreadable_error
+    from anomirror.images import Joined
     from anomirror.storage import model_target, refuse_overlap
+    from anomirror.workflows.reading import readable
 
     for source in good:
         refuse_overlap(out, source, "--out")
@@ -178,13 +173,10 @@ def recalibrate(
         raise InputError(f"--out {out}: is the model itself; choose another, or pass --overwrite")
     place = model_target(out, overwrite=overwrite, ways_out="pass --overwrite")
     detector = load(model, device=device)
-    images: ImageSet = detector.open_to_score(resolve(good[0], "test", data_dir))
-    for source in good[1:]:
-        images = Joined(images, detector.open_to_score(resolve(source, "test", data_dir)))
-    readable, bad = check_files(images)
-    if bad and not skip_bad:
-        raise unreadable_error(images, bad, "remove them, or pass --skip-bad to leave them out")
-    detector.recalibrate(readable, add=add)
+    images, _ = readable(
+        reduce(Joined, opened_to_score(detector, good, data_dir)), skip_bad=skip_bad
+    )
+    detector.recalibrate(images, add=add)
     folder = detector.save(place)
     if detector.promise() is None:  # what cannot be promised was said
         say(detector.guarantee_sentence())
@@ -229,7 +221,10 @@ def suspects(
     groups = None if group_by is None else grouped(images.names, data, group_by)
     ranked = suspects_of(detector, images, groups)
     if out is not None:
-        _write(out, ranked)
+        rows = (
+            (n, x.path, f"{x.p_value:.6g}", f"{x.raw_score:.9g}") for n, x in enumerate(ranked, 1)
+        )
+        write_table(out, SUSPECT_COLUMNS, rows)
     if sheet is not None:
         _draw(sheet, images, ranked[:most], overwrite)
     table = Table("rank", "path", "p-value", title=f"oddest of {len(ranked):,} images")
@@ -238,14 +233,6 @@ def suspects(
     Console().print(table)
     for file in filter(None, (out, sheet)):
         say(f"written to {file}")
-
-
-def _write(out: Path, ranked: Sequence[Suspect]) -> None:
-    with written(out) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(SUSPECT_COLUMNS)
-        for rank, each in enumerate(ranked, 1):
-            writer.writerow([rank, each.path, f"{each.p_value:.6g}", f"{each.raw_score:.9g}"])
 
 
 def _draw(file: Path, images: ImageSet, ranked: Sequence[Suspect], overwrite: bool) -> None:

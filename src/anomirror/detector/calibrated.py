@@ -30,6 +30,9 @@ CALIBRATION = 10_000
 much as a short training.
 """
 
+FEW_FOLDS = 5
+"""Of a method that trains networks, where it is fitted in folds at all."""
+
 
 @dataclass(frozen=True)
 class Calibrating:
@@ -39,10 +42,6 @@ class Calibrating:
     statistics: dict[str, Scores]
     together: np.ndarray
     """Numbers, ``(n,)`` int: images of one number are one group."""
-
-
-FEW_FOLDS = 5
-"""Of a method that trains networks, where it is fitted in folds at all."""
 
 
 class Calibrated(ABC):

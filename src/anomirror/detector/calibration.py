@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.decisions import Guarantee, least_count, least_rate, place, rate_bound
+from anomirror.decisions import Guarantee, least_count, least_rate, place_taken, rate_bound
 from anomirror.errors import ImageError, warn
 
 Calibration = Literal["auto", "train", "heldout", "folds"]
@@ -214,7 +214,7 @@ def guarantee_sentence(
     """
     if (unkept := promise(by, count, asked, guarantee)) is not None and by == "train":
         return unkept
-    at = max(1, place(count, asked, guarantee))
+    at = place_taken(count, asked, guarantee)
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
     since = f", {later:,} of them given later" if later else ""
     groups = f" in {count:,} groups" if count < images else ""

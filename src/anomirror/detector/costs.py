@@ -8,18 +8,14 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from anomirror.detector.calibration import HELD_OUT_FROM, fold_count
 from anomirror.detector.streaming import SAMPLE_BYTES, spaced
-from anomirror.devices import Precision, choose_device
 from anomirror.images import (
     SIZES,
     ArrayImages,
@@ -78,12 +74,10 @@ class Costed(ABC):
 class Rehearsed(Costed):
     """The part of every detector that trains networks: a copy of it can take some steps."""
 
-    device: str | None
     batch_size: int
     steps_per_epoch: int | None
     max_steps: int | None
     ema_decay: float | None
-    precision: Precision
     image_shape_: ImageShape
     sizes_: SizeRange | None
     networks_: nn.ModuleDict
@@ -95,9 +89,7 @@ class Rehearsed(Costed):
     def _phases(self) -> list[Phase]: ...
 
     @abstractmethod
-    def _build_seeded(
-        self, seed: int, device: torch.device
-    ) -> tuple[nn.ModuleDict, Callable[[], dict[str, Optimizer]]]: ...
+    def begin_run(self, seed: int) -> Run: ...
 
     @abstractmethod
     def finish(self, normal: ImageSet) -> None: ...
@@ -125,20 +117,7 @@ class Rehearsed(Costed):
         """
         fresh = copy.copy(self)
         fresh.image_shape_, fresh.sizes_ = image_shape, None
-        device = choose_device(fresh.device)
-        networks, make_optimizers = fresh._build_seeded(seed, device)
-        fresh.networks_ = networks
-        run = Run(
-            modules=dict(networks.items()),
-            optimizers=make_optimizers(),
-            device=device,
-            generator=torch.Generator().manual_seed(seed),
-            schedule=Schedule(
-                batch_size=fresh.batch_size, steps_per_epoch=1, ema_decay=fresh.ema_decay
-            ),
-            precision=fresh.precision,
-        )
-        return fresh, run
+        return fresh, fresh.begin_run(seed)
 
     def fit_seconds(self, images: ImageSet) -> float:
         """About how long a fit takes, without the reading of files.
@@ -152,7 +131,7 @@ class Rehearsed(Costed):
         )
         normal = ArrayImages(noise, Frame(size, 1, size))
         fresh, run = self.untrained(images.shape)
-        run.schedule = replace(run.schedule, batch_size=batch_size)
+        run.schedule = Schedule(batch_size=batch_size, steps_per_epoch=1, ema_decay=self.ema_decay)
         phases = fresh.phases()
         history = train([replace(phase, epochs=2) for phase in phases], TrainingData(normal), run)
         fresh.networks_.eval()

@@ -179,7 +179,6 @@ class NetworkDetector(Detector, Rehearsed):
     ) -> None:
         device = choose_device(self.device)
         seed = self._seed()
-        generator = torch.Generator().manual_seed(seed)
         group = together()
         if group.size > 1 and self.random_state is None:
             raise SettingError(
@@ -193,22 +192,13 @@ class NetworkDetector(Detector, Rehearsed):
                 "together; "
                 "for a model of its own in each, start them without torchrun"
             )
-        networks, make_optimizers = self._build_seeded(seed, device)
-        self.networks_ = networks
+        run = self.begin_run(seed)
+        run.group = group
         data = TrainingData(
             normal,
             anomalies,
             self.anomalies_per_batch(min(self.batch_size, len(normal))),
             self.workers,
-        )
-        run = Run(
-            modules=dict(networks.items()),
-            optimizers=make_optimizers(),
-            device=device,
-            generator=generator,
-            schedule=self.schedule(),
-            precision=self.precision,
-            group=group,
         )
         self.history_ = train(
             self._phases(),
@@ -219,7 +209,7 @@ class NetworkDetector(Detector, Rehearsed):
             best_by=self._best_by,
             verbose=self.verbose and group.rank == 0,
         )
-        networks.eval()
+        self.networks_.eval()
         self.finish(evenly_spaced(normal, 4096))
 
     def schedule(self) -> Schedule:
@@ -234,13 +224,20 @@ class NetworkDetector(Detector, Rehearsed):
             ema_decay=self.ema_decay,
         )
 
-    def _build_seeded(
-        self, seed: int, device: torch.device
-    ) -> tuple[nn.ModuleDict, MakeOptimizers]:
-        """Networks whose first weights depend on the seed alone."""
+    def begin_run(self, seed: int) -> Run:
+        """Networks whose first weights depend on the seed alone, and a run that trains them."""
+        device = choose_device(self.device)
         with first_weights_from(torch.Generator().manual_seed(seed)):
             modules, make_optimizers = self._build(self.image_shape_)
-        return _placed(nn.ModuleDict(modules), device), make_optimizers
+        self.networks_ = _placed(nn.ModuleDict(modules), device)
+        return Run(
+            modules=dict(self.networks_.items()),
+            optimizers=make_optimizers(),
+            device=device,
+            generator=torch.Generator().manual_seed(seed),
+            schedule=self.schedule(),
+            precision=self.precision,
+        )
 
     def _identity(self, anomalies: ImageSet | None) -> dict[str, object]:
         """What decides a training.

@@ -160,7 +160,6 @@ class Persistent(ABC):
             self.calibration_statistics_ = measured
             if not np.isfinite(self.calibration_raw_).all():
                 raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
-            self.calibration_statistics_ = measured
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             self.calibration_fingerprint_ = card.calibration_fingerprint
             if self.image_size not in (None, "auto", self.image_shape_[1]):

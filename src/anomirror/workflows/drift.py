@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom, false_discovery_control, ks_2samp
 
-from anomirror.decisions import place, rate_bound
+from anomirror.decisions import place_taken, rate_bound
 from anomirror.detectors import Detector
 from anomirror.errors import ImageError
 from anomirror.images import ImageSet, check_files, fingerprints
@@ -85,18 +85,17 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     ImageError : no image can be read.
     """
     detector.refuse_without_p_values()
-    sets = list(sets)
     names = tuple(
         name
         for name, values in detector.calibration_statistics_.items()
         if not np.array_equal(values, detector.calibration_raw_)  # the score says the same
     )
-    rows = [
-        row
-        for images in sets
-        for row in sorted(score_rows(detector, images, names), key=lambda row: natural(row.path))
-    ]
-    scored = [row for row in rows if not row.error]
+    scored, unreadable, known = [], [], 0
+    for images in sets:
+        good, bad = check_files(images)
+        unreadable += [(images.names[index], reason) for index, reason in bad.items()]
+        known += int(detector.known(fingerprints(good)[1]).sum()) if len(good) else 0
+        scored += sorted(score_rows(detector, good, names), key=lambda row: natural(row.path))
     if not scored:
         raise ImageError("no image can be read")
     stream = {"score": np.array([row.score for row in scored])}
@@ -114,16 +113,17 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
         name: _moved(name, float(p), monitors[name], calibration[name], stream[name])
         for name, p in adjusted.items()
     }
+    count, asked = detector.calibrated_on_, (detector.false_alarm_rate, detector.guarantee)
     return Drift(
         paths=tuple(row.path for row in scored),
         score=moved.pop("score"),
         statistics=tuple(sorted(moved.values(), key=lambda each: -each.e_value)),
         p_values=detector.p_values_from(stream["score"]),
-        e_values=10.0 ** np.minimum(monitors["score"].history, 308.0),
+        e_values=monitors["score"].e_values,
         flagged=sum(row.is_anomaly for row in scored),
-        highest_rate=rate_bound(detector.calibrated_on_, _place(detector)),
-        unreadable=tuple((row.path, row.error) for row in rows if row.error),
-        known=sum(int(detector.known(_hashes(images)).sum()) for images in sets),
+        highest_rate=rate_bound(count, place_taken(count, *asked)),
+        unreadable=tuple(unreadable),
+        known=known,
     )
 
 
@@ -136,14 +136,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
     ]
-
-
-def _place(detector: Detector) -> int:
-    return max(1, place(detector.calibrated_on_, detector.false_alarm_rate, detector.guarantee))
-
-
-def _hashes(images: ImageSet) -> np.ndarray:
-    return fingerprints(check_files(images)[0])[1]
 
 
 def _moved(

@@ -16,13 +16,11 @@ from anomirror.errors import ImageError, InputError, warn
 from anomirror.images import (
     DefectLayout,
     ImageInput,
-    ImageSet,
-    check_files,
     defect_layout,
     find_files,
     fingerprints,
-    unreadable_error,
 )
+from anomirror.workflows.reading import readable
 
 
 @dataclass(frozen=True)
@@ -163,23 +161,10 @@ def evaluate_model(
 def _scored(detector: Detector, name: str, sources: Sequence[ImageInput], skip_bad: bool) -> Group:
     raw, hashes = [], []
     for source in sources:
-        images = _readable(detector.open_to_score(source), skip_bad)
+        images, _ = readable(detector.open_to_score(source), skip_bad=skip_bad)
         raw.append(detector.raw_scores(images))
         hashes.append(fingerprints(images)[1])
     return Group(name, np.concatenate(raw), np.concatenate(hashes))
-
-
-def _readable(images: ImageSet, skip_bad: bool) -> ImageSet:
-    good, bad = check_files(images)
-    if bad and not (skip_bad and len(good)):
-        raise unreadable_error(images, bad, "remove them, or pass --skip-bad")
-    if bad:
-        first, reason = next(iter(bad.items()))
-        warn(
-            f"{len(bad)} of {len(images)} files cannot be read and are left out: "
-            f"{images.names[first]}: {reason}"
-        )
-    return good
 
 
 # ---------------------------------------------------------------------- what is evaluated

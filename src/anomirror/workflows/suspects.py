@@ -8,7 +8,8 @@ import numpy as np
 
 from anomirror.detectors import Detector
 from anomirror.errors import SettingError
-from anomirror.images import ImageSet, Subset, check_files, unreadable_error
+from anomirror.images import ImageSet, Subset
+from anomirror.workflows.reading import readable
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ def suspects_of(detector: Detector, images: ImageSet, groups: object = None) -> 
     ------
     ImageError : images that cannot be read, unless the detector has ``skip_bad``; too few images.
     """
-    readable, places = _readable(detector, images)
-    raw = detector.out_of_fold(readable, None if groups is None else np.asarray(groups)[places])
+    good, places = readable(images, skip_bad=detector.skip_bad)
+    raw = detector.out_of_fold(good, None if groups is None else np.asarray(groups)[places])
     order = np.argsort(-raw, kind="stable")
     # conformal among the others: its own score is the 1 of 1 + #{others at least as high}
     at_least = len(raw) - np.searchsorted(np.sort(raw), raw, side="left")
     return [
-        Suspect(int(places[at]), readable.names[at], float(at_least[at] / len(raw)), float(raw[at]))
+        Suspect(int(places[at]), good.names[at], float(at_least[at] / len(raw)), float(raw[at]))
         for at in order.tolist()
     ]
 
@@ -53,8 +54,6 @@ class Cleared:
     places: np.ndarray
     """Of these images among all that were given."""
     dropped: tuple[Suspect, ...]
-    unreadable: int
-    """Files that were left out as well."""
 
 
 def without_suspects(
@@ -71,7 +70,7 @@ def without_suspects(
     SettingError : so many are no suspects but most of the set.
     ImageError : images that cannot be read, unless the detector has ``skip_bad``.
     """
-    readable, places = _readable(detector, images)
+    good, places = readable(images, skip_bad=detector.skip_bad)
     labels = labels[places]
     normal = np.flatnonzero(labels == 1)
     if not 0 < count <= len(normal) // 2:
@@ -80,21 +79,7 @@ def without_suspects(
             "normal images"
         )
     of_normal = None if groups is None else groups[places][normal]
-    ranked = suspects_of(detector, Subset(readable, normal.tolist()), of_normal)[:count]
+    ranked = suspects_of(detector, Subset(good, normal.tolist()), of_normal)[:count]
     dropped = normal[[each.index for each in ranked]]
-    left = np.setdiff1d(np.arange(len(readable)), dropped)
-    return Cleared(
-        Subset(readable, left.tolist()),
-        labels[left],
-        places[left],
-        tuple(ranked),
-        len(images) - len(places),
-    )
-
-
-def _readable(detector: Detector, images: ImageSet) -> tuple[ImageSet, np.ndarray]:
-    """The images that can be read, and their places."""
-    readable, bad = check_files(images)
-    if bad and not detector.skip_bad:
-        raise unreadable_error(images, bad, "remove them, or pass --skip-bad to leave them out")
-    return readable, np.delete(np.arange(len(images)), list(bad))
+    left = np.setdiff1d(np.arange(len(good)), dropped)
+    return Cleared(Subset(good, left.tolist()), labels[left], places[left], tuple(ranked))
