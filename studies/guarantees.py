@@ -1,6 +1,7 @@
 """Whether decisions keep their word: false alarms on unseen normal images, against what was asked.
 
     python -m studies.guarantees measure --data-dir data/ --methods pca,knn
+    python -m studies.guarantees measure --data-dir data/ --methods ama --calibrations 4
     python -m studies.guarantees table
     python -m studies.guarantees uniform
     python -m studies.guarantees figure docs/images/guarantees.png
@@ -12,8 +13,9 @@ again.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +23,10 @@ import numpy as np
 import typer
 from scipy.stats import kstest
 
-from anomirror import make_detector
+from anomirror import Detector, make_detector
 from anomirror.benchmark.render import markdown
 from anomirror.data import load_dataset
-from anomirror.decisions import place as place_of
+from anomirror.decisions import place, place_taken
 from anomirror.errors import AnomirrorWarning
 from anomirror.scorers import Scores
 from studies.first_hour import cells
@@ -50,20 +52,26 @@ def measure(
     data_dir: Annotated[Path, typer.Option(envvar="ANOMIRROR_DATA")],
     methods: Annotated[str, typer.Option()] = ",".join(QUICK),
     draws: Annotated[int, typer.Option()] = DRAWS,
+    calibrations: Annotated[int, typer.Option(help="draws that share one training")] = 1,
 ) -> None:
-    """Fit on random images, decide about unseen ones and anomalies."""
-    for method in methods.split(","):
-        kept = Rows(OUT / f"{method}.json")
-        for key in _keys(method, draws):
-            if key not in kept:
-                kept.add({**key, **_draw(data_dir, **key)})
+    """Fit on random images, decide about unseen ones and anomalies.
+
+    What a promise is tested by is the draw of the images that calibrate. A training that takes
+    minutes serves several: each calibrates it on other images that it has not seen.
+    """
+    kept = {method: Rows(OUT / f"{method}.json") for method in methods.split(",")}
+    for key in _keys(list(kept), draws // calibrations):
+        of = [{**key, "draw": calibrations * key["draw"] + at} for at in range(calibrations)]
+        if not all(each in kept[key["method"]] for each in of):
+            for each, row in zip(of, _draws(data_dir, calibrations, **key), strict=True):
+                kept[key["method"]].add({**each, "training": key["draw"], **row})
 
 
-def _keys(method: str, draws: int) -> Iterator[dict[str, Any]]:
+def _keys(methods: Sequence[str], draws: int) -> Iterator[dict[str, Any]]:
     """Every draw of each cell in turn, so that an interrupted measurement has some of each."""
     for draw in range(draws):
         for name, counts in COUNTS.items():
-            for count in counts:
+            for method, count in product(methods, counts):
                 if method in QUICK or count >= FEWEST_TRAINED:
                     yield {"method": method, "set": name, "count": count, "draw": draw}
 
@@ -79,16 +87,34 @@ def _images(name: str, data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return train, test[:UNSEEN], load_dataset(odd, "test", data_dir)[0][:ANOMALIES]
 
 
-def _draw(data_dir: Path, method: str, set: str, count: int, draw: int) -> dict[str, Any]:
+def _draws(
+    data_dir: Path, calibrations: int, method: str, set: str, count: int, draw: int
+) -> Iterator[dict[str, Any]]:
+    """One fit, and rows of it: the first as it was calibrated, others on images it has not seen."""
     pool, unseen, anomalies = _images(set, data_dir)
     rng = np.random.default_rng([draw, count])
     order = rng.permutation(len(pool))
-    good, unseen = pool[order[:count]], unseen if len(unseen) else pool[order[count:]]
+    good, rest = pool[order[:count]], pool[order[count:]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AnomirrorWarning)
         detector = make_detector(method, random_state=draw).fit(good)
-    new, odd = detector.score_samples(unseen), detector.score_samples(anomalies)
-    fitted = detector.score_samples(good)
+        fitted, odd = detector.raw_scores(good), detector.raw_scores(anomalies)
+        new = detector.raw_scores(unseen if len(unseen) else rest)
+        for at in range(calibrations):
+            tested = np.ones(len(new), bool)
+            if at:
+                calibrating = rng.permutation(len(rest))[: detector.calibrated_on_]
+                detector.recalibrate(rest[calibrating])
+                if not len(unseen):
+                    tested[calibrating] = False
+            yield _row(detector, rng, fitted, new[tested], odd)
+
+
+def _row(
+    detector: Detector, rng: np.random.Generator, fitted: Scores, new: Scores, odd: Scores
+) -> dict[str, Any]:
+    """What is decided by raw scores: of the images that were fitted, unseen ones, anomalies."""
+    fitted, new, odd = (detector.scorer_.normality(raw) for raw in (fitted, new, odd))
     values = detector.p_values_from(new)
 
     def shares(scores: Scores) -> dict[str, list[float]]:
@@ -155,7 +181,7 @@ def guarantees_table(folder: Path = OUT) -> str:
     for (name, count, method), draws in sorted(_cells(folder).items()):
         calibrating = draws[0]["calibrated_on"]
         alarms = {way: _of(draws, "alarms", way) for way in ("before", *GUARANTEES)}
-        above = [_share_above(alarms["confident"], place, draws) for place in range(len(ASKED))]
+        above = [_share_above(alarms["confident"], at, draws) for at in range(len(ASKED))]
         spread = 2 * np.std(alarms["expected"][:, MIDDLE]) / np.sqrt(len(draws))
         at_best = np.mean([row["optimum"][MIDDLE] for row in draws])
         found = _of(draws, "found", "expected")[:, MIDDLE].mean()
@@ -170,10 +196,17 @@ def guarantees_table(folder: Path = OUT) -> str:
                 _joined(alarms["confident"].mean(0)),
                 " / ".join(above),
                 f"{found:.2f} of {at_best:.2f}",
-                str(len(draws)),
+                _counted(draws),
             ]
         )
     return markdown(heading, lines)
+
+
+def _counted(draws: list[dict[str, Any]]) -> str:
+    """How many, and of how many trainings where several share one."""
+    trainings = {row.get("training", row["draw"]) for row in draws}
+    shared = f" of {len(trainings)} trainings" if len(trainings) < len(draws) else ""
+    return f"{len(draws)}{shared}"
 
 
 def _cells(folder: Path) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
@@ -192,15 +225,15 @@ def _joined(values: np.ndarray) -> str:
     return " / ".join(f"{value:.3f}" for value in values)
 
 
-def _share_above(alarms: np.ndarray, place: int, draws: list[dict[str, Any]]) -> str:
+def _share_above(alarms: np.ndarray, at: int, draws: list[dict[str, Any]]) -> str:
     """Draws whose rate is above what was asked by more than their unseen images can tell; "-" where
     so few images cannot promise it with 95 % confidence.
     """
-    rate = ASKED[place]
-    if not place_of(draws[0]["calibrated_on"], rate, "confident"):
+    rate = ASKED[at]
+    if not place(draws[0]["calibrated_on"], rate, "confident"):
         return "-"
     unseen = np.array([row["unseen"] for row in draws])
-    above = alarms[:, place] > rate + 1.64 * np.sqrt(rate * (1 - rate) / unseen)
+    above = alarms[:, at] > rate + 1.64 * np.sqrt(rate * (1 - rate) / unseen)
     return f"{above.mean():.2f}"
 
 
@@ -242,7 +275,7 @@ def draw(folder: Path, file: Path) -> None:
 
 def _promised(count: int, rate: float) -> float:
     """k / (n + 1): at most the rate, or the least that so many images can promise."""
-    return max(1, place_of(count, rate)) / (count + 1)
+    return place_taken(count, rate) / (count + 1)
 
 
 if __name__ == "__main__":
