@@ -198,6 +198,15 @@ def test_the_first_level_of_each_stream_by_hand() -> None:
         OnlineSelection(0.1, "bh")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [math.nan, -0.1, 1.5])
+def test_a_stream_refuses_what_is_no_p_value_and_does_not_count_it(value: float) -> None:
+    stream, other = OnlineSelection(0.1, "lord"), OnlineSelection(0.1, "lord")
+    with pytest.raises(SettingError, match="expected a number in"):
+        stream.select(value)
+    assert stream.select(0.9) == other.select(0.9)
+    assert stream.level == other.level
+
+
 def test_a_stream_without_drift_seldom_raises_an_alarm_and_one_with_it_soon_does() -> None:
     rng = np.random.default_rng(0)
     alarms = 0
@@ -214,6 +223,22 @@ def test_a_stream_without_drift_seldom_raises_an_alarm_and_one_with_it_soon_does
         since = monitor.since()
         assert since is not None
         assert 60 <= since <= 130
+
+
+def test_a_one_sided_monitor_takes_higher_scores_for_no_drift() -> None:
+    """As of folds: new images score a little higher than those that calibrate."""
+    rng = np.random.default_rng(0)
+    alarms = {True: 0, False: 0}
+    for seed in range(100):
+        calibration, stream = rng.normal(size=60), rng.normal(0.5, 1, size=200)
+        for two_sided in alarms:
+            monitor = DriftMonitor(calibration, seed, two_sided=two_sided)
+            monitor.update(stream)
+            alarms[two_sided] += monitor.highest >= 20
+    assert alarms[False] <= 5 < alarms[True]
+    monitor = DriftMonitor(rng.normal(size=60), two_sided=False)
+    monitor.update(rng.normal(0.5, 1, size=100))
+    assert monitor.update(rng.normal(-1.5, 1, size=100)) > 1e4
 
 
 def test_the_martingale_by_hand() -> None:

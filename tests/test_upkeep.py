@@ -15,6 +15,7 @@ from anomirror.errors import AnomirrorWarning, ImageError, SettingError
 from anomirror.images import open_images
 from anomirror.report.sheets import contact_sheet
 from anomirror.workflows.drift import drift_of
+from anomirror.workflows.evaluating import evaluate_model
 from anomirror.workflows.suspects import suspects_of, without_suspects
 from tests.commands import failed, run
 from tests.first_hour.conftest import spotted, tiles, write
@@ -103,6 +104,36 @@ def test_new_images_may_be_added_and_those_of_the_fit_calibrate_nothing() -> Non
     with pytest.raises(SettingError, match="has no p-values"):
         fitted.recalibrate(new, add=True)
     assert fitted.recalibrate(new).has_p_values
+
+
+def test_what_was_measured_otherwise_is_not_added() -> None:
+    """Two measurements are no one sample: threshold and p-values would promise nothing."""
+    model = tiny("deep_svdd").fit(tiles(60, size=32)).set_params(scoring_precision="bf16")
+    with pytest.raises(SettingError, match="scoring_precision was 'float32' when this was"):
+        model.recalibrate(tiles(40, 9, size=32), add=True)
+    assert model.recalibrate(tiles(40, 9, size=32)).promise() is None
+
+
+def test_labelled_anomalies_are_known_again(tmp_path: Path) -> None:
+    good, odd = tiles(60, size=32), spotted(tiles(8, 3, size=32))
+    model = tiny("ama").fit(np.concatenate([good, odd]), np.repeat([1, -1], [60, 8]))
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    with pytest.raises(ImageError, match="8 of 8 images were given to the fit as anomalies"):
+        again.recalibrate(odd)
+    found = evaluate_model(again, [tiles(20, 9, size=32)], {"spots": odd})
+    assert found.warnings() == [
+        "8 of 8 anomalies (spots) were given to the fit as anomalies: new ones are found less often"
+    ]
+
+
+def test_a_model_says_how_many_copies_and_unreadable_files_it_was_given(tmp_path: Path) -> None:
+    images = tiles(60, size=32)
+    folder = write(np.concatenate([images, images[:3]]), tmp_path / "good")
+    (folder / "broken.png").write_bytes(b"no image")
+    PCA(image_size=None, skip_bad=True).fit(folder).save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert (again.copies_, again.skipped_) == (3, 1)
 
 
 def test_an_image_is_added_once_and_evaluate_and_drift_know_it(tmp_path: Path) -> None:

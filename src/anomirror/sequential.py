@@ -60,7 +60,14 @@ class OnlineSelection:
         return float(level)
 
     def select(self, p_value: float) -> bool:
-        """Whether the next image of the stream is called an anomaly."""
+        """Whether the next image of the stream is called an anomaly.
+
+        Raises
+        ------
+        SettingError : the p-value is not in [0, 1]; nothing is counted then.
+        """
+        if not 0 <= p_value <= 1:
+            raise SettingError(f"p_value={p_value!r}: expected a number in [0, 1]")
         chosen = p_value <= self.level
         self._seen += self.method == "lord" or p_value > 0.5
         if chosen:
@@ -81,21 +88,22 @@ class DriftMonitor:
     """Whether images of a stream still come from where the calibration images do.
 
     :attr:`e_value` bets against it: while they do, it exceeds 1 / alpha with a probability of at
-    most alpha, however long and however often one looks (Ville). It grows when scores move, to
-    either side.
+    most alpha, however long and however often one looks (Ville). It grows when scores move.
 
     Parameters
     ----------
     calibration : ``(n,)`` normalities of normal images that no fit has seen.
     random_state : seed of what breaks ties among scores.
+    two_sided : whether it grows when scores rise, too. False where folds calibrate: new images
+        score a little higher than those, which is no drift.
 
     Notes
     -----
     Each image gets its p-value among the calibration images *and* all images before it, ties
     broken at random: these are independent and uniform while all are exchangeable. On them bets the
     simple jumper martingale (Vovk, Petej, Nouretdinov, Ahlberg, Carlsson, Gammerman: Retrain or not
-    retrain, 2021), a mixture of 1 + e (p - 1/2) for e in {-1, 0, 1}. Scores of folds are not quite
-    exchangeable with those of the final fit.
+    retrain, 2021), a mixture of 1 + e (p - 1/2) for e in {-1, 0, 1}; for e in {-1, 0} it is a
+    supermartingale as well where p-values are too high.
 
     >>> rng = np.random.default_rng(0)
     >>> monitor = DriftMonitor(rng.normal(size=200))
@@ -105,10 +113,13 @@ class DriftMonitor:
 
     jump = 0.01
 
-    def __init__(self, calibration: Scores, random_state: int = 0) -> None:
+    def __init__(
+        self, calibration: Scores, random_state: int = 0, *, two_sided: bool = True
+    ) -> None:
         self._sorted = np.sort(calibration).tolist()
         self._rng = np.random.default_rng(random_state)
-        self._log_capital = np.full(3, -math.log(3))
+        self._stakes = np.array([-1.0, 0.0, 1.0] if two_sided else [-1.0, 0.0])
+        self._log_capital = np.full(len(self._stakes), -math.log(len(self._stakes)))
         self.history: list[float] = []
         """log10 of the e-value after each image."""
 
@@ -134,11 +145,10 @@ class DriftMonitor:
         """
         for value in np.where(np.isnan(normality), -np.inf, normality).tolist():
             p = self._p_value(value)
-            mixed = np.logaddexp.reduce(self._log_capital) + math.log(self.jump / 3)
+            all_of_it = np.logaddexp.reduce(self._log_capital)
+            mixed = all_of_it + math.log(self.jump / len(self._stakes))
             kept = self._log_capital + math.log1p(-self.jump)
-            self._log_capital = np.logaddexp(kept, mixed) + np.log1p(
-                np.array([-1.0, 0.0, 1.0]) * (p - 0.5)
-            )
+            self._log_capital = np.logaddexp(kept, mixed) + np.log1p(self._stakes * (p - 0.5))
             self.history.append(float(np.logaddexp.reduce(self._log_capital)) / math.log(10))
         return self.e_value
 

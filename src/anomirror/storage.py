@@ -55,6 +55,10 @@ class ModelCard(BaseModel):
     scorer_state: dict[str, FiniteFloat]
     image_shape: list[int] = Field(min_length=3, max_length=3)
     trained_on: int = Field(ge=1)
+    copies: int = Field(ge=0, default=0)
+    """Training images that are exact copies of another one."""
+    skipped: int = Field(ge=0, default=0)
+    """Unreadable files that were left out of the training."""
     data_fingerprint: str
     calibration_fingerprint: str = ""
     """Of the images that it was recalibrated on; empty if training images calibrate."""

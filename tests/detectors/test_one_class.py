@@ -276,8 +276,27 @@ def test_one_step_of_alad_by_hand(clothes: np.ndarray) -> None:
     }
 
 
-def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(clothes: np.ndarray) -> None:
-    averaged: list[dict[str, Tensor]] = []
+SWINGING = {"epochs": 6, "learning_rate": 0.1, "ema_decay": 0.5}
+"""Of a rate so high that it does not converge."""
+
+
+@pytest.fixture(scope="module")
+def swinging(clothes: np.ndarray) -> tuple[int, int]:
+    """A seed with which ALAD's best epoch is not its last, whatever the processor rounds; and that
+    epoch.
+    """
+    for seed in range(8):
+        history = tiny("alad", **SWINGING, random_state=seed).fit(clothes).history_
+        best = int(np.argmin([row["reconstruction_heldout"] for row in history]))
+        if best < len(history) - 1:
+            return seed, best
+    raise AssertionError("with every seed the last epoch is the best one")
+
+
+def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(
+    clothes: np.ndarray, swinging: tuple[int, int]
+) -> None:
+    (seed, best), averaged = swinging, list[dict[str, Tensor]]()
 
     def keep(detector: NetworkDetector) -> dict[str, float]:
         averaged.append(
@@ -285,28 +304,25 @@ def test_alad_scores_with_the_averaged_weights_of_its_best_epoch(clothes: np.nda
         )
         return {}
 
-    alad = cast(
-        ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=0.5, callback=keep).fit(clothes)
-    )
-    errors = [row["reconstruction_heldout"] for row in alad.history_]
-    best = int(np.argmin(errors))
-    # or this would show nothing: a high rate, which does not converge_sigma
-    assert best < len(errors) - 1
+    alad = cast(ALAD, tiny("alad", **SWINGING, random_state=seed, callback=keep).fit(clothes))
     for name, p in alad.networks_.named_parameters():
         assert torch.equal(p, averaged[best][name])
     assert any(
         not torch.equal(p, averaged[-1][name]) for name, p in alad.networks_.named_parameters()
     )
-    without = cast(ALAD, tiny("alad", epochs=6, learning_rate=0.1, ema_decay=None).fit(clothes))
+    unaveraged = {**SWINGING, "ema_decay": None, "random_state": seed}
+    without = cast(ALAD, tiny("alad", **unaveraged).fit(clothes))
     assert not torch.equal(
         without.networks_["encoder"].to_latent.weight, alad.networks_["encoder"].to_latent.weight
     )  # type: ignore[arg-type]
 
 
-def test_the_best_epoch_survives_an_interruption(clothes: np.ndarray, tmp_path: Any) -> None:
-    settings = {"epochs": 6, "learning_rate": 0.1, "ema_decay": 0.5}
+def test_the_best_epoch_survives_an_interruption(
+    clothes: np.ndarray, tmp_path: Any, swinging: tuple[int, int]
+) -> None:
+    seed, best = swinging
+    settings = {**SWINGING, "random_state": seed}
     whole = tiny("alad", **settings).fit(clothes)
-    best = int(np.argmin([row["reconstruction_heldout"] for row in whole.history_]))
     with pytest.raises(Interrupted):
         # after the best one
         tiny("alad", **settings, checkpoint_dir=tmp_path, callback=Watch(stop_in=best + 2)).fit(
@@ -419,6 +435,7 @@ def test_the_discriminator_is_the_same_function_in_scoring_as_in_training(sample
         generator_width=8,
         discriminator_width=8,
         ema_decay=None,
+        learning_rate=0.0002,  # with which no seed and no rounding makes it swing
     )
     d, x = found.networks_["discriminator"], framed(sample.normal[:200])
     with torch.no_grad():

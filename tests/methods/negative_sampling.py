@@ -1,6 +1,6 @@
 """Negative sampling under test."""
 
-from tests.methods import LONG, SHORT, SUBSETS, Case, widths
+from tests.methods import LONG, SHORT, SUBSETS, Case, inverted, widths
 
 CASES = [
     Case(
@@ -16,8 +16,10 @@ CASES = [
             **LONG,
             "autoencoder_epochs": 4,
             "latent_dim": 16,
+            "layer_width": 64,
             **widths(8, "encoder", "generator"),
         },
+        planted=inverted,
         expected_failures=SUBSETS,
     )
 ]

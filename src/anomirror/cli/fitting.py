@@ -82,8 +82,8 @@ Drop = Annotated[
     typer.Option(metavar="N", min=0, help="leave out the N oddest images (see suspects)"),
 ]
 _COMPLETE = (
-    "is complete already, with these settings (whether the images are the same was not looked at); "
-    "nothing to do"
+    "is complete already, with these settings (whether images, groups and suspects are the same "
+    "was not looked at); nothing to do"
 )
 
 

@@ -75,8 +75,8 @@ def drift(
     detector = load(model, device=device)
     if detector.calibrated_by_ == "folds":
         say(
-            "note: cross-fitted images calibrate this, and their scores are not quite those of the "
-            "final fit: a drift may be told that is none; recalibrate on held-out images first"
+            "note: cross-fitted images calibrate this, and new ones look a little more normal: "
+            "only a drift to odder images is seen; recalibrate on new good images to see both"
         )
     found = drift_of(detector, opened_to_score(detector, data, data_dir))
     if out is not None:

@@ -159,6 +159,9 @@ class Detector(
     training_hashes_: np.ndarray = fitted()
     """Hashes of training images, to know them again."""
 
+    anomaly_hashes_: np.ndarray = fitted()
+    """The same of the labelled anomalies."""
+
     calibration_statistics_: dict[str, Scores] = fitted()
     """Statistics of the images that calibrate: with them new images are compared (drift)."""
 
@@ -268,6 +271,7 @@ class Detector(
         self.image_shape_ = images.shape
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
+        self.anomaly_hashes_ = given.anomaly_hashes
         self.copies_, self.skipped_ = given.copies, given.skipped
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0

@@ -34,6 +34,7 @@ class Deciding(ABC):
     calibrated_images_: int
     calibrated_with_: dict[str, object]
     training_hashes_: np.ndarray
+    anomaly_hashes_: np.ndarray
     calibrated_by_: CalibratedBy
 
     @property
@@ -186,13 +187,20 @@ class Deciding(ABC):
 
         Raises
         ------
-        SettingError : ``add`` to images that were fitted.
-        ImageError : no image is new.
+        SettingError : ``add`` to images that were fitted, or measured otherwise.
+        ImageError : no image is new; one was given to the fit as an anomaly.
         """
         if add:
             self.refuse_without_p_values()
+            if (unmeasured := self._measured_otherwise()) is not None:
+                raise SettingError(f"add=True: {unmeasured}")
         images = self.open_to_score(X)
         fingerprint, hashes = fingerprints(images)
+        if len(odd := np.flatnonzero(self.learnt_as_anomalies(hashes))):
+            raise ImageError(
+                f"{len(odd)} of {len(hashes)} images were given to the fit as anomalies, such as "
+                f"{images.names[int(odd[0])]}; leave them out"
+            )
         seen = self.known(hashes) if add else np.isin(hashes, self.training_hashes_)
         if seen.any():
             warn(
@@ -233,21 +241,23 @@ class Deciding(ABC):
         None if it keeps ``false_alarm_rate``.
         """
         self._check_fitted()
-        before, now = self.calibrated_with_, self.measured_with()
-        if (name := first_difference(before, now)) is not None:
-            return (
-                f"{name} was {before[name]!r} when this was calibrated and is {now[name]!r}: "
-                "threshold and p-values do not hold; recalibrate, or set it back"
-            )
-        return calibration.promise(
+        return self._measured_otherwise() or calibration.promise(
             self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
+        )
+
+    def _measured_otherwise(self) -> str | None:
+        """Which parameter would measure the images that calibrate otherwise today, if one would."""
+        before, now = self.calibrated_with_, self.measured_with()
+        if (name := first_difference(before, now)) is None:
+            return None
+        return (
+            f"{name} was {before[name]!r} when this was calibrated and is {now[name]!r}: "
+            "threshold and p-values do not hold; recalibrate, or set it back"
         )
 
     def guarantee_sentence(self) -> str:
         """What this fitted detector promises of its false alarms, for a person."""
-        if self.calibrated_with_ != self.measured_with():
-            return str(self.promise())
-        return calibration.guarantee_sentence(
+        return self._measured_otherwise() or calibration.guarantee_sentence(
             self.calibrated_by_,
             len(self.calibration_raw_),
             self.false_alarm_rate,
@@ -256,6 +266,10 @@ class Deciding(ABC):
             len(self.calibration_hashes_),
         )
 
+    def learnt_as_anomalies(self, hashes: np.ndarray) -> np.ndarray:
+        """Which images were given to the fit as anomalies, ``(n,)`` bool, by their hashes."""
+        return np.isin(hashes, self.anomaly_hashes_)
+
     def known(self, hashes: np.ndarray) -> np.ndarray:
-        """Which images were given to the fit, or calibrate, ``(n,)`` bool, by their hashes."""
+        """Which images were given to the fit as normal, or calibrate, ``(n,)`` bool."""
         return np.isin(hashes, np.concatenate([self.training_hashes_, self.calibration_hashes_]))

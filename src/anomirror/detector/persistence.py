@@ -24,6 +24,8 @@ from anomirror.training import History
 
 HASHES = "training.hashes"
 """Name of these among the tensors of a model."""
+LABELLED = "anomalies.hashes"
+"""The same of those of the labelled anomalies."""
 LATER = "recalibration.hashes"
 """The same of those of the images that it was recalibrated on."""
 CALIBRATION = "calibration"
@@ -50,6 +52,9 @@ class Persistent(ABC):
     calibrated_by_: CalibratedBy
     sizes_: SizeRange | None
     training_hashes_: np.ndarray
+    anomaly_hashes_: np.ndarray
+    copies_: int
+    skipped_: int
     n_train_: int
     data_fingerprint_: str
     calibration_fingerprint_: str
@@ -106,12 +111,15 @@ class Persistent(ABC):
             sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
             image_shape=list(self.image_shape_),
             trained_on=self.n_train_,
+            copies=self.copies_,
+            skipped=self.skipped_,
             data_fingerprint=self.data_fingerprint_,
             calibration_fingerprint=self.calibration_fingerprint_,
             fitted=self.fitted_numbers(),
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
+            LABELLED: torch.from_numpy(self.anomaly_hashes_),
             LATER: torch.from_numpy(self.calibration_hashes_),
             f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibration_raw_),
             **{
@@ -147,14 +155,16 @@ class Persistent(ABC):
             channels, height, width = card.image_shape
             self.image_shape_ = channels, height, width
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
-            self.n_train_ = card.trained_on
+            self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.calibrated_images_ = card.calibrated_images or card.calibrated_on
             self.calibrated_with_ = self.measured_with() | card.calibrated_with
             self.sizes_ = None if card.sizes is None else SizeRange(*card.sizes)
             tensors = dict(tensors)
             self.training_hashes_ = tensors.pop(HASHES).numpy()
-            self.calibration_hashes_ = tensors.pop(LATER, torch.empty(0, dtype=torch.int64)).numpy()
+            none = torch.empty(0, dtype=torch.int64)
+            self.anomaly_hashes_ = tensors.pop(LABELLED, none).numpy()
+            self.calibration_hashes_ = tensors.pop(LATER, none).numpy()
             measured = _calibrating(tensors, card.calibrated_on)
             self.calibration_raw_ = measured.pop(RAW)
             self.calibration_statistics_ = measured

@@ -31,6 +31,8 @@ class TrainingSet:
     """Labelled ones."""
     hashes: np.ndarray
     """Of the normal images, ``(n,)``: equal ones are exact copies."""
+    anomaly_hashes: np.ndarray
+    """The same of the labelled anomalies."""
     together: np.ndarray
     """Of the normal images, ``(n,)`` int: images of one number, copies or of one group, never
     stand on both sides of a split."""
@@ -81,8 +83,10 @@ class TrainingSet:
                 "any good"
             )
         fingerprint, hashes = fingerprints(normal, workers)
+        anomaly_hashes = np.empty(0, np.int64)
         if anomalies is not None:
-            _refuse_two_roles(normal, hashes, anomalies, fingerprints(anomalies, workers)[1])
+            anomaly_hashes = fingerprints(anomalies, workers)[1]
+            _refuse_two_roles(normal, hashes, anomalies, anomaly_hashes)
         known = known_sizes(normal)
         sizes = SizeRange.of(known) if len(known) else None
         if sizes is not None and sizes.mixed:
@@ -90,7 +94,8 @@ class TrainingSet:
                 "training images differ in size and shape, and all are brought into one frame: "
                 f"{sizes}"
             )
-        return cls(normal, anomalies, hashes, joined(hashes, members), fingerprint, sizes, skipped)
+        together = joined(hashes, members)
+        return cls(normal, anomalies, hashes, anomaly_hashes, together, fingerprint, sizes, skipped)
 
 
 def _readable(

@@ -134,6 +134,11 @@ class Evaluation:
                 said.append(f"{both} {of_kind} are the very pixels of normal images")
             if fitted := int(known(kind.hashes).sum()):
                 said.append(f"{fitted} {of_kind} were fitted as normal images")
+            if learnt := int(self.detector.learnt_as_anomalies(kind.hashes).sum()):
+                said.append(
+                    f"{learnt} {of_kind} were given to the fit as anomalies: new ones are found "
+                    "less often"
+                )
         return said
 
 
