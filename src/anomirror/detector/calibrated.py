@@ -6,7 +6,8 @@ import copy
 import math
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -186,8 +187,9 @@ class Calibrated(ABC):
 
     def _cross_fitted(self, given: TrainingSet) -> Calibrating:
         """Fit on all images; each is measured by a fit on the other folds."""
-        measured, scales = self.folded(given)
-        self._learn(given.normal, None, None)
+        with self._sharing(given.normal):
+            measured, scales = self.folded(given)
+            self._learn(given.normal, None, None)
         if self.explains:
             self.map_scale_ = float(np.median(scales))
         self.n_train_ = len(given.normal)
@@ -195,6 +197,11 @@ class Calibrated(ABC):
         once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
         statistics = {name: each[once] for name, each in measured.statistics.items()}
         return Calibrating(measured.raw[once], statistics, given.together[once])
+
+    @contextmanager
+    def _sharing(self, images: ImageSet) -> Iterator[None]:
+        """While fits in folds of these images go on: a method may compute once what all need."""
+        yield
 
     def folded(self, given: TrainingSet) -> tuple[Calibrating, list[float]]:
         """Each image as a fit on the other folds measures it; of each fold the scale of maps."""

@@ -296,7 +296,9 @@ class Detector(
         fresh = copy.copy(self)
         for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
             setattr(fresh, name, None)  # of one training, not of one for each fold
-        return fresh.folded(fresh._begin(X, None, groups))[0].raw
+        given = fresh._begin(X, None, groups)
+        with fresh._sharing(given.normal):
+            return fresh.folded(given)[0].raw
 
     def open(self, X: ImageInput) -> ImageSet:
         """Images to fit on, as this detector would see them.

@@ -34,7 +34,7 @@ from anomirror.training import Run, train
 if sys.platform != "win32":  # no figure for memory there
     import resource
 
-_PER_SECOND = 2e10
+PER_SECOND = 2e10
 """Multiplications and additions of a linear fit, on one core of the last years: the figure is
 "about".
 """
@@ -64,7 +64,7 @@ class Costed(ABC):
         count, pixels = len(images), math.prod(images.shape)
         rows = min(count, SAMPLE_BYTES // (4 * pixels))
         fits = 1 if count >= HELD_OUT_FROM else 1 + fold_count(count, pixels)
-        return 0.5 + fits * (2 * rows * pixels * 74 * 16 + count * pixels * 2 * 128) / _PER_SECOND
+        return 0.5 + fits * (2 * rows * pixels * 74 * 16 + count * pixels * 2 * 128) / PER_SECOND
 
     def fit_bytes(self, images: ImageSet) -> int:
         """Memory of a fit next to the images and the process: three copies of the sample."""

@@ -21,6 +21,7 @@ from anomirror.detectors.knn import KNN as KNN
 from anomirror.detectors.likelihood_ratio import LikelihoodRatio as LikelihoodRatio
 from anomirror.detectors.negative_sampling import NegativeSampling as NegativeSampling
 from anomirror.detectors.pca import PCA as PCA
+from anomirror.detectors.scattering import Scattering as Scattering
 from anomirror.detectors.skip_ganomaly import SkipGANomaly as SkipGANomaly
 from anomirror.detectors.typicality import Typicality as Typicality
 from anomirror.detectors.waic import WAIC as WAIC

@@ -28,6 +28,7 @@ from anomirror.images.sets import (
     Subset,
     check_files,
     known_sizes,
+    places_in,
     unreadable_error,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "iterate",
     "known_sizes",
     "open_images",
+    "places_in",
     "to_network",
     "unreadable_error",
     "within_border",

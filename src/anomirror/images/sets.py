@@ -257,7 +257,7 @@ class Subset:
     """Some images of another set."""
 
     def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
-        self._images = images
+        self.whole = images
         self.indices = np.asarray(indices, dtype=np.int64)
         self.names: Sequence[str] = _Picked(images.names, self.indices)
         self.shape = images.shape
@@ -267,16 +267,26 @@ class Subset:
         return len(self.indices)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self._images.take(self.indices[np.asarray(indices, dtype=np.int64)].tolist())
+        return self.whole.take(self.indices[np.asarray(indices, dtype=np.int64)].tolist())
 
     def native_size(self, index: int) -> tuple[int, int]:
-        return self._images.native_size(int(self.indices[index]))
+        return self.whole.native_size(int(self.indices[index]))
 
     def native_sizes(self) -> np.ndarray:
-        return self._images.native_sizes()[self.indices]
+        return self.whole.native_sizes()[self.indices]
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        return self._images.picture(int(self.indices[index]), wanted)
+        return self.whole.picture(int(self.indices[index]), wanted)
+
+
+def places_in(images: ImageSet, whole: ImageSet) -> np.ndarray | None:
+    """Indices in another set of images that are it, or a part of it; None of others, ``(n,)``."""
+    if images is whole:
+        return np.arange(len(whole))
+    if not isinstance(images, Subset):
+        return None
+    places = places_in(images.whole, whole)
+    return None if places is None else places[images.indices]
 
 
 class Joined:

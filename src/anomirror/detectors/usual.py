@@ -1,0 +1,115 @@
+"""What is usual in maps of features of normal images: closed-form models, fitted in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA as SklearnPCA
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from anomirror.detector.streaming import most_components
+
+POSITIONS = 200_000
+"""From which channels are reduced, at most: those of evenly spaced images."""
+
+HEADS = ("residual", "distance", "mahalanobis")
+"""What :class:`Usual` measures of a map."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A PCA of the channels that all positions share."""
+
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+    """``(channels, reduced)``."""
+
+    @classmethod
+    def of(cls, paths: Tensor, channels: int) -> Self:
+        """From ``(n, channels, h, w)``; each channel counts alike."""
+        places = paths.shape[2] * paths.shape[3]
+        step = math.ceil(len(paths) * places / POSITIONS)
+        rows = paths[::step].movedim(1, 3).flatten(0, 2)
+        mean, scale = rows.mean(0), rows.std(0).clamp_min(1e-6)
+        rows = (rows - mean) / scale
+        _, basis = torch.linalg.eigh((rows.T @ rows).double())
+        return cls(mean, scale, basis.flip(1)[:, :channels].float().contiguous())
+
+    def __call__(self, paths: Tensor) -> Tensor:
+        """``(n, channels, h, w)`` to ``(n, reduced, h, w)``."""
+        rows = (paths.movedim(1, 3) - self.mean) / self.scale
+        return (rows @ self.basis).movedim(3, 1)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual in the reduced maps of normal images, in three ways."""
+
+    mean: Tensor
+    """``(reduced, h, w)``."""
+    components: Tensor
+    """``(k, reduced * h * w)``."""
+    neighbors: Tensor
+    """``(n, k)``: maps of normal images in their components."""
+    whitening: Tensor
+    """``(h * w, reduced, reduced)``: of the Gaussian at each position."""
+    nearest: NearestNeighbors
+
+    @classmethod
+    def of(cls, maps: Tensor, components: int, neighbors: int, shrinkage: float, seed: int) -> Self:
+        """From maps ``(n, reduced, h, w)``."""
+        mean = maps.mean(0)
+        flat = (maps - mean).flatten(1).numpy()
+        pca = SklearnPCA(min(components, most_components(flat)), random_state=seed).fit(flat)
+        places = (maps - mean).flatten(2).permute(2, 0, 1)  # (h * w, n, reduced)
+        covariances = places.mT @ places / len(maps)
+        average = covariances.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-9)
+        target = torch.eye(maps.shape[1]) * average[:, None, None]
+        shrunk = ((1 - shrinkage) * covariances + shrinkage * target).double()
+        lower = torch.linalg.cholesky(shrunk)
+        whitening = torch.linalg.solve_triangular(
+            lower, torch.eye(maps.shape[1], dtype=torch.float64).expand_as(lower), upper=False
+        )
+        basis = torch.from_numpy(np.array(pca.components_, np.float32, order="C"))
+        projected = (torch.from_numpy(flat).double() @ basis.T.double()).float()
+        return cls.restored(neighbors, mean, basis, projected, whitening.float())
+
+    @classmethod
+    def restored(
+        cls, count: int, mean: Tensor, components: Tensor, neighbors: Tensor, whitening: Tensor
+    ) -> Self:
+        """With an index of the neighbours, of which ``count`` are asked for."""
+        # of one layout, whether they come from a fit or from a file: it rounds
+        mean, components = mean.contiguous(), components.contiguous()
+        neighbors, whitening = neighbors.contiguous(), whitening.contiguous()
+        nearest = NearestNeighbors(n_neighbors=min(count, len(neighbors)))
+        nearest.fit(neighbors.double().numpy())
+        return cls(mean, components, neighbors, whitening, nearest)
+
+    def statistics(self, maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """How odd maps ``(b, reduced, h, w)`` are, ``(b,)`` each."""
+        measured = {}
+        # float64: the same digits in any batch
+        centred, components = (maps - self.mean).flatten(1).double(), self.components.double()
+        if "mahalanobis" in names:
+            measured["mahalanobis"] = self.mahalanobis(maps).flatten(1).amax(1)
+        projected = centred @ components.T
+        if "residual" in names:
+            measured["residual"] = (centred - projected @ components).square().sum(1)
+        if "distance" in names:
+            distances, _ = self.nearest.kneighbors(projected.numpy())
+            measured["distance"] = torch.from_numpy(distances.mean(1))
+        return measured
+
+    def mahalanobis(self, maps: Tensor) -> Tensor:
+        """Squared distance of each position from its usual one, by the dimension, ``(b, h, w)``."""
+        places = (maps - self.mean).double().flatten(2).permute(2, 1, 0)
+        whitened = self.whitening.double() @ places
+        return whitened.square().mean(1).T.reshape(len(maps), *maps.shape[-2:])

@@ -1,0 +1,181 @@
+"""The scattering detector: its three models by hand, what folds share, and what it finds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import Tensor
+
+from anomirror import PCA, Detector, Scattering, load
+from anomirror.data.proxies import defects
+from anomirror.detectors import scattering as module
+from anomirror.detectors.usual import HEADS, Reduction, Usual
+from anomirror.errors import ModelFileError, SettingError
+from anomirror.metrics import auroc
+from tests.first_hour.conftest import tiles
+from tests.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def maps() -> Tensor:
+    """``(30, 4, 2, 3)`` with another spread in each channel."""
+    generator = torch.Generator().manual_seed(0)
+    return (
+        torch.randn(30, 4, 2, 3, generator=generator) * torch.tensor([1.0, 2, 3, 4])[:, None, None]
+    )
+
+
+@pytest.fixture(scope="module")
+def usual(maps: Tensor) -> Usual:
+    return Usual.of(maps, components=5, neighbors=3, shrinkage=0.2, seed=0)
+
+
+def test_the_residual_is_what_the_components_leave(maps: Tensor, usual: Usual) -> None:
+    flat = maps.flatten(1).double().numpy()
+    centred = flat - flat.mean(0)
+    components = np.linalg.svd(centred, full_matrices=False)[2][:5]
+    left = centred - centred @ components.T @ components
+    found = usual.statistics(maps, ["residual"])
+    assert_allclose(found["residual"], (left**2).sum(1), rtol=1e-4)
+    assert found.keys() == {"residual"}
+
+
+def test_the_distance_is_that_of_the_nearest_maps(maps: Tensor, usual: Usual) -> None:
+    new = maps[:4] + 0.5
+    centred = (maps - maps.mean(0)).flatten(1).double() @ usual.components.T.double()
+    own = (new - maps.mean(0)).flatten(1).double() @ usual.components.T.double()
+    expected = torch.cdist(own, centred).sort(1).values[:, :3].mean(1)
+    assert_allclose(usual.statistics(new, ["distance"])["distance"], expected, rtol=1e-5)
+
+
+def test_the_gaussian_of_each_position_is_shrunk(maps: Tensor, usual: Usual) -> None:
+    distances = usual.mahalanobis(maps[:2])
+    assert distances.shape == (2, 2, 3)
+    for row in range(2):
+        for column in range(3):
+            values = maps[:, :, row, column].double().numpy()
+            covariance = np.cov(values.T, bias=True)
+            shrunk = 0.8 * covariance + 0.2 * np.trace(covariance) / 4 * np.eye(4)
+            away = values[:2] - values.mean(0)
+            expected = np.einsum("ni,ij,nj->n", away, np.linalg.inv(shrunk), away) / 4
+            assert_allclose(distances[:, row, column], expected, rtol=1e-4)
+    oddest = usual.statistics(maps[:2], ["mahalanobis"])["mahalanobis"]
+    assert_array_equal(oddest, distances.flatten(1).amax(1))
+
+
+def test_a_reduction_keeps_what_varies_and_every_channel_counts_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(200, 1, 3, 3, generator=generator)
+    other = torch.randn(200, 1, 3, 3, generator=generator)
+    paths = torch.cat([one, 1000 * one + 5, other], 1)
+    reduced = Reduction.of(paths, 1)(paths)
+    assert reduced.shape == (200, 1, 3, 3)
+    together = np.corrcoef(reduced.flatten(), one.flatten())[0, 1]
+    assert abs(together) > 0.99
+
+
+def test_the_raw_score_is_the_oddest_head_in_spreads() -> None:
+    images, new = tiles(60, size=32), tiles(20, 9, size=32)
+    detector = cast(Scattering, tiny("scattering").fit(images))
+    measured = detector.statistics(new)
+    expected = np.max(
+        [
+            (np.log(measured[name]) - detector.centres_[name]) / detector.spreads_[name]
+            for name in HEADS
+        ],
+        axis=0,
+    )
+    assert_allclose(detector.raw_scores(new), expected)
+    # centres and spreads are those of unseen images
+    deviations = np.log(measured["residual"]) - detector.centres_["residual"]
+    assert abs(np.median(deviations)) < 2 * detector.spreads_["residual"]
+
+
+def test_another_head_takes_threshold_and_p_values_with_it() -> None:
+    images, new = tiles(100, size=32), tiles(200, 9, size=32)
+    detector = tiny("scattering").fit(images)
+    before = detector.raw_scores(new)
+    for head in HEADS:
+        detector.set_params(head=head)
+        assert not np.array_equal(detector.raw_scores(new), before)
+        assert np.mean(detector.predict(new) == -1) < 0.15
+        assert detector.promise() is None
+    with pytest.raises(SettingError, match="head='best'"):
+        tiny("scattering", head="best").fit(images)
+
+
+@pytest.fixture
+def transformed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call transforms."""
+    counts: list[int] = []
+    whole = module.log_scattering
+
+    def counted(x: Tensor, scales: int, angles: int) -> Tensor:
+        counts.append(len(x))
+        return whole(x, scales, angles)
+
+    monkeypatch.setattr(module, "log_scattering", counted)
+    return counts
+
+
+def test_all_folds_share_one_transform(
+    transformed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, new = tiles(60, size=32), tiles(10, 9, size=32)
+    detector = tiny("scattering").fit(images)
+    assert (detector.calibrated_by_, sum(transformed)) == ("folds", 60)
+    raw = tiny("scattering").out_of_fold(images)
+    assert sum(transformed) == 120
+    scores, values = detector.raw_scores(new), detector.calibration_raw_
+    monkeypatch.setattr(Scattering, "_sharing", Detector._sharing)
+    transformed.clear()
+    alone = tiny("scattering").fit(images)
+    assert sum(transformed) > 20 * 60
+    assert_allclose(alone.raw_scores(new), scores, rtol=1e-5, atol=1e-5)
+    assert_allclose(alone.calibration_raw_, values, rtol=1e-5, atol=1e-5)
+    assert_allclose(tiny("scattering").out_of_fold(images), raw, rtol=1e-5, atol=1e-5)
+
+
+def test_it_finds_small_defects_that_pixels_do_not_show_and_says_where() -> None:
+    images, good = tiles(150, size=64), tiles(80, 9, size=64)
+    bad = defects(good, seed=1)
+    ours, pixels = Scattering(random_state=0).fit(images), PCA(image_size=64).fit(images)
+    found, by_pixels = (
+        auroc(each.score_samples(good), each.score_samples(bad)) for each in (ours, pixels)
+    )
+    assert found > 0.75
+    assert found > by_pixels - 0.02
+    changed = np.abs(bad.astype(float) - good).reshape(len(bad), 8, 8, 8, 8).max((2, 4)) > 60
+    maps = ours.explain(bad).reshape(len(bad), 8, 8, 8, 8).mean((2, 4))
+    inside = np.mean([m[c].mean() for m, c in zip(maps, changed, strict=True) if c.any()])
+    outside = np.mean([m[~c].mean() for m, c in zip(maps, changed, strict=True)])
+    assert inside > 3 * outside
+
+
+def test_a_model_whose_tensors_do_not_fit_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    detector = cast(Scattering, tiny("scattering").fit(tiles(30, size=32)))
+    detector.usual_ = Usual.restored(
+        5,
+        detector.usual_.mean[:-1],
+        detector.usual_.components,
+        detector.usual_.neighbors,
+        detector.usual_.whitening,
+    )
+    detector.save(folder)
+    with pytest.raises(ModelFileError, match=r"mean has shape \(15, 4, 4\), not \(16, 4, 4\)"):
+        load(folder)
+
+
+def test_images_without_any_structure_have_finite_scores() -> None:
+    flat = np.full((20, 32, 32), 7, np.uint8)
+    detector = tiny("scattering", calibration="train").fit(flat)
+    assert np.isfinite(detector.raw_scores(tiles(5, size=32))).all()
+    assert np.isfinite(detector.raw_scores(flat)).all()
+    assert math.isfinite(detector.map_scale_)
