@@ -33,7 +33,7 @@ def maps() -> Tensor:
 
 @pytest.fixture(scope="module")
 def usual(maps: Tensor) -> Usual:
-    return Usual.of(maps, components=5, neighbors=3, shrinkage=0.2, seed=0)
+    return Usual.of(maps, components=5, neighbors=3, shrinkage=0.2)
 
 
 def test_the_residual_is_what_the_components_leave(maps: Tensor, usual: Usual) -> None:

@@ -35,7 +35,7 @@ from anomirror.images import ImageSet, ImageShape, places_in
 from anomirror.scattering import log_scattering, scattered_shape
 from anomirror.scorers import Domain, Scores
 
-COMPARED, COMPARISONS = 1000, 5
+COMPARED, COMPARISONS = 500, 3
 """Images by which heads are made comparable, at most, and in how many parts."""
 
 
@@ -124,7 +124,7 @@ class Scattering(Detector):
         self.usual_ = self._usual(maps)
 
     def _usual(self, maps: Tensor) -> Usual:
-        return Usual.of(maps, self.n_components, self.n_neighbors, self.shrinkage, self._seed())
+        return Usual.of(maps, self.n_components, self.n_neighbors, self.shrinkage)
 
     def _comparison(self, maps: Tensor) -> tuple[dict[str, float], dict[str, float]]:
         """Where the logarithms of the statistics of unseen images lie, and how far apart: each part

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA as SklearnPCA
+from scipy.linalg import eigh
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -17,6 +17,9 @@ from anomirror.detector.streaming import most_components
 
 POSITIONS = 200_000
 """From which channels are reduced, at most: those of evenly spaced images."""
+
+ROWS = 2000
+"""From which principal components are computed, at most."""
 
 HEADS = ("residual", "distance", "mahalanobis")
 """What :class:`Usual` measures of a map."""
@@ -48,6 +51,20 @@ class Reduction:
         return (rows @ self.basis).movedim(3, 1)
 
 
+def principal_components(rows: Tensor, count: int) -> Tensor:
+    """Of centred rows ``(n, d)``, ``(k, d)`` with k of ``count`` and at most n / 2.
+
+    By the Gram matrix of evenly spaced rows: exact, and fast where rows are long.
+    """
+    rows = rows[:: math.ceil(len(rows) / ROWS)].double()
+    count = min(count, most_components(rows.numpy()))
+    last = len(rows) - 1
+    _, vectors = eigh((rows @ rows.T).numpy(), subset_by_index=(last - count + 1, last))
+    components = torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1].T)) @ rows
+    lengths = components.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.div(components, lengths).float()
+
+
 @dataclass(frozen=True)
 class Usual:
     """What is usual in the reduced maps of normal images, in three ways."""
@@ -63,22 +80,19 @@ class Usual:
     nearest: NearestNeighbors
 
     @classmethod
-    def of(cls, maps: Tensor, components: int, neighbors: int, shrinkage: float, seed: int) -> Self:
+    def of(cls, maps: Tensor, components: int, neighbors: int, shrinkage: float) -> Self:
         """From maps ``(n, reduced, h, w)``."""
         mean = maps.mean(0)
-        flat = (maps - mean).flatten(1).numpy()
-        pca = SklearnPCA(min(components, most_components(flat)), random_state=seed).fit(flat)
+        flat = (maps - mean).flatten(1)
+        basis = principal_components(flat, components)
+        projected = (flat.double() @ basis.T.double()).float()
         places = (maps - mean).flatten(2).permute(2, 0, 1)  # (h * w, n, reduced)
         covariances = places.mT @ places / len(maps)
         average = covariances.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-9)
-        target = torch.eye(maps.shape[1]) * average[:, None, None]
-        shrunk = ((1 - shrinkage) * covariances + shrinkage * target).double()
-        lower = torch.linalg.cholesky(shrunk)
-        whitening = torch.linalg.solve_triangular(
-            lower, torch.eye(maps.shape[1], dtype=torch.float64).expand_as(lower), upper=False
-        )
-        basis = torch.from_numpy(np.array(pca.components_, np.float32, order="C"))
-        projected = (torch.from_numpy(flat).double() @ basis.T.double()).float()
+        identity = torch.eye(maps.shape[1], dtype=torch.float64)
+        target = identity * average[:, None, None]
+        lower = torch.linalg.cholesky((1 - shrinkage) * covariances.double() + shrinkage * target)
+        whitening = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
         return cls.restored(neighbors, mean, basis, projected, whitening.float())
 
     @classmethod
