@@ -7,46 +7,78 @@ Arrays that a record has of its own replace those of the pack; nothing else is t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from zipfile import ZIP_LZMA, ZipFile, ZipInfo
 
 import numpy as np
 import typer
 
-from anomirror.benchmark.cells import PACK
+from anomirror.benchmark.cells import PACK, PLANES, as_planes, from_planes
 from anomirror.storage import replacing
 
 
-def pack(folder: Path) -> int:
+def pack(folder: Path, *, again: bool = False) -> int:
     """Pack the arrays of the records in one folder.
 
     Returns how many records had arrays of their own.
+
+    Parameters
+    ----------
+    again : write a pack anew where nothing was added to it as well.
     """
     loose = sorted(
         file
         for file in folder.glob("*.npz")
         if file.name != PACK and file.with_suffix(".json").is_file()
     )
-    if not loose:
+    there = (folder / PACK).is_file()
+    if not loose and not (again and there):
         return 0
-    arrays: dict[str, Any] = {}
-    if (folder / PACK).is_file():
-        with np.load(folder / PACK, allow_pickle=False) as packed:
-            arrays = dict(packed)
+    arrays = _read(folder / PACK) if there else {}
     for file in loose:
-        with np.load(file, allow_pickle=False) as own:
-            arrays |= {f"{file.stem}/{name}": own[name] for name in own}
+        arrays |= {f"{file.stem}/{name}": array for name, array in _read(file).items()}
     with replacing(folder / PACK) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        _write(temporary, arrays)
     for file in loose:
         file.unlink()
     return len(loose)
 
 
-def main(root: Annotated[Path, typer.Argument(help="of results")]) -> None:
+def _read(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {
+            name.removesuffix(PLANES): from_planes(stored[name])
+            if name.endswith(PLANES)
+            else stored[name]
+            for name in stored
+        }
+
+
+def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """What ``np.load`` reads, a fifth smaller than by ``np.savez_compressed``."""
+    with ZipFile(file, "w", ZIP_LZMA) as packed:
+        for name, array in arrays.items():
+            planes = array.dtype == np.float32
+            content = BytesIO()
+            np.lib.format.write_array(
+                content, as_planes(array) if planes else array, allow_pickle=False
+            )
+            # of no time, so that the same arrays are the same file
+            member = ZipInfo(f"{name}{PLANES if planes else ''}.npy")
+            member.compress_type = ZIP_LZMA
+            packed.writestr(member, content.getvalue())
+
+
+def main(
+    root: Annotated[Path, typer.Argument(help="of results")],
+    again: Annotated[bool, typer.Option("--again", help="write every pack anew")] = False,
+) -> None:
     """Pack every folder below one."""
     for folder in sorted({file.parent for file in root.rglob("*.npz")}):
-        if packed := pack(folder):
+        if packed := pack(folder, again=again):
             print(f"{folder}: {packed} packed")
 
 

@@ -62,7 +62,9 @@ def test_arrays_are_packed_and_packed_again(data_dir: Path, tmp_path: Path) -> N
     assert pack.pack(file.parent) == 1
     assert pack.pack(file.parent) == 0
     assert not arrays_file(file).exists()
-    assert (file.parent / PACK).is_file()
+    packed = (file.parent / PACK).read_bytes()
+    pack.main(tmp_path, again=True)
+    assert (file.parent / PACK).read_bytes() == packed
     for array, stored in zip(before, read_arrays(file, "own/train", "tested/mnist"), strict=True):
         assert np.array_equal(array, stored)
     file.unlink()
