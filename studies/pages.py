@@ -35,6 +35,7 @@ from studies import (
     guarantees,
     likelihoods,
     references,
+    scattering,
     stability,
 )
 from studies.overview import overview_table
@@ -181,6 +182,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "demo": lambda root, folder: demo_table(root / folder),
     "guarantees": lambda root, folder: guarantees.guarantees_table(root / folder),
     "uniform": lambda root, folder: guarantees.uniform_table(root / folder),
+    "scattering-proxies": lambda root, folder: scattering.proxies_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour_tables.alarms_table(root / folder),
     "overview": lambda root, folder: overview_table(root / folder),

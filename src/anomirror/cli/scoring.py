@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 Out = Annotated[Path | None, typer.Option(help="CSV file; standard output if not given")]
 Maps = Annotated[
     Path | None,
-    typer.Option(help="folder for a PNG per row: where the image is unusual (ama, pca, knn)"),
+    typer.Option(
+        help="folder for a PNG per row: where the image is unusual (ama, scattering, pca, knn)"
+    ),
 ]
 Fdr = Annotated[
     float | None,
