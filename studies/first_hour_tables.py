@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from anomirror.benchmark.render import markdown
+from anomirror.detectors import detector_class
+from studies.first_hour import QUICK
 
 Row = dict[str, Any]
 
@@ -70,7 +72,7 @@ def alarms_table(folder: Path) -> str:
 
 def sizes_table(folder: Path) -> str:
     """AUROC by size: real defects of solar cells, and planted ones."""
-    found = sorted(_rows(folder, "sizes"), key=lambda row: row["method"] not in ("pca", "knn"))
+    found = sorted(_rows(folder, "sizes"), key=lambda row: row["method"] not in QUICK)
     sizes = sorted({row["size"] for row in found})
     rows = [
         [
@@ -99,7 +101,7 @@ def cells_table(folder: Path) -> str:
     One fit of each method, five trainings of AMA.
     """
     names = ("cells-mono", "cells-poly")
-    fits = [row for row in _rows(folder, "sizes") if row["size"] == 32 and row["method"] != "ama"]
+    fits = [row for row in _of_default_size(folder) if row["method"] != "ama"]
     by_method = {
         row["method"]: [_values(fits, "auroc", set=name, method=row["method"]) for name in names]
         for row in fits
@@ -124,8 +126,13 @@ def cells_of(folder: Path, method: str, scorer: str) -> list[list[float]]:
     if method == "ama":
         rows = _rows(folder, "scorers")
         return [_values(rows, scorer, set=name, anomalies="real") for name in names]
-    rows = [row for row in _rows(folder, "sizes") if row["size"] == 32]
+    rows = _of_default_size(folder)
     return [_values(rows, "auroc", set=name, method=method) for name in names]
+
+
+def _of_default_size(folder: Path) -> list[Row]:
+    rows = _rows(folder, "sizes")
+    return [row for row in rows if row["size"] == detector_class(row["method"]).auto_size]
 
 
 def scorers_table(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The README's table: five rows, on sets and on photographs."""
+"""The README's table: six rows, on sets and on photographs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ROWS = (
     ("deep_svdd", "one-sided", "negate"),
     ("knn", "one-sided", "negate"),
     ("pca", "one-sided", "negate"),
+    ("scattering", "one-sided", "negate"),
 )
 """Method, side, and the scorer of that side on photographs."""
 COLUMNS = ("mnist", "omniglot", "gtsrb")
@@ -27,7 +28,9 @@ def overview_table(results: Path) -> str:
     first_hour = results / "first-hour"
     seeds = {
         "ama": read_entries(first_hour / "six-seeds"),
-        **dict.fromkeys(("pca", "knn", "deep_svdd"), read_entries(results / "cpu/fashion-mnist")),
+        **dict.fromkeys(
+            ("pca", "knn", "deep_svdd", "scattering"), read_entries(results / "cpu/fashion-mnist")
+        ),
     }
     cost = json.loads((first_hour / "cost.json").read_text(encoding="utf-8"))
     rows = []

@@ -27,7 +27,7 @@ def pack(folder: Path, *, again: bool = False) -> int:
 
     Parameters
     ----------
-    again : write a pack anew where nothing was added to it as well.
+    again : write a pack again where nothing was added to it as well.
     """
     loose = sorted(
         file
@@ -58,10 +58,10 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """What ``np.load`` reads, a fifth smaller than by ``np.savez_compressed``."""
+    """What ``np.load`` reads, a seventh smaller than by ``np.savez_compressed``."""
     with ZipFile(file, "w", ZIP_LZMA) as packed:
         for name, array in arrays.items():
-            planes = array.dtype == np.float32
+            planes = array.dtype == np.float32 and array.ndim > 0
             content = BytesIO()
             np.lib.format.write_array(
                 content, as_planes(array) if planes else array, allow_pickle=False
@@ -74,7 +74,7 @@ def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def main(
     root: Annotated[Path, typer.Argument(help="of results")],
-    again: Annotated[bool, typer.Option("--again", help="write every pack anew")] = False,
+    again: Annotated[bool, typer.Option("--again", help="write every pack again")] = False,
 ) -> None:
     """Pack every folder below one."""
     for folder in sorted({file.parent for file in root.rglob("*.npz")}):

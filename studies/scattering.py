@@ -33,16 +33,6 @@ DRAWS = 3
 FITTED, UNSEEN, ANOMALIES = 2000, 500, 300
 CLASSES = {"fashion-mnist": (0, 1, 2, 6, 9), "gtsrb": (1, 2, 12, 13)}
 """Each in turn as the normal one: clothes, and the signs of which there are most."""
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "": {},
-    "scales=2": {"scales": 2},
-    "angles=8": {"angles": 8},
-    "channels=32": {"channels": 32},
-    "channels=128": {"channels": 128},
-    "shrinkage=0.3": {"shrinkage": 0.3},
-}
-"""Only the first is measured in every draw."""
-
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Task = tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
@@ -78,15 +68,11 @@ def measure(data_dir: Annotated[Path, typer.Option(envvar="ANOMIRROR_DATA")]) ->
     kept = Rows(OUT / "proxies.json")
     for draw in range(DRAWS):
         for name, fitted, good, made in tasks(draw, data_dir):
-            for method, variant in [("pca", ""), ("knn", ""), *_variants(draw)]:
-                key = {"draw": draw, "set": name, "method": method, "variant": variant}
+            for method in ("pca", "knn", "scattering"):
+                key = {"draw": draw, "set": name, "method": method}
                 if key not in kept:
-                    detector = make_detector(method, random_state=draw, **VARIANTS[variant])
+                    detector = make_detector(method, random_state=draw)
                     kept.add({**key, "auroc": _measured(detector, fitted, good, made)})
-
-
-def _variants(draw: int) -> list[tuple[str, str]]:
-    return [("scattering", variant) for variant in (VARIANTS if draw == 0 else ("",))]
 
 
 def _measured(
@@ -125,35 +111,25 @@ def table() -> None:
 def proxies_table(folder: Path = OUT) -> str:
     """For docs/decisions/0023-scattering.md."""
     rows = Rows(folder / "proxies.json").rows
-    columns = [("pca", "", "oddest"), ("knn", "", "oddest")]
-    columns += [("scattering", "", head) for head in ("oddest", *HEADS)]
-    columns += [("scattering", variant, "oddest") for variant in VARIANTS if variant]
-    sets = list(dict.fromkeys(row["set"].split(",")[0] + _one(row["set"]) for row in rows))
+    columns = [("pca", "oddest"), ("knn", "oddest")]
+    columns += [("scattering", head) for head in ("oddest", *HEADS)]
+    sets = list(dict.fromkeys(_family(row) for row in rows))
     values = np.array([[_mean(rows, name, *column) for column in columns] for name in sets])
-    heading = [
-        " ".join(part for part in (method, variant, "" if head == "oddest" else head) if part)
-        for method, variant, head in columns
-    ]
+    heading = [method if head == "oddest" else f"its {head}" for method, head in columns]
     lines = [[name, *(f"{v:.3f}" for v in of)] for name, of in zip(sets, values, strict=True)]
     lines.append(["mean", *(f"{value:.3f}" for value in values.mean(0))])
     return markdown(["normal images", *heading], lines)
 
 
-def _one(name: str) -> str:
-    return ", one class" if "class" in name else ""
+def _family(row: Mapping[str, Any]) -> str:
+    """One row for all classes of a set."""
+    name, _, normal = row["set"].partition(", ")
+    return f"{name}, one class" if normal else str(name)
 
 
-def _mean(rows: list[dict[str, Any]], name: str, method: str, variant: str, head: str) -> float:
-    """Of the draw of which there is everything where it is a variant."""
-    wanted = [
-        row
-        for row in rows
-        if row["set"].split(",")[0] + _one(row["set"]) == name
-        and (row["method"], row["variant"]) == (method, variant)
-    ]
-    return float(
-        np.mean([np.mean([kind[head] for kind in row["auroc"].values()]) for row in wanted])
-    )
+def _mean(rows: list[dict[str, Any]], family: str, method: str, head: str) -> float:
+    of = [row for row in rows if (_family(row), row["method"]) == (family, method)]
+    return float(np.mean([np.mean([kind[head] for kind in r["auroc"].values()]) for r in of]))
 
 
 if __name__ == "__main__":

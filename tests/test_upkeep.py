@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anomirror import KNN, PCA, load
+from anomirror.detectors.usual import HEADS
 from anomirror.errors import AnomirrorWarning, ImageError, SettingError
 from anomirror.images import open_images
 from anomirror.report.sheets import contact_sheet
+from anomirror.workflows import drift as drift_module
 from anomirror.workflows.drift import drift_of
 from anomirror.workflows.evaluating import evaluate_model
+from anomirror.workflows.scoring import Row
 from anomirror.workflows.suspects import suspects_of, without_suspects
 from tests.commands import failed, run
 from tests.first_hour.conftest import spotted, tiles, write
@@ -53,6 +58,36 @@ def test_a_lamp_that_ages_is_found_with_the_image_from_which_on(model: PCA) -> N
     assert found.score.since is not None
     assert 120 <= found.score.since <= 170
     assert found.score.now < found.score.before
+
+
+def test_what_folds_calibrate_shows_a_drift_in_every_statistic_that_moves() -> None:
+    images = tiles(160, size=32)
+    fitted = tiny("scattering").fit(images[:60])
+    same = drift_of(fitted, [fitted.open_to_score(images[60:])])
+    assert fitted.calibrated_by_ == "folds"
+    assert {each.name for each in same.statistics} == set(HEADS)
+    assert all(each.since is None for each in (same.score, *same.statistics))
+    moved = drift_of(fitted, [fitted.open_to_score(spotted(tiles(60, 9, size=32)))])
+    assert all(each.since is not None for each in (moved.score, *moved.statistics))
+    assert all(each.now > each.before for each in moved.statistics)
+
+
+def test_a_file_that_vanishes_while_it_is_scored_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = PCA(image_size=None).fit(tiles(60, size=32))
+    folder = write(tiles(10, 9, size=32), tmp_path / "new")
+    whole = drift_module.score_rows
+
+    def failing(*given: Any) -> Iterator[Row]:
+        first, *others = whole(*given)
+        yield Row(first.path, error="is gone")
+        yield from others
+
+    monkeypatch.setattr(drift_module, "score_rows", failing)
+    found = drift_of(model, [model.open_to_score(folder)])
+    assert len(found.paths) == 9
+    assert [reason for _, reason in found.unreadable] == ["is gone"]
 
 
 def test_images_in_runs_are_uneven_but_have_not_drifted(model: PCA) -> None:

@@ -24,9 +24,9 @@ from anomirror.scorers import Scorer, Scores, make_scorer
 from anomirror.storage import replacing
 
 PACK = "scores.npz"
+"""All arrays of the records of a folder, under the name of the record and a slash."""
 PLANES = ".planes"
 """Behind the name of an array that is packed as :func:`as_planes` has it."""
-"""All arrays of the records of a folder, under the name of the record and a slash."""
 
 Side = Literal["one-sided", "two-sided"]
 Interval = tuple[float, float]
@@ -306,8 +306,8 @@ def read_arrays(file: Path, *names: str) -> list[np.ndarray]:
 
 
 def as_planes(array: np.ndarray) -> np.ndarray:
-    """Float32 numbers ``(...)`` as uint8 ``(4, ...)``: bytes of one place next to each other, which
-    compress better.
+    """Float32 numbers ``(n, ...)`` as uint8 ``(4, n, ...)``: bytes of one place next to each other,
+    which compress better.
     """
     return np.moveaxis(np.ascontiguousarray(array)[..., None].view(np.uint8), -1, 0)
 

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
     from anomirror.workflows.drift import Drift
     from anomirror.workflows.suspects import Suspect
 
-Good = Annotated[list[str], typer.Argument(metavar="GOOD...", help=f"normal images: {DATA_HELP}")]
+Good = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="GOOD...", help=f"normal images: {DATA_HELP}; or - for paths on standard input"
+    ),
+]
 NewModel = Annotated[Path, typer.Option(help="the model folder to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a model at --out")]
 OverwriteFiles = Annotated[

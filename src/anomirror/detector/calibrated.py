@@ -20,7 +20,7 @@ from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.streaming import evenly_spaced, spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import ImageError
-from anomirror.images import ImageSet, Subset
+from anomirror.images import ImageSet, Subset, places_in
 from anomirror.scorers import Scorer, Scores, make_scorer
 
 MAPPED = 256
@@ -71,6 +71,7 @@ class Calibrated(ABC):
 
     _folds: ClassVar[bool] = True
     """Whether it is fast enough to be fitted once for each fold."""
+    _given: TrainingSet | None = None
     _watches_heldout: ClassVar[bool] = False
     """Whether images are held out for its history even where they do not calibrate."""
 
@@ -144,6 +145,27 @@ class Calibrated(ABC):
         """Fit, and measure the images that calibrate, by a fit without them (unless "train" is
         asked for).
         """
+        with self._fitting(given):
+            return self._fitted_and_measured(given)
+
+    @contextmanager
+    def _fitting(self, given: TrainingSet) -> Iterator[None]:
+        """While a fit goes on, it knows which of its images belong together."""
+        self._given = given
+        try:
+            yield
+        finally:
+            self._given = None
+
+    def _together(self, images: ImageSet) -> np.ndarray:
+        """Numbers of images of a fit that goes on, ``(n,)``: equal for copies and within groups."""
+        if self._given is not None:
+            places = places_in(images, self._given.normal)
+            if places is not None:
+                return np.asarray(self._given.together[places])
+        return np.arange(len(images))
+
+    def _fitted_and_measured(self, given: TrainingSet) -> Calibrating:
         can_fold = self._folds and self.calibration_split == "random"
         self.calibrated_by_ = calibration.choose(
             self.calibration, self.calibration_fraction, given.together, can_fold=can_fold

@@ -82,7 +82,8 @@ class Detector(
 
     image_size: ImageSize = "auto"
     """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256;
-    "auto" is 32, where the images are not smaller; None keeps the pixels and pads."""
+    "auto" is 32 (of ``scattering`` 128), where the images are not smaller; None keeps the pixels
+    and pads."""
 
     batch_size: SampleSize = 64
     """Normal images in a minibatch."""
@@ -297,7 +298,7 @@ class Detector(
         for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
             setattr(fresh, name, None)  # of one training, not of one for each fold
         given = fresh._begin(X, None, groups)
-        with fresh._sharing(given.normal):
+        with fresh._fitting(given), fresh._sharing(given.normal):
             return fresh.folded(given)[0].raw
 
     def open(self, X: ImageInput) -> ImageSet:

@@ -331,7 +331,7 @@ def _documented(cls: type) -> str:
     attributes = [
         _entry(field.name, "", docs[field.name])
         for field in dataclasses.fields(cls)
-        if not field.init and field.name in docs
+        if not field.init and field.name in docs and not field.name.startswith("_")
     ]
     parts = inspect.cleandoc(vars(cls).get("__doc__") or "").split("\n\n")
     rest = next((i for i, part in enumerate(parts) if "\n---" in part), len(parts))

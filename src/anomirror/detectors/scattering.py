@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomirror.detector.calibration import HELD_OUT_FROM, fold_count
+from anomirror.detector.calibration import HELD_OUT_FROM, fold_count, folds
 from anomirror.detector.contract import Detector
 from anomirror.detector.costs import PER_SECOND
 from anomirror.detector.parameters import (
@@ -31,12 +31,15 @@ from anomirror.detector.streaming import (
     scoring_batch,
 )
 from anomirror.detectors.usual import HEADS, Reduction, Usual
-from anomirror.images import ImageSet, ImageShape, places_in
+from anomirror.images import ImageSet, places_in
 from anomirror.scattering import log_scattering, scattered_shape
 from anomirror.scorers import Domain, Scores
 
-COMPARED, COMPARISONS = 500, 3
-"""Images by which heads are made comparable, at most, and in how many parts."""
+CHUNK = 64
+"""Maps that are reduced at once."""
+PARTS, LARGEST_PART, COMPARED = 5, 500, 200
+"""Heads are made comparable by a fit without a fifth of the images, at most so many of them; and by
+further ones, until so many images were measured."""
 
 
 @declared
@@ -103,6 +106,8 @@ class Scattering(Detector):
     batch_size = 64
     """Changes nothing here."""
 
+    transform_: tuple[int, int] = fitted()
+    """Scales and angles."""
     reduction_: Reduction = fitted()
     usual_: Usual = fitted()
     centres_: dict[str, float] = fitted()
@@ -116,26 +121,35 @@ class Scattering(Detector):
     def _learn(
         self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
     ) -> None:
+        self.transform_ = int(self.scales), int(self.angles)
         count = min(self.largest_sample, max(2, SAMPLE_BYTES // self._bytes()))
         paths = self._paths(evenly_spaced(normal, count))
         self.reduction_ = Reduction.of(paths, self.channels)
-        maps = torch.cat([self.reduction_(each) for each in torch.split(paths, self.batch_size)])
-        self.centres_, self.spreads_ = self._comparison(maps[:: -(-len(maps) // COMPARED)])
+        maps = torch.cat([self.reduction_(each) for each in torch.split(paths, CHUNK)])
+        together = self._together(evenly_spaced(normal, count))
+        self.centres_, self.spreads_ = self._comparison(maps, together)
         self.usual_ = self._usual(maps)
 
     def _usual(self, maps: Tensor) -> Usual:
-        return Usual.of(maps, self.n_components, self.n_neighbors, self.shrinkage)
+        return Usual.of(maps, int(self.n_components), int(self.n_neighbors), self.shrinkage)
 
-    def _comparison(self, maps: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    def _comparison(
+        self, maps: Tensor, together: np.ndarray
+    ) -> tuple[dict[str, float], dict[str, float]]:
         """Where the logarithms of the statistics of unseen images lie, and how far apart: each part
         is measured by a fit on the others.
         """
-        parts = np.array_split(self._shuffled(len(maps)), min(COMPARISONS, len(maps) // 2))
         measured: dict[str, list[Tensor]] = {name: [] for name in HEADS}
-        for part in parts:
-            others = np.setdiff1d(np.arange(len(maps)), part) if len(parts) > 1 else part
+        count, every = 0, np.arange(len(maps))
+        parts = max(PARTS, math.ceil(len(maps) / LARGEST_PART))
+        for part in folds(self._shuffled(len(maps)).tolist(), together, parts):
+            # of copies of a single image there are no others
+            others = np.setdiff1d(every, part) if len(part) < len(maps) else every
             for name, values in self._usual(maps[others]).statistics(maps[part], HEADS).items():
                 measured[name].append(values)
+            count += len(part)
+            if count >= COMPARED:
+                break
         centres, spreads = {}, {}
         for name, each in measured.items():
             low, middle, high = np.quantile(_log(torch.cat(each).numpy()), [0.16, 0.5, 0.84])
@@ -179,12 +193,14 @@ class Scattering(Detector):
             if (places := places_in(images, known)) is not None:
                 yield from torch.split(paths[places], batch_size or self._scoring_batch())
                 return
-        with torch.no_grad():
-            for x in super()._batches(images, batch_size):
-                yield log_scattering(x, self.scales, self.angles)
+        for x in super()._batches(images, batch_size):
+            with torch.no_grad():
+                paths = log_scattering(x, *self.transform_)
+            yield paths
 
     @contextmanager
     def _sharing(self, images: ImageSet) -> Iterator[None]:
+        self.transform_ = int(self.scales), int(self.angles)
         if len(images) * self._bytes() <= SAMPLE_BYTES:
             self._known = images, self._paths(images)
         try:
@@ -194,19 +210,16 @@ class Scattering(Detector):
 
     def _paths(self, images: ImageSet) -> Tensor:
         """Of all images, ``(n, paths, h, w)`` float32."""
-        found = torch.empty(len(images), *self._scattered(self.image_shape_))
+        paths = torch.empty(len(images), *scattered_shape(self.image_shape_, *self.transform_))
         first = 0
         for batch in self._batches(images):
-            found[first : first + len(batch)] = batch
+            paths[first : first + len(batch)] = batch
             first += len(batch)
-        return found
-
-    def _scattered(self, image_shape: ImageShape) -> ImageShape:
-        return scattered_shape(image_shape, self.scales, self.angles)
+        return paths
 
     def _bytes(self) -> int:
         """Of the paths of an image."""
-        return 4 * math.prod(self._scattered(self.image_shape_))
+        return 4 * math.prod(scattered_shape(self.image_shape_, *self.transform_))
 
     # ------------------------------------------------------------------ what a fit costs
 
@@ -215,28 +228,33 @@ class Scattering(Detector):
 
         The transform of a batch is timed; the models are as those of a method without networks.
         """
-        noise = torch.zeros(scoring_batch(images.shape[1]), *images.shape)
+        blank = torch.zeros(scoring_batch(images.shape[1]), *images.shape)
         started = time.perf_counter()
         with torch.no_grad():
-            log_scattering(noise, self.scales, self.angles)
-        transform = (time.perf_counter() - started) / len(noise) * len(images)
-        paths, *sides = self._scattered(images.shape)
-        rows = min(len(images), self.largest_sample, SAMPLE_BYTES // (4 * paths * math.prod(sides)))
+            log_scattering(blank, self.scales, self.angles)
+        transform = (time.perf_counter() - started) / len(blank) * len(images)
+        paths, *sides = scattered_shape(images.shape, self.scales, self.angles)
+        most = SAMPLE_BYTES // (4 * paths * math.prod(sides))
         fits = 1
         if len(images) < HELD_OUT_FROM:
             fits += fold_count(len(images), math.prod(images.shape))
-        # each is measured once on all and in parts
+            transform *= 1 if len(images) <= most else fits
+        # each fit is one on all, and some on parts
+        rows = min(len(images), self.largest_sample, most)
         one = 2 * 2 * rows * min(self.channels, paths) * math.prod(sides) * 74 * 16
         return 0.5 + transform + fits * one / PER_SECOND
 
     def fit_bytes(self, images: ImageSet) -> int:
-        """Memory of a fit next to the images and the process: three copies of the paths."""
-        return 3 * min(SAMPLE_BYTES, 4 * len(images) * math.prod(self._scattered(images.shape)))
+        """Memory of a fit next to the images and the process: about five copies of the paths."""
+        each = 4 * math.prod(scattered_shape(images.shape, self.scales, self.angles))
+        return 5 * min(SAMPLE_BYTES, len(images) * each)
 
     # ------------------------------------------------------------------ in a model folder
 
     def fitted_numbers(self) -> dict[str, float]:
-        numbers = {"map_scale": self.map_scale_}
+        scales, angles = self.transform_
+        numbers = {"map_scale": self.map_scale_, "scales": scales, "angles": angles}
+        numbers["neighbors"] = self.usual_.nearest.n_neighbors
         for name in HEADS:
             numbers |= {
                 f"{name}.centre": self.centres_[name],
@@ -260,7 +278,8 @@ class Scattering(Detector):
             tensors["paths.mean"], tensors["paths.scale"], tensors["paths.basis"]
         )
         usual = [tensors[name] for name in ("mean", "components", "neighbors", "whitening")]
-        self.usual_ = Usual.restored(self.n_neighbors, *usual)
+        self.usual_ = Usual.restored(int(fitted["neighbors"]), *usual)
+        self.transform_ = int(fitted["scales"]), int(fitted["angles"])
         self.map_scale_ = fitted["map_scale"]
         self.centres_ = {name: fitted[f"{name}.centre"] for name in HEADS}
         self.spreads_ = {name: fitted[f"{name}.spread"] for name in HEADS}
@@ -268,9 +287,8 @@ class Scattering(Detector):
 
     def _check_shapes(self) -> None:
         """Raise a ValueError where tensors do not fit each other and the images."""
-        paths, side, _ = self._scattered(self.image_shape_)
-        reduced = min(self.channels, paths)
-        count = len(self.usual_.components)
+        paths, side, _ = scattered_shape(self.image_shape_, *self.transform_)
+        reduced, count = self.reduction_.basis.shape[-1], len(self.usual_.components)
         for name, shape in {
             "paths.mean": (paths,),
             "paths.scale": (paths,),
@@ -280,8 +298,8 @@ class Scattering(Detector):
             "neighbors": (len(self.usual_.neighbors), count),
             "whitening": (side * side, reduced, reduced),
         }.items():
-            if (found := self._tensors()[name]).shape != shape:
-                raise ValueError(f"{name} has shape {tuple(found.shape)}, not {shape}")
+            if (tensor := self._tensors()[name]).shape != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {shape}")
 
 
 def _log(values: Scores) -> Scores:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import torch
 from scipy.linalg import eigh
 from sklearn.neighbors import NearestNeighbors
@@ -41,7 +40,7 @@ class Reduction:
         step = math.ceil(len(paths) * places / POSITIONS)
         rows = paths[::step].movedim(1, 3).flatten(0, 2)
         mean, scale = rows.mean(0), rows.std(0).clamp_min(1e-6)
-        rows = (rows - mean) / scale
+        rows.sub_(mean).div_(scale)
         _, basis = torch.linalg.eigh((rows.T @ rows).double())
         return cls(mean, scale, basis.flip(1)[:, :channels].float().contiguous())
 
@@ -60,7 +59,7 @@ def principal_components(rows: Tensor, count: int) -> Tensor:
     count = min(count, most_components(rows.numpy()))
     last = len(rows) - 1
     _, vectors = eigh((rows @ rows.T).numpy(), subset_by_index=(last - count + 1, last))
-    components = torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1].T)) @ rows
+    components = torch.from_numpy(vectors[:, ::-1].T.copy()) @ rows
     lengths = components.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return torch.div(components, lengths).float()
 
@@ -110,7 +109,7 @@ class Usual:
     def statistics(self, maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """How odd maps ``(b, reduced, h, w)`` are, ``(b,)`` each."""
         measured = {}
-        # float64: the same digits in any batch
+        # float64: in another batch it differs as little as its maps do
         centred, components = (maps - self.mean).flatten(1).double(), self.components.double()
         if "mahalanobis" in names:
             measured["mahalanobis"] = self.mahalanobis(maps).flatten(1).amax(1)

@@ -21,7 +21,8 @@ def readable(images: ImageSet, *, skip_bad: bool) -> tuple[ImageSet, np.ndarray]
     """
     good, bad = check_files(images)
     if bad and not (skip_bad and len(good)):
-        raise unreadable_error(images, bad, "remove them, or pass --skip-bad")
+        way_out = "remove them, or pass --skip-bad" if len(good) else "give images that can be read"
+        raise unreadable_error(images, bad, way_out)
     if bad:
         first, reason = next(iter(bad.items()))
         warn(
