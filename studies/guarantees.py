@@ -13,7 +13,7 @@ again.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -39,6 +39,8 @@ COUNTS = {"clothes": (20, 60, 200, 1000), "cifar10": (20, 60, 200, 1000), "cells
 """Of normal images; there are 588 cells of one kind, of which the others are unseen ones."""
 QUICK = ("pca", "knn")
 FEWEST_TRAINED = 200
+FEWEST_TRAININGS = 5
+"""Of a cell that is shown: before there are so many, nothing is claimed."""
 UNSEEN, ANOMALIES = 2000, 1000
 GUARANTEES = ("expected", "confident")
 MIDDLE = ASKED.index(0.05)
@@ -140,8 +142,25 @@ def _row(
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """Everything measured."""
-    return [row for file in sorted(folder.glob("*.json")) for row in Rows(file).rows]
+    """What is measured, of cells with enough trainings."""
+    return [
+        row
+        for file in sorted(folder.glob("*.json"))
+        for cell in _by_cell(Rows(file).rows).values()
+        for row in cell
+        if len(_trainings(cell)) >= FEWEST_TRAININGS
+    ]
+
+
+def _by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
+    cells_of: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells_of.setdefault((row["set"], row["count"], row["method"]), []).append(row)
+    return cells_of
+
+
+def _trainings(draws: list[dict[str, Any]]) -> set[int]:
+    return {row.get("training", row["draw"]) for row in draws}
 
 
 @app.command()
@@ -204,16 +223,13 @@ def guarantees_table(folder: Path = OUT) -> str:
 
 def _counted(draws: list[dict[str, Any]]) -> str:
     """How many, and of how many trainings where several share one."""
-    trainings = {row.get("training", row["draw"]) for row in draws}
-    shared = f" of {len(trainings)} trainings" if len(trainings) < len(draws) else ""
+    trainings = len(_trainings(draws))
+    shared = f" of {trainings} trainings" if trainings < len(draws) else ""
     return f"{len(draws)}{shared}"
 
 
 def _cells(folder: Path) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
-    cells_of: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
-    for row in rows(folder):
-        cells_of.setdefault((row["set"], row["count"], row["method"]), []).append(row)
-    return cells_of
+    return _by_cell(rows(folder))
 
 
 def _of(draws: list[dict[str, Any]], what: str, way: str) -> np.ndarray:

@@ -41,4 +41,6 @@ def test_a_table_says_how_many_trainings_its_draws_have(
     assert len(Rows(tmp_path / "pca.json").rows) == 4
     guarantees.measure(tmp_path, "pca", draws=4, calibrations=2)  # what is there stays
     assert len(Rows(tmp_path / "pca.json").rows) == 4
+    assert "trainings |" not in guarantees.guarantees_table(tmp_path)  # too few to claim anything
+    monkeypatch.setattr(guarantees, "FEWEST_TRAININGS", 2)
     assert "| 4 of 2 trainings |" in guarantees.guarantees_table(tmp_path)
