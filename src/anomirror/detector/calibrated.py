@@ -220,6 +220,11 @@ class Calibrated(ABC):
         statistics = {name: each[once] for name, each in measured.statistics.items()}
         return Calibrating(measured.raw[once], statistics, given.together[once])
 
+    def raw_by_fold(self, given: TrainingSet) -> Scores:
+        """Raw score of each image by a fit on the other folds, ``(n,)``."""
+        with self._fitting(given), self._sharing(given.normal):
+            return self.folded(given)[0].raw
+
     @contextmanager
     def _sharing(self, images: ImageSet) -> Iterator[None]:
         """While fits in folds of these images go on: a method may compute once what all need."""

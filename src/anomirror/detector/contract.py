@@ -297,9 +297,7 @@ class Detector(
         fresh = copy.copy(self)
         for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
             setattr(fresh, name, None)  # of one training, not of one for each fold
-        given = fresh._begin(X, None, groups)
-        with fresh._fitting(given), fresh._sharing(given.normal):
-            return fresh.folded(given)[0].raw
+        return fresh.raw_by_fold(fresh._begin(X, None, groups))
 
     def open(self, X: ImageInput) -> ImageSet:
         """Images to fit on, as this detector would see them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from anomirror.errors import ImageError
 from anomirror.images import ImageSet, check_files, fingerprints
 from anomirror.scorers import Scores
 from anomirror.sequential import DriftMonitor
-from anomirror.workflows.scoring import score_rows
+from anomirror.workflows.scoring import Row, score_rows
 
 ALARM = 20.0
 """E-value that is reached with a probability of at most 1/20 while nothing has changed."""
@@ -90,16 +90,7 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
         for name, values in detector.calibration_statistics_.items()
         if not np.array_equal(values, detector.calibration_raw_)  # the score says the same
     )
-    scored, unreadable, known = [], [], 0
-    for images in sets:
-        good, bad = check_files(images)
-        unreadable += [(images.names[index], reason) for index, reason in bad.items()]
-        known += int(detector.known(fingerprints(good)[1]).sum()) if len(good) else 0
-        rows = sorted(score_rows(detector, good, names), key=lambda row: natural(row.path))
-        scored += [row for row in rows if not row.error]
-        unreadable += [(row.path, row.error) for row in rows if row.error]
-    if not scored:
-        raise ImageError("no image can be read")
+    scored, unreadable, known = _scored(detector, sets, names)
     stream = {"score": np.array([row.score for row in scored])}
     stream |= zip(names, np.array([row.statistics for row in scored]).T, strict=True)
     calibration = {"score": detector.calibration_} | dict(detector.calibration_statistics_)
@@ -127,6 +118,23 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
         unreadable=tuple(unreadable),
         known=known,
     )
+
+
+def _scored(
+    detector: Detector, sets: Iterable[ImageSet], names: Sequence[str]
+) -> tuple[list[Row], list[tuple[str, str]], int]:
+    """Rows of all images, in order; files that cannot be read; how many images are known."""
+    scored, unreadable, known = [], [], 0
+    for images in sets:
+        good, bad = check_files(images)
+        unreadable += [(images.names[index], reason) for index, reason in bad.items()]
+        known += int(detector.known(fingerprints(good)[1]).sum()) if len(good) else 0
+        rows = sorted(score_rows(detector, good, names), key=lambda row: natural(row.path))
+        scored += [row for row in rows if not row.error]
+        unreadable += [(row.path, row.error) for row in rows if row.error]
+    if not scored:
+        raise ImageError("no image can be read")
+    return scored, unreadable, known
 
 
 def _monitored(detector: Detector, name: str, calibration: Scores, stream: Scores) -> DriftMonitor:
