@@ -25,11 +25,7 @@ from anomirror.detector.parameters import (
     fitted,
     within,
 )
-from anomirror.detector.streaming import (
-    SAMPLE_BYTES,
-    evenly_spaced,
-    scoring_batch,
-)
+from anomirror.detector.streaming import SAMPLE_BYTES, evenly_spaced, scoring_batch
 from anomirror.detectors.usual import HEADS, Reduction, Usual
 from anomirror.images import ImageSet, places_in
 from anomirror.scattering import log_scattering, scattered_shape
@@ -123,11 +119,11 @@ class Scattering(Detector):
     ) -> None:
         self.transform_ = int(self.scales), int(self.angles)
         count = min(self.largest_sample, max(2, SAMPLE_BYTES // self._bytes()))
-        paths = self._paths(evenly_spaced(normal, count))
+        sample = evenly_spaced(normal, count)
+        paths = self._paths(sample)
         self.reduction_ = Reduction.of(paths, self.channels)
         maps = torch.cat([self.reduction_(each) for each in torch.split(paths, CHUNK)])
-        together = self._together(evenly_spaced(normal, count))
-        self.centres_, self.spreads_ = self._comparison(maps, together)
+        self.centres_, self.spreads_ = self._comparison(maps, self._together(sample))
         self.usual_ = self._usual(maps)
 
     def _usual(self, maps: Tensor) -> Usual:
@@ -256,10 +252,8 @@ class Scattering(Detector):
         numbers = {"map_scale": self.map_scale_, "scales": scales, "angles": angles}
         numbers["neighbors"] = self.usual_.nearest.n_neighbors
         for name in HEADS:
-            numbers |= {
-                f"{name}.centre": self.centres_[name],
-                f"{name}.spread": self.spreads_[name],
-            }
+            numbers[f"{name}.centre"] = self.centres_[name]
+            numbers[f"{name}.spread"] = self.spreads_[name]
         return numbers
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -82,10 +82,11 @@ class Usual:
     def of(cls, maps: Tensor, components: int, neighbors: int, shrinkage: float) -> Self:
         """From maps ``(n, reduced, h, w)``."""
         mean = maps.mean(0)
-        flat = (maps - mean).flatten(1)
+        centred = maps - mean
+        flat = centred.flatten(1)
         basis = principal_components(flat, components)
         projected = (flat.double() @ basis.T.double()).float()
-        places = (maps - mean).flatten(2).permute(2, 0, 1)  # (h * w, n, reduced)
+        places = centred.flatten(2).permute(2, 0, 1)  # (h * w, n, reduced)
         covariances = places.mT @ places / len(maps)
         average = covariances.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-9)
         identity = torch.eye(maps.shape[1], dtype=torch.float64)
