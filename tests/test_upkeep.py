@@ -306,7 +306,8 @@ def test_the_command_ranks_draws_and_leaves_out(folder: Path) -> None:
     )
     assert fitted.returncode == 0, fitted.stderr
     assert fitted.stderr.count("odd") == 3
-    assert load(folder / "m").n_train_ == 80
+    model = load(folder / "m")
+    assert (model.n_train_, model.suspects_dropped_) == (80, 3)
 
 
 def test_the_command_groups_and_splits(folder: Path) -> None:

@@ -59,6 +59,8 @@ class ModelCard(BaseModel):
     """Training images that are exact copies of another one."""
     skipped: int = Field(ge=0, default=0)
     """Unreadable files that were left out of the training."""
+    suspects_dropped: int = Field(ge=0, default=0)
+    """Odd images that were left out of the training on request."""
     data_fingerprint: str
     calibration_fingerprint: str = ""
     """Of the images that it was recalibrated on; empty if training images calibrate."""

@@ -249,6 +249,9 @@ def test_maps_of_methods_without_networks_show_the_spot(good: Path, method: str)
     assert run("fit", good, "--out", model, "--method", method).returncode == 0
     done = run("score", model, defects, "--out", good.parent / "s.csv", "--maps", maps)
     assert done.returncode == 0, done.stderr
+    again = run("score", model, good, defects, "--out", good.parent / "s.csv", "--maps", maps)
+    assert "note: 3 maps of earlier runs are in" in again.stderr
+    assert "earlier runs" not in done.stderr
     detector = load(model)
     shown = detector.explain(spotted(tiles(3, seed=6)))
     assert shown.shape == (3, 48, 48)

@@ -134,7 +134,7 @@ def fit(
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
     if rank() == 0:
         _announce(detector, images)
-    written = _fitted_to_folder(detector, images, labels, groups, place)
+    written = _fitted_to_folder(detector, images, labels, groups, place, drop_suspects)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
 
@@ -185,12 +185,15 @@ def _fitted_to_folder(
     labels: np.ndarray,
     groups: np.ndarray | None,
     place: Destination,
+    suspects_dropped: int,
 ) -> Path | None:
     """Where the model was written; a run that is stopped says how to go on."""
     from anomirror.workflows.fitting import fit_to_folder
 
     try:
-        return fit_to_folder(detector, images, labels, place, groups)
+        return fit_to_folder(
+            detector, images, labels, place, groups, suspects_dropped=suspects_dropped
+        )
     except Stopped as stopped:
         if place.has_checkpoint:
             stopped.hint = (

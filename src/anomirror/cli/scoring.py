@@ -74,7 +74,7 @@ def score(
     --fdr anomalies are chosen among all images at once. An image that cannot be read is a row with
     its error; if none can, the exit code is 1.
     """
-    from anomirror.workflows.scoring import COLUMNS, write_maps
+    from anomirror.workflows.scoring import COLUMNS
 
     detector = _detector(model, device, alpha, fdr)
     if out is not None and not overwrite:
@@ -90,10 +90,7 @@ def score(
     names = detector.available_statistics() if statistics else ()
     unreadable = _write_rows(detector, sets, out, names, fdr)
     if maps is not None:
-        first = 0
-        for images in sets:
-            write_maps(detector, images, maps, first=first, total=total, overwrite=overwrite)
-            first += len(images)
+        _write_maps(detector, sets, maps, overwrite=overwrite)
     if unreadable:
         say(f"{unreadable} of {total} images could not be read; see the column error")
     if unreadable == total:
@@ -136,6 +133,24 @@ def _write_rows(
             unreadable += bool(row.error)
             progress.advance(1)
     return unreadable
+
+
+def _write_maps(
+    detector: Detector, sets: Sequence[ImageSet], folder: Path, *, overwrite: bool
+) -> None:
+    """A map of each image; those of earlier runs in the same folder are counted."""
+    from anomirror.workflows.scoring import maps_in, write_maps
+
+    earlier, first, total = maps_in(folder), 0, sum(map(len, sets))
+    for images in sets:
+        drawn = write_maps(detector, images, folder, first=first, total=total, overwrite=overwrite)
+        earlier.difference_update(drawn)
+        first += len(images)
+    if earlier:
+        say(
+            f"note: {len(earlier)} maps of earlier runs are in {folder} too, such as "
+            f"{min(earlier)}; they are left there"
+        )
 
 
 def _refuse_among_the_images(maps: Path, data: Sequence[str], sets: Sequence[ImageSet]) -> None:

@@ -8,7 +8,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +31,9 @@ CALIBRATION = 10_000
 much as a short training.
 """
 
+WATCHED = 256
+"""Held-out images by which an epoch is chosen, at most: these calibrate nothing."""
+
 FEW_FOLDS = 5
 """Of a method that trains networks, where it is fitted in folds at all."""
 
@@ -42,7 +45,16 @@ class Calibrating:
     raw: Scores
     statistics: dict[str, Scores]
     together: np.ndarray
-    """Numbers, ``(n,)`` int: images of one number are one group."""
+    """Numbers, ``(n,)`` int64: images of one number are one group."""
+
+    def __getitem__(self, places: np.ndarray) -> Calibrating:
+        statistics = {name: values[places] for name, values in self.statistics.items()}
+        return Calibrating(self.raw[places], statistics, self.together[places])
+
+    @property
+    def groups(self) -> int:
+        """How many there are; as many as images where each is its own."""
+        return len(np.unique(self.together))
 
 
 class Calibrated(ABC):
@@ -58,8 +70,7 @@ class Calibrated(ABC):
     calibration_fraction: float
     scorer_: Scorer
     calibration_split: str
-    calibration_statistics_: dict[str, Scores]
-    calibration_raw_: Scores
+    calibrating_: Calibrating
     map_scale_: float
     calibrated_on_: int
     calibrated_images_: int
@@ -72,6 +83,10 @@ class Calibrated(ABC):
     _folds: ClassVar[bool] = True
     """Whether it is fast enough to be fitted once for each fold."""
     _given: TrainingSet | None = None
+    _best_by: ClassVar[str | None] = None
+    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None
+    keeps the last. Held-out images that choose do not calibrate.
+    """
     _watches_heldout: ClassVar[bool] = False
     """Whether images are held out for its history even where they do not calibrate."""
 
@@ -104,22 +119,12 @@ class Calibrated(ABC):
         return secrets.randbits(32) if self.random_state is None else int(self.random_state)
 
     def _calibrate(self, calibrating: Calibrating) -> None:
-        """The scorer, and what threshold and p-values come from.
-
-        A group counts once, by its oddest image: images of one group say little more than one, and
-        a new image of a new group is at least as normal as the oddest of its group.
-        """
+        """The scorer, and what threshold and p-values come from."""
         self.scorer_ = make_scorer(self.scorer).fit(calibrating.raw)
-        oddest = np.arange(len(calibrating.raw))
-        if self.calibrated_by_ != "train":
-            order = np.argsort(self.scorer_.normality(calibrating.raw), kind="stable")
-            _, first = np.unique(calibrating.together[order], return_index=True)
-            oddest = np.sort(order[first])
-        self.calibration_statistics_ = {
-            name: values[oddest] for name, values in calibrating.statistics.items()
-        }
-        self.calibration_raw_ = calibrating.raw[oddest]
-        self.calibrated_on_, self.calibrated_images_ = len(oddest), len(calibrating.raw)
+        if self.calibrated_by_ == "train":  # promises nothing, of no group
+            calibrating = replace(calibrating, together=np.arange(len(calibrating.raw)))
+        self.calibrating_ = calibrating
+        self.calibrated_on_, self.calibrated_images_ = calibrating.groups, len(calibrating.raw)
         self.calibrated_with_ = self.measured_with()
 
     def _measure_to_calibrate(
@@ -138,7 +143,7 @@ class Calibrated(ABC):
         """Back to unfitted: a fit that fails, or a second one, never leaves an old threshold with
         new weights.
         """
-        for name in ("scorer_", "calibration_raw_"):
+        for name in ("scorer_", "calibrating_"):
             self.__dict__.pop(name, None)
 
     def _learn_and_measure(self, given: TrainingSet) -> Calibrating:
@@ -173,7 +178,10 @@ class Calibrated(ABC):
         if self.calibrated_by_ == "folds":
             return self._cross_fitted(given)
         fitting, heldout = self._fitting_and_heldout(given)
-        self._learn(fitting, heldout, given.anomalies)
+        watched = heldout
+        if self.calibrated_by_ == "heldout" and heldout is not None and self._best_by is not None:
+            watched, heldout = self._watched_and_calibrating(given, np.asarray(heldout.indices))
+        self._learn(fitting, watched, given.anomalies)
         self.n_train_ = len(fitting)
         calibrating, together = fitting, np.arange(len(fitting))
         if self.calibrated_by_ == "heldout" and heldout is not None:
@@ -194,6 +202,7 @@ class Calibrated(ABC):
                 else (given.normal, None)
             )
         order = self._shuffled(len(given.normal))
+        least = least_count(self.false_alarm_rate, self.guarantee)
         if self.calibration_split == "last":
             order = np.arange(len(given.normal))[::-1]
         chosen = calibration.held_out_places(
@@ -201,11 +210,21 @@ class Calibrated(ABC):
             self.calibration_fraction,
             order.tolist(),
             given.together,
-            least=least_count(self.false_alarm_rate, self.guarantee),
+            least=least if self._best_by is None else 2 * least,
             in_order=self.calibration_split == "last",
         )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
         return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
+
+    def _watched_and_calibrating(
+        self, given: TrainingSet, heldout: np.ndarray
+    ) -> tuple[Subset, Subset]:
+        """Held-out images by which an epoch is chosen, and the others, groups on one side."""
+        order = self._shuffled(len(heldout)).tolist()
+        count = min(WATCHED, len(heldout) // 2)
+        places = calibration.held_out(order, given.together[heldout], count)
+        watched, others = heldout[places], np.delete(heldout, places)
+        return Subset(given.normal, watched.tolist()), Subset(given.normal, others.tolist())
 
     def _cross_fitted(self, given: TrainingSet) -> Calibrating:
         """Fit on all images; each is measured by a fit on the other folds."""
@@ -217,8 +236,7 @@ class Calibrated(ABC):
         self.n_train_ = len(given.normal)
         # fewer than 1,000, or asked for
         once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
-        statistics = {name: each[once] for name, each in measured.statistics.items()}
-        return Calibrating(measured.raw[once], statistics, given.together[once])
+        return measured[np.asarray(once)]
 
     def raw_by_fold(self, given: TrainingSet) -> Scores:
         """Raw score of each image by a fit on the other folds, ``(n,)``."""

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 
 from anomirror.decisions import Guarantee
-from anomirror.detector.calibrated import Calibrated
+from anomirror.detector.calibrated import Calibrated, Calibrating
 from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.costs import Costed
 from anomirror.detector.deciding import Deciding
@@ -46,6 +46,7 @@ from anomirror.images import (
     open_images,
 )
 from anomirror.scorers import Domain, Scorer, Scores, make_scorer
+from anomirror.storage import Value
 from anomirror.training import History
 
 REMEMBERED = 100_000
@@ -130,6 +131,9 @@ class Detector(
     verbose: Annotated[bool, UNSTORED] = False
     """Show a progress bar on stderr."""
 
+    fitted_with_: dict[str, Value] = fitted()
+    """Parameters that decided what was learnt: later changes of them are not saved."""
+
     image_shape_: ImageShape = fitted()
     """``(channels, size, size)`` that the detector sees."""
 
@@ -140,10 +144,10 @@ class Detector(
     """99 % quantile of the deviations of normal pixels; NaN for methods without maps."""
 
     calibrated_on_: int = fitted()
-    """Normal images that scorer and threshold come from."""
+    """Normal images that threshold and p-values come from: of each group the oddest."""
 
     calibrated_images_: int = fitted()
-    """Images of which these are the oddest of each group; as many where there are no groups."""
+    """Images in these groups; as many where there are no groups."""
 
     calibrated_with_: dict[str, object] = fitted()
     """Parameters of measuring (``scoring_precision``, ...) when they were measured."""
@@ -163,17 +167,17 @@ class Detector(
     anomaly_hashes_: np.ndarray = fitted()
     """The same of the labelled anomalies."""
 
-    calibration_statistics_: dict[str, Scores] = fitted()
-    """Statistics of the images that calibrate: with them new images are compared (drift)."""
-
-    calibration_raw_: Scores = fitted()
-    """Raw scores of the calibration images, to fit another scorer on; not saved."""
+    calibrating_: Calibrating = fitted()
+    """What was measured of all images that calibrate: raw scores, statistics, groups."""
 
     n_train_: int = fitted()
     """Normal images in training."""
 
     skipped_: int = fitted()
     """Unreadable files that ``skip_bad`` left out."""
+
+    suspects_dropped_: int = fitted(default=0)
+    """Odd images that the command line left out on request, before the fit."""
 
     data_fingerprint_: str = fitted()
     """Short hash of the training images."""
@@ -265,6 +269,7 @@ class Detector(
     def _begin(self, X: ImageInput, y: object, groups: object) -> TrainingSet:
         """Read and check what a fit is given, and keep what a model says of it."""
         self.validate()
+        self.fitted_with_ = self.fitting_parameters()
         images = self.open(X)
         given = TrainingSet.of(
             images, y, groups, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose
@@ -273,7 +278,7 @@ class Detector(
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
         self.anomaly_hashes_ = given.anomaly_hashes
-        self.copies_, self.skipped_ = given.copies, given.skipped
+        self.copies_, self.skipped_, self.suspects_dropped_ = given.copies, given.skipped, 0
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
         self.calibration_fingerprint_, self.calibration_hashes_ = "", np.empty(0, np.int64)
@@ -340,4 +345,4 @@ class Detector(
         return frame if sizes is None else frame.as_seen(sizes)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "calibration_raw_")
+        return hasattr(self, "calibrating_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -27,8 +28,8 @@ class Deciding(ABC):
     false_alarm_rate: float
     guarantee: Guarantee
     scorer_: Scorer
-    calibration_raw_: Scores
-    calibration_statistics_: dict[str, Scores]
+    calibrating_: Calibrating
+    calibrated_on_: int
     calibration_fingerprint_: str
     calibration_hashes_: np.ndarray
     calibrated_images_: int
@@ -69,13 +70,36 @@ class Deciding(ABC):
         return 0.0
 
     @property
+    def calibration_raw_(self) -> Scores:
+        """Raw scores of the images that calibrate, ``(n,)``, under the present formula."""
+        return self._oddest().raw
+
+    @property
+    def calibration_statistics_(self) -> dict[str, Scores]:
+        """Statistics of the images that calibrate: with them new images are compared (drift)."""
+        return self._oddest().statistics
+
+    @property
     def calibration_(self) -> Scores:
         """Normalities of the images that calibrate, ``(n,)``, under the present formula."""
+        return self.scorer_.normality(self.calibration_raw_)
+
+    def _oddest(self) -> Calibrating:
+        """Of each group of the images that calibrate the oddest, under the present formula.
+
+        Images of one group say little more than one, and a new image of a new group is at least as
+        normal as the oddest of its group.
+        """
         self._check_fitted()
-        raw = self.calibration_raw_
-        if self.scoring_statistics <= self.calibration_statistics_.keys():
-            raw = np.asarray(self._raw(self.calibration_statistics_), np.float64)
-        return self.scorer_.normality(raw)
+        measured = self.calibrating_
+        if self.scoring_statistics <= measured.statistics.keys():
+            raw = np.asarray(self._raw(measured.statistics), np.float64)
+            measured = replace(measured, raw=raw)
+        if measured.groups == len(measured.raw):
+            return measured
+        order = np.argsort(self.scorer_.normality(measured.raw), kind="stable")
+        _, first = np.unique(measured.together[order], return_index=True)
+        return measured[np.sort(order[first])]
 
     @property
     def offset_(self) -> float:
@@ -165,7 +189,7 @@ class Deciding(ABC):
     def select_from(self, values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
         """:meth:`select` from p-values that are there already."""
         selected = decisions.select(values, fdr, method)
-        count = len(self.calibration_raw_)
+        count = self.calibrated_on_
         needed = decisions.enough_to_select(count, len(values), fdr)
         if needed is not None and not selected.any():
             warn(
@@ -223,16 +247,17 @@ class Deciding(ABC):
 
     def _added(self, new: Calibrating) -> Calibrating:
         """What calibrated before, and new images next to it."""
-        before, raw = self.calibration_statistics_, self.calibration_raw_
+        before = self.calibrating_
+        raw = self.calibration_raw_
         if (p_value := ks_2samp(raw, new.raw).pvalue) < 0.01:
             warn(
                 "the new images score otherwise than those that calibrated before (Kolmogorov and "
                 f"Smirnov: p {p_value:.2g}): together they promise the rate for a mixture of both"
             )
         return Calibrating(
-            np.concatenate([raw, new.raw]),
-            {name: np.r_[before[name], new.statistics[name]] for name in before},
-            np.arange(len(raw) + len(new.raw)),
+            np.concatenate([before.raw, new.raw]),
+            {name: np.r_[each, new.statistics[name]] for name, each in before.statistics.items()},
+            np.concatenate([before.together, before.together.max() + 1 + new.together]),
         )
 
     def promise(self) -> str | None:
@@ -242,7 +267,7 @@ class Deciding(ABC):
         """
         self._check_fitted()
         return self._measured_otherwise() or calibration.promise(
-            self.calibrated_by_, len(self.calibration_raw_), self.false_alarm_rate, self.guarantee
+            self.calibrated_by_, self.calibrated_on_, self.false_alarm_rate, self.guarantee
         )
 
     def _measured_otherwise(self) -> str | None:
@@ -259,7 +284,7 @@ class Deciding(ABC):
         """What this fitted detector promises of its false alarms, for a person."""
         return self._measured_otherwise() or calibration.guarantee_sentence(
             self.calibrated_by_,
-            len(self.calibration_raw_),
+            self.calibrated_on_,
             self.false_alarm_rate,
             self.guarantee,
             self.calibrated_images_,

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,7 @@ from torch.optim import Adam, Optimizer
 from anomirror.detector.contract import Detector
 from anomirror.detector.costs import Rehearsed
 from anomirror.detector.parameters import (
-    DECIDING,
     MEASURING,
-    SCORING,
     UNSTORED,
     Count,
     CountOrZero,
@@ -31,7 +29,6 @@ from anomirror.detector.parameters import (
     Rate,
     declared,
     fitted,
-    marked,
     within,
 )
 from anomirror.detector.streaming import evenly_spaced
@@ -134,10 +131,6 @@ class NetworkDetector(Detector, Rehearsed):
     """What helps against divergence."""
     _watched_as = "r"
     """Name of the metric that is logged after each epoch, with ``_train`` and ``_heldout``."""
-    _best_by: ClassVar[str | None] = None
-    """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None
-    keeps the last.
-    """
 
     @abstractmethod
     def _build(self, image_shape: ImageShape) -> Built:
@@ -244,14 +237,10 @@ class NetworkDetector(Detector, Rehearsed):
 
         A checkpoint in which it differs is not continued, and processes do not train together.
         """
-        scoring = marked(type(self), SCORING, MEASURING, DECIDING)
-        parameters = {
-            name: value for name, value in self.stored_parameters().items() if name not in scoring
-        }
         labelled = None if anomalies is None else fingerprint(anomalies, self.workers)
         return {
             "method": self.method,
-            **parameters,
+            **self.fitting_parameters(),
             "data": self.data_fingerprint_,
             **({"groups": self.groups_fingerprint_} if self.groups_fingerprint_ else {}),
             "labelled anomalies": labelled,

@@ -14,8 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.calibration import CalibratedBy
-from anomirror.detector.parameters import MEASURING, UNSTORED, Arguments, marked
+from anomirror.detector.parameters import (
+    DECIDING,
+    MEASURING,
+    SCORING,
+    UNSTORED,
+    Arguments,
+    marked,
+)
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, Scores, make_scorer, scorer_name
@@ -28,8 +36,10 @@ LABELLED = "anomalies.hashes"
 """The same of those of the labelled anomalies."""
 LATER = "recalibration.hashes"
 """The same of those of the images that it was recalibrated on."""
+GROUPS = "calibration_groups"
+"""The same of numbers of the images that calibrate: those of one number are one group."""
 CALIBRATION = "calibration"
-"""The same of what was measured of the images that calibrate: raw scores and statistics."""
+"""The same of what was measured of them: raw scores and statistics."""
 RAW = "raw_scores"
 
 
@@ -43,11 +53,11 @@ class Persistent(ABC):
     """Name in the registry, on the command line and in model files."""
 
     image_size: ImageSize
+    fitted_with_: dict[str, Value]
     image_shape_: ImageShape
     scorer_: Scorer
     statistic_names: ClassVar[tuple[str, ...]]
-    calibration_statistics_: dict[str, Scores]
-    calibration_raw_: Scores
+    calibrating_: Calibrating
     calibrated_on_: int
     calibrated_by_: CalibratedBy
     sizes_: SizeRange | None
@@ -55,6 +65,7 @@ class Persistent(ABC):
     anomaly_hashes_: np.ndarray
     copies_: int
     skipped_: int
+    suspects_dropped_: int
     n_train_: int
     data_fingerprint_: str
     calibration_fingerprint_: str
@@ -82,7 +93,7 @@ class Persistent(ABC):
         return {}
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "calibration_raw_"):
+        if not hasattr(self, "calibrating_"):
             raise NotFittedError(
                 f"this {type(self).__name__} is not fitted yet: call fit(images) first"
             )
@@ -101,7 +112,7 @@ class Persistent(ABC):
         card = ModelCard(
             library=version("anomirror"),
             method=self.method,
-            parameters=self.stored_parameters(),
+            parameters=self.stored_parameters() | self.fitted_with_,
             scorer=scorer_name(self.scorer_),
             scorer_state=self.scorer_.state(),
             calibrated_on=self.calibrated_on_,
@@ -113,6 +124,7 @@ class Persistent(ABC):
             trained_on=self.n_train_,
             copies=self.copies_,
             skipped=self.skipped_,
+            suspects_dropped=self.suspects_dropped_,
             data_fingerprint=self.data_fingerprint_,
             calibration_fingerprint=self.calibration_fingerprint_,
             fitted=self.fitted_numbers(),
@@ -121,10 +133,11 @@ class Persistent(ABC):
             HASHES: torch.from_numpy(self.training_hashes_),
             LABELLED: torch.from_numpy(self.anomaly_hashes_),
             LATER: torch.from_numpy(self.calibration_hashes_),
-            f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibration_raw_),
+            GROUPS: torch.from_numpy(self.calibrating_.together),
+            f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibrating_.raw),
             **{
                 f"{CALIBRATION}.{name}": torch.tensor(values)  # a copy: one may be the raw score
-                for name, values in self.calibration_statistics_.items()
+                for name, values in self.calibrating_.statistics.items()
             },
         }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
@@ -143,6 +156,13 @@ class Persistent(ABC):
             if name not in unstored
         }
 
+    def fitting_parameters(self) -> dict[str, Value]:
+        """Those of :meth:`stored_parameters` that decide what a fit learns."""
+        later = marked(type(self), SCORING, MEASURING, DECIDING)
+        return {
+            name: value for name, value in self.stored_parameters().items() if name not in later
+        }
+
     def restore(self, card: ModelCard, tensors: Mapping[str, Tensor], history: History) -> Self:
         """The inverse of :meth:`save`, from contents of a model folder.
 
@@ -152,10 +172,12 @@ class Persistent(ABC):
         """
         try:
             self.validate()
+            self.fitted_with_ = self.fitting_parameters()
             channels, height, width = card.image_shape
             self.image_shape_ = channels, height, width
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
             self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
+            self.suspects_dropped_ = card.suspects_dropped
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.calibrated_images_ = card.calibrated_images or card.calibrated_on
             self.calibrated_with_ = self.measured_with() | card.calibrated_with
@@ -165,11 +187,7 @@ class Persistent(ABC):
             none = torch.empty(0, dtype=torch.int64)
             self.anomaly_hashes_ = tensors.pop(LABELLED, none).numpy()
             self.calibration_hashes_ = tensors.pop(LATER, none).numpy()
-            measured = _calibrating(tensors, card.calibrated_on)
-            self.calibration_raw_ = measured.pop(RAW)
-            self.calibration_statistics_ = measured
-            if not np.isfinite(self.calibration_raw_).all():
-                raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
+            self.calibrating_ = _calibrating(tensors, card)
             self.data_fingerprint_, self.history_ = card.data_fingerprint, history
             self.calibration_fingerprint_ = card.calibration_fingerprint
             if self.image_size not in (None, "auto", self.image_shape_[1]):
@@ -180,7 +198,11 @@ class Persistent(ABC):
             for what, found, expected in (
                 ("tensors", tensors.keys(), self._tensors().keys()),
                 ("fitted", card.fitted.keys(), self.fitted_numbers().keys()),
-                (CALIBRATION, measured.keys() - set(self.statistic_names), set()),
+                (
+                    CALIBRATION,
+                    self.calibrating_.statistics.keys() - set(self.statistic_names),
+                    set(),
+                ),
             ):
                 if odd := sorted(found ^ expected):
                     raise ValueError(f"{what}: {odd[0]} is missing or does not belong there")
@@ -192,17 +214,26 @@ class Persistent(ABC):
         return self
 
 
-def _calibrating(tensors: dict[str, Tensor], count: int) -> dict[str, Scores]:
+def _calibrating(tensors: dict[str, Tensor], card: ModelCard) -> Calibrating:
     """What was measured of the images that calibrate, taken out of the tensors of a model."""
+    groups = tensors.pop(GROUPS, torch.arange(card.calibrated_on))
+    if groups.ndim != 1 or groups.dtype != torch.int64:
+        raise ValueError(f"{GROUPS}: {tuple(groups.shape)} {groups.dtype}, no row of torch.int64")
     names = [name for name in tensors if name.startswith(f"{CALIBRATION}.")]
-    return {
-        name.removeprefix(f"{CALIBRATION}."): _calibration(name, tensors.pop(name), count)
+    measured = {
+        name.removeprefix(f"{CALIBRATION}."): _numbers(name, tensors.pop(name), len(groups))
         for name in names
     }
+    calibrating = Calibrating(measured.pop(RAW), measured, groups.numpy())
+    if calibrating.groups != card.calibrated_on:
+        raise ValueError(f"{GROUPS}: {calibrating.groups} groups, not {card.calibrated_on}")
+    if not np.isfinite(calibrating.raw).all():
+        raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
+    return calibrating
 
 
-def _calibration(name: str, stored: Tensor, count: int) -> Scores:
-    """Numbers of the images that calibrate, as they were stored."""
+def _numbers(name: str, stored: Tensor, count: int) -> Scores:
+    """Of the images that calibrate, as they were stored."""
     if stored.shape != (count,) or stored.dtype != torch.float64 or count < 1:
         raise ValueError(f"{name}: {tuple(stored.shape)} {stored.dtype}, not {count} torch.float64")
     return stored.numpy()

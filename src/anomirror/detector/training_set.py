@@ -134,7 +134,8 @@ def joined(hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
     ends = np.concatenate([count + copies, count + most + members])
     edges = np.tile(np.arange(count), 2), ends
     graph = coo_array((np.ones(2 * count), edges), shape=(int(ends.max()) + 1,) * 2)
-    return np.asarray(connected_components(graph, directed=False)[1][:count])
+    components = connected_components(graph, directed=False)[1]
+    return np.asarray(components[:count], np.int64)
 
 
 def _groups(groups: object, count: int) -> np.ndarray:

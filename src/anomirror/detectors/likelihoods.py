@@ -67,7 +67,7 @@ class LikelihoodDetector(NetworkDetector):
 
     def _noise(self) -> float:
         """Formulas are differences of lengths, and float32 rounds these."""
-        lengths = self.calibration_statistics_.get("bits")
+        lengths = self.calibrating_.statistics.get("bits")
         return 0.0 if lengths is None else 1e-6 * float(np.abs(lengths).max())
 
     @property

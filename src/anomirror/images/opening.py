@@ -265,7 +265,14 @@ def _open_files(paths: Sequence[str], wanted: _Wanted) -> FileImages:
     frame = wanted.frame_for(
         channels, max(known.height for known in headers), max(known.width for known in headers)
     )
-    images = FileImages(paths, channels, frame, deep=any(known.deep for known in headers))
+    deep = [path for path, known in zip(paths, by_path, strict=True) if known and known.deep]
+    if 0 < len(deep) < len(headers):
+        warn(
+            f"{len(deep)} of {len(headers)} files have 16 bits a channel, such as {deep[0]}, and "
+            "the others 8: each is read as a share of what its own bits can hold, so that one kind "
+            "may look darker than the other"
+        )
+    images = FileImages(paths, channels, frame, deep=bool(deep))
     for index, known in enumerate(by_path):
         if known is not None:
             images.know_size(index, known.height, known.width)

@@ -153,8 +153,14 @@ def fit_to_folder(
     labels: np.ndarray,
     place: Destination,
     groups: np.ndarray | None = None,
+    *,
+    suspects_dropped: int = 0,
 ) -> Path | None:
     """Fit, save, and remove the checkpoint.
+
+    Parameters
+    ----------
+    suspects_dropped : images that were left out before, for the model to say so.
 
     Returns the model folder, or None of all processes but the first.
     """
@@ -167,6 +173,7 @@ def fit_to_folder(
         raise DivergenceError(f"{error}{way_on}", error.epoch) from error
     if rank() > 0:
         return None
+    detector.suspects_dropped_ = suspects_dropped
     folder = detector.save(place.target)
     if "checkpoint_dir" in detector.get_params():
         remove_checkpoint(place.partial)

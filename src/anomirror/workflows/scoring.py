@@ -123,8 +123,10 @@ def write_maps(
     first: int = 0,
     total: int | None = None,
     overwrite: bool = False,
-) -> None:
+) -> list[str]:
     """One PNG for each readable image: where it departs from normal, named by its row and its file.
+
+    Returns their names.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ def write_maps(
     ------
     InputError : a file of that name is there and is not a map of ours, without ``overwrite``.
     """
-    digits = len(str(len(images) if total is None else total))
+    digits, drawn_files = len(str(len(images) if total is None else total)), []
     for indices, readable, bad in _pieces(images, MAPPED_PIECE):
         if not len(readable):
             continue
@@ -153,6 +155,13 @@ def write_maps(
             drawn = overlay(eight_bits(image.numpy()), own.numpy())
             with replacing(file) as temporary:
                 drawn.save(temporary, pnginfo=as_ours())
+            drawn_files.append(file.name)
+    return drawn_files
+
+
+def maps_in(folder: Path) -> set[str]:
+    """Names of the maps of ours in a folder."""
+    return {file.name for file in folder.glob("[0-9]*-*.png") if is_ours(str(file))}
 
 
 def _stem(name: str) -> str:
