@@ -61,12 +61,15 @@ def test_a_lamp_that_ages_is_found_with_the_image_from_which_on(model: PCA) -> N
 
 
 def test_what_folds_calibrate_shows_a_drift_in_every_statistic_that_moves() -> None:
-    images = tiles(160, size=32)
-    fitted = tiny("scattering").fit(images[:60])
-    same = drift_of(fitted, [fitted.open_to_score(images[60:])])
+    alarms = 0
+    for seed in range(5):
+        images = tiles(160, seed, size=32)
+        fitted = tiny("scattering").fit(images[:60])
+        same = drift_of(fitted, [fitted.open_to_score(images[60:])])
+        alarms += any(each.since is not None for each in (same.score, *same.statistics))
     assert fitted.calibrated_by_ == "folds"
     assert {each.name for each in same.statistics} == set(HEADS)
-    assert all(each.since is None for each in (same.score, *same.statistics))
+    assert alarms <= 1  # of five numbers each in 20
     moved = drift_of(fitted, [fitted.open_to_score(spotted(tiles(60, 9, size=32)))])
     assert all(each.since is not None for each in (moved.score, *moved.statistics))
     assert all(each.now > each.before for each in moved.statistics)

@@ -26,7 +26,7 @@ from anomirror.detector.parameters import (
     within,
 )
 from anomirror.detector.streaming import SAMPLE_BYTES, evenly_spaced, scoring_batch
-from anomirror.detectors.usual import HEADS, Reduction, Usual
+from anomirror.detectors.usual import HEADS, Gaussian, Reduction, Usual
 from anomirror.images import ImageSet, places_in
 from anomirror.scattering import log_scattering, scattered_shape
 from anomirror.scorers import Domain, Scores
@@ -40,7 +40,7 @@ further ones, until so many images were measured."""
 
 @declared
 class Scattering(Detector):
-    """Wavelet scattering, and what is usual in it by three closed-form models.
+    """Wavelet scattering, and what is usual in it by four closed-form models.
 
     Fixed wavelets give a map: of each square of ``2**scales`` pixels its mean and the logarithms of
     how much there is of each scale and angle, alone and two in a row. A PCA that all positions
@@ -50,6 +50,8 @@ class Scattering(Detector):
     * the mean distance to the nearest normal images in that PCA (``"distance"``);
     * the largest Mahalanobis distance of a position, by a Gaussian of its own with a covariance
       that is shrunk (``"mahalanobis"``; :meth:`explain` shows it);
+    * the Mahalanobis distance of the mean and the standard deviation over all positions
+      (``"texture"``), which knows no place;
 
     each as a logarithm, in robust standard deviations of normal images that a fit did not see.
 
@@ -75,8 +77,10 @@ class Scattering(Detector):
     explains = True
     auto_size = 128
 
-    head: Annotated[Literal["oddest", "residual", "distance", "mahalanobis"], SCORING] = "oddest"
-    """Which of the three says how odd an image is; "oddest" is whichever says most."""
+    head: Annotated[
+        Literal["oddest", "residual", "distance", "mahalanobis", "texture"], SCORING
+    ] = "oddest"
+    """Which of the four says how odd an image is; "oddest" is whichever says most."""
 
     scales: Annotated[int, within("[1, 4]")] = 3
     """Of the wavelets, each twice as large as the one before."""
@@ -265,14 +269,22 @@ class Scattering(Detector):
             "components": self.usual_.components,
             "neighbors": self.usual_.neighbors,
             "whitening": self.usual_.whitening,
+            "texture.mean": self.usual_.texture.mean,
+            "texture.whitening": self.usual_.texture.whitening,
         }
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         self.reduction_ = Reduction(
             tensors["paths.mean"], tensors["paths.scale"], tensors["paths.basis"]
         )
-        usual = [tensors[name] for name in ("mean", "components", "neighbors", "whitening")]
-        self.usual_ = Usual.restored(int(fitted["neighbors"]), *usual)
+        self.usual_ = Usual.restored(
+            int(fitted["neighbors"]),
+            tensors["mean"],
+            tensors["components"],
+            tensors["neighbors"],
+            tensors["whitening"],
+            Gaussian(tensors["texture.mean"], tensors["texture.whitening"]),
+        )
         self.transform_ = int(fitted["scales"]), int(fitted["angles"])
         self.map_scale_ = fitted["map_scale"]
         self.centres_ = {name: fitted[f"{name}.centre"] for name in HEADS}
@@ -291,6 +303,8 @@ class Scattering(Detector):
             "components": (count, reduced * side * side),
             "neighbors": (len(self.usual_.neighbors), count),
             "whitening": (side * side, reduced, reduced),
+            "texture.mean": (2 * reduced,),
+            "texture.whitening": (2 * reduced, 2 * reduced),
         }.items():
             if (tensor := self._tensors()[name]).shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {shape}")

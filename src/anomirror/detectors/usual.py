@@ -9,6 +9,7 @@ from typing import Self
 
 import torch
 from scipy.linalg import eigh
+from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -20,7 +21,7 @@ POSITIONS = 200_000
 ROWS = 2000
 """From which principal components are computed, at most."""
 
-HEADS = ("residual", "distance", "mahalanobis")
+HEADS = ("residual", "distance", "mahalanobis", "texture")
 """What :class:`Usual` measures of a map."""
 
 
@@ -65,8 +66,39 @@ def principal_components(rows: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Gaussian:
+    """Of rows, with a covariance that is shrunk by the rule of Ledoit and Wolf."""
+
+    mean: Tensor
+    whitening: Tensor
+    """``(d, d)``: the inverse of the covariance's lower Cholesky factor."""
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Self:
+        """From rows ``(n, d)``."""
+        mean = rows.mean(0)
+        covariance, _ = ledoit_wolf((rows - mean).double().numpy(), assume_centered=True)
+        floor = 1e-6 * max(float(covariance.diagonal().mean()), 1e-9)  # of copies there is none
+        identity = torch.eye(len(mean), dtype=torch.float64)
+        lower = torch.linalg.cholesky(torch.from_numpy(covariance) + floor * identity)
+        whitening = torch.linalg.solve_triangular(lower, identity, upper=False)
+        # of one layout, as a file gives it: it rounds
+        return cls(mean.contiguous(), whitening.float().contiguous())
+
+    def distances(self, rows: Tensor) -> Tensor:
+        """Squared Mahalanobis distance by the dimension, ``(n,)`` float64."""
+        return ((rows - self.mean).double() @ self.whitening.double().T).square().mean(1)
+
+
+def texture(maps: Tensor) -> Tensor:
+    """Mean and standard deviation over the positions of maps ``(n, c, h, w)``, ``(n, 2 c)``."""
+    places = maps.flatten(2)
+    return torch.cat([places.mean(2), places.std(2, correction=0)], 1)
+
+
+@dataclass(frozen=True)
 class Usual:
-    """What is usual in the reduced maps of normal images, in three ways."""
+    """What is usual in the reduced maps of normal images, in four ways."""
 
     mean: Tensor
     """``(reduced, h, w)``."""
@@ -76,6 +108,8 @@ class Usual:
     """``(n, k)``: maps of normal images in their components."""
     whitening: Tensor
     """``(h * w, reduced, reduced)``: of the Gaussian at each position."""
+    texture: Gaussian
+    """Of :func:`texture`: it knows no positions."""
     nearest: NearestNeighbors
 
     @classmethod
@@ -93,11 +127,18 @@ class Usual:
         target = identity * average[:, None, None]
         lower = torch.linalg.cholesky((1 - shrinkage) * covariances.double() + shrinkage * target)
         whitening = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
-        return cls.restored(neighbors, mean, basis, projected, whitening.float())
+        usual = Gaussian.of(texture(maps))
+        return cls.restored(neighbors, mean, basis, projected, whitening.float(), usual)
 
     @classmethod
     def restored(
-        cls, count: int, mean: Tensor, components: Tensor, neighbors: Tensor, whitening: Tensor
+        cls,
+        count: int,
+        mean: Tensor,
+        components: Tensor,
+        neighbors: Tensor,
+        whitening: Tensor,
+        texture: Gaussian,
     ) -> Self:
         """With an index of the neighbours, of which ``count`` are asked for."""
         # of one layout, whether they come from a fit or from a file: it rounds
@@ -105,7 +146,7 @@ class Usual:
         neighbors, whitening = neighbors.contiguous(), whitening.contiguous()
         nearest = NearestNeighbors(n_neighbors=min(count, len(neighbors)))
         nearest.fit(neighbors.double().numpy())
-        return cls(mean, components, neighbors, whitening, nearest)
+        return cls(mean, components, neighbors, whitening, texture, nearest)
 
     def statistics(self, maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """How odd maps ``(b, reduced, h, w)`` are, ``(b,)`` each."""
@@ -114,6 +155,8 @@ class Usual:
         centred, components = (maps - self.mean).flatten(1).double(), self.components.double()
         if "mahalanobis" in names:
             measured["mahalanobis"] = self.mahalanobis(maps).flatten(1).amax(1)
+        if "texture" in names:
+            measured["texture"] = self.texture.distances(texture(maps))
         projected = centred @ components.T
         if "residual" in names:
             measured["residual"] = (centred - projected @ components).square().sum(1)
