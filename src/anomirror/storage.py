@@ -42,6 +42,29 @@ _OURS = (CARD, WEIGHTS, HISTORY, CHECKPOINT)
 Value = bool | int | float | str | None | list[float] | list[int]
 
 
+class MemberCard(BaseModel):
+    """One detector of an ensemble."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    method: str
+    parameters: dict[str, Value]
+    size: int
+    """Side of the square that it sees."""
+
+
+class TriedCard(BaseModel):
+    """One detector that was tried on made-up anomalies before a choice."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    chosen: bool
+    auroc: dict[str, FiniteFloat]
+    """By kind of made-up anomaly."""
+
+
 class ModelCard(BaseModel):
     """Contents of ``model.json``."""
 
@@ -65,6 +88,8 @@ class ModelCard(BaseModel):
     calibration_fingerprint: str = ""
     """Of the images that it was recalibrated on; empty if training images calibrate."""
     fitted: dict[str, FiniteFloat] = {}
+    members: list[MemberCard] = []
+    tried: list[TriedCard] = []
     calibrated_on: int = Field(ge=0)
     """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
     calibrated_images: int = Field(ge=0, default=0)

@@ -80,8 +80,6 @@ class Calibrated(ABC):
     calibrated_by_: CalibratedBy
     n_train_: int
 
-    _folds: ClassVar[bool] = True
-    """Whether it is fast enough to be fitted once for each fold."""
     _given: TrainingSet | None = None
     _best_by: ClassVar[str | None] = None
     """Column of the history by whose lowest value the epoch is chosen whose weights are kept; None
@@ -89,6 +87,11 @@ class Calibrated(ABC):
     """
     _watches_heldout: ClassVar[bool] = False
     """Whether images are held out for its history even where they do not calibrate."""
+
+    @property
+    def can_fold(self) -> bool:
+        """Whether it is fast enough to be fitted once for each fold."""
+        return True
 
     @abstractmethod
     def _learn(
@@ -171,7 +174,7 @@ class Calibrated(ABC):
         return np.arange(len(images))
 
     def _fitted_and_measured(self, given: TrainingSet) -> Calibrating:
-        can_fold = self._folds and self.calibration_split == "random"
+        can_fold = self.can_fold and self.calibration_split == "random"
         self.calibrated_by_ = calibration.choose(
             self.calibration, self.calibration_fraction, given.together, can_fold=can_fold
         )
@@ -260,7 +263,7 @@ class Calibrated(ABC):
         statistics = {name: np.empty(len(normal)) for name in self.calibrating_statistics()}
         scales = []
         count = FEW_FOLDS
-        if self._folds:
+        if self.can_fold:
             count = calibration.fold_count(len(normal), math.prod(normal.shape))
         for fold in calibration.folds(self._shuffled(len(normal)).tolist(), given.together, count):
             others = copy.copy(self)

@@ -69,7 +69,7 @@ class Explaining(ABC):
     def framed_maps(self, images: ImageSet) -> Tensor:
         """The maps of :meth:`explain` as the method sees the images, ``(n, size, size)``."""
         self.refuse_without_maps()
-        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
+        maps = self.unscaled_maps(images)
         return (maps / self.map_scale_ - 1.0).clamp_min(0.0)
 
     def refuse_without_maps(self) -> None:
@@ -77,6 +77,10 @@ class Explaining(ABC):
         if not self.explains:
             raise SettingError(f"{self.method} cannot say where an image is odd, so it has no maps")
         self._check_fitted()
+
+    def unscaled_maps(self, images: ImageSet) -> Tensor:
+        """The deviation of each pixel, ``(n, size, size)``, in the method's own units."""
+        return torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
 
     def _map(self, x: Tensor) -> Tensor:
         """``(b, c, size, size)`` to the deviation of each pixel, ``(b, size, size)``, >= 0."""
@@ -89,7 +93,7 @@ class Explaining(ABC):
     def _map_scale(self, images: ImageSet) -> float:
         """The 99 % quantile over the pixels of images, without the padding."""
         parts = []
-        maps = torch.cat([self._mapped(x).cpu() for x in self._batches(images)])
+        maps = self.unscaled_maps(images)
         for index, one in enumerate(maps):
             top, left, height, width = self._frame().inner(*images.native_size(index))
             parts.append(one[top : top + height, left : left + width].flatten())

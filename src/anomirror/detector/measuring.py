@@ -76,24 +76,28 @@ class Measuring(ABC):
         """
         self._check_fitted()
         wanted = self.available_statistics() if names is None else names
-        if odd := sorted(set(wanted) - set(self.statistic_names)):
+        if odd := sorted(set(wanted) - set(self.every_statistic())):
             raise SettingError(
                 f"{self.method} has "
-                f"{unknown('statistic', odd[0], self.statistic_names, 'choose among')}"
+                f"{unknown('statistic', odd[0], self.every_statistic(), 'choose among')}"
             )
         images = self.open_to_score(X)
         measured = self.measure(images, wanted)
         self.warn_of_sizes(images.native_sizes(), images.names)
         return measured
 
+    def every_statistic(self) -> tuple[str, ...]:
+        """Names of all that this detector measures: :attr:`statistic_names`, but of an ensemble."""
+        return self.statistic_names
+
     def available_statistics(self) -> tuple[str, ...]:
         """Statistics that can be measured on this machine."""
-        return self.statistic_names
+        return self.every_statistic()
 
     @property
     def scoring_statistics(self) -> frozenset[str]:
         """Names of the statistics that the raw score reads, under the present parameters."""
-        return frozenset(self.statistic_names)
+        return frozenset(self.every_statistic())
 
     def raw_scores(self, X: ImageInput) -> Scores:
         """Uncalibrated anomaly score of each image, ``(n,)`` float64; higher is more anomalous."""

@@ -125,12 +125,16 @@ class NetworkDetector(Detector, Rehearsed):
     networks_: nn.ModuleDict = fitted()
     """The networks by name, in eval mode."""
 
-    _folds = False
     _watches_heldout = True
     _way_out = "lower the learning rate"
     """What helps against divergence."""
     _watched_as = "r"
     """Name of the metric that is logged after each epoch, with ``_train`` and ``_heldout``."""
+
+    @property
+    def can_fold(self) -> bool:
+        """A training for each fold takes too long."""
+        return False
 
     @abstractmethod
     def _build(self, image_shape: ImageShape) -> Built:

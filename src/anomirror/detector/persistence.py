@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Self, cast
@@ -27,7 +27,14 @@ from anomirror.detector.parameters import (
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, Scores, make_scorer, scorer_name
-from anomirror.storage import ModelCard, ModelTarget, Value, save_model
+from anomirror.storage import (
+    MemberCard,
+    ModelCard,
+    ModelTarget,
+    TriedCard,
+    Value,
+    save_model,
+)
 from anomirror.training import History
 
 HASHES = "training.hashes"
@@ -54,9 +61,9 @@ class Persistent(ABC):
 
     image_size: ImageSize
     fitted_with_: dict[str, Value]
+    every_statistic: Callable[[], tuple[str, ...]]
     image_shape_: ImageShape
     scorer_: Scorer
-    statistic_names: ClassVar[tuple[str, ...]]
     calibrating_: Calibrating
     calibrated_on_: int
     calibrated_by_: CalibratedBy
@@ -91,6 +98,14 @@ class Persistent(ABC):
     def fitted_numbers(self) -> dict[str, float]:
         """Everything else fitted, as numbers."""
         return {}
+
+    def _member_cards(self) -> list[MemberCard]:
+        """Of the detectors that this one consists of."""
+        return []
+
+    def _tried(self) -> list[TriedCard]:
+        """Of the detectors that were compared to choose among them."""
+        return []
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "calibrating_"):
@@ -128,6 +143,8 @@ class Persistent(ABC):
             data_fingerprint=self.data_fingerprint_,
             calibration_fingerprint=self.calibration_fingerprint_,
             fitted=self.fitted_numbers(),
+            members=self._member_cards(),
+            tried=self._tried(),
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
@@ -141,6 +158,13 @@ class Persistent(ABC):
             },
         }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
+
+    def _remember(self, card: ModelCard) -> None:
+        """What is kept of a card next to tensors and numbers."""
+        self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
+        self.suspects_dropped_ = card.suspects_dropped
+        self.data_fingerprint_ = card.data_fingerprint
+        self.calibration_fingerprint_ = card.calibration_fingerprint
 
     def measured_with(self) -> dict[str, object]:
         """Parameters that decide what is measured of an image, and may change after a fit."""
@@ -176,8 +200,6 @@ class Persistent(ABC):
             channels, height, width = card.image_shape
             self.image_shape_ = channels, height, width
             self.scorer_ = make_scorer(card.scorer).restore(card.scorer_state)
-            self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
-            self.suspects_dropped_ = card.suspects_dropped
             self.calibrated_on_, self.calibrated_by_ = card.calibrated_on, card.calibrated_by
             self.calibrated_images_ = card.calibrated_images or card.calibrated_on
             self.calibrated_with_ = self.measured_with() | card.calibrated_with
@@ -188,19 +210,19 @@ class Persistent(ABC):
             self.anomaly_hashes_ = tensors.pop(LABELLED, none).numpy()
             self.calibration_hashes_ = tensors.pop(LATER, none).numpy()
             self.calibrating_ = _calibrating(tensors, card)
-            self.data_fingerprint_, self.history_ = card.data_fingerprint, history
-            self.calibration_fingerprint_ = card.calibration_fingerprint
+            self.history_ = history
             if self.image_size not in (None, "auto", self.image_shape_[1]):
                 raise ValueError(
                     f"image_size is {self.image_size}, image_shape {list(self.image_shape_)}"
                 )
+            self._remember(card)
             self._restore(tensors, card.fitted)
             for what, found, expected in (
                 ("tensors", tensors.keys(), self._tensors().keys()),
                 ("fitted", card.fitted.keys(), self.fitted_numbers().keys()),
                 (
                     CALIBRATION,
-                    self.calibrating_.statistics.keys() - set(self.statistic_names),
+                    self.calibrating_.statistics.keys() - set(self.every_statistic()),
                     set(),
                 ),
             ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from anomirror import plugins
@@ -13,8 +14,10 @@ from anomirror.detector.parameters import UNSTORED, marked, parameters_of
 from anomirror.detectors.alad import ALAD as ALAD
 from anomirror.detectors.ama import AMA as AMA
 from anomirror.detectors.anogan import AnoGAN as AnoGAN
+from anomirror.detectors.auto import Auto as Auto
 from anomirror.detectors.complexity import Complexity as Complexity
 from anomirror.detectors.deep_svdd import DeepSVDD as DeepSVDD
+from anomirror.detectors.ensemble import Ensemble as Ensemble
 from anomirror.detectors.fanogan import FAnoGAN as FAnoGAN
 from anomirror.detectors.fence_gan import FenceGAN as FenceGAN
 from anomirror.detectors.knn import KNN as KNN
@@ -93,7 +96,17 @@ def make_detector(method: str, /, **parameters: Any) -> Detector:
     for name in parameters:
         if name not in known:
             raise SettingError(f"{method} has {unknown('parameter', name, known, 'choose among')}")
+    if "detectors" in known and "detectors" in parameters:
+        parameters["detectors"] = _named(parameters["detectors"])
     return kind(**parameters)
+
+
+def _named(detectors: object) -> list[Detector]:
+    """Detectors, or their names, as detectors."""
+    given = detectors.split(",") if isinstance(detectors, str) else detectors
+    if not isinstance(given, Sequence):
+        raise SettingError(f"detectors={detectors!r}: expected names of methods")
+    return [make_detector(each.strip()) if isinstance(each, str) else each for each in given]
 
 
 def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector:
@@ -109,7 +122,15 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
         kind = detector_class(card.method)
         if extra := sorted(marked(kind, UNSTORED) & card.parameters.keys()):
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
-        detector = make_detector(card.method, **card.parameters, scorer=card.scorer, device=device)
+        parts = {}
+        if card.members:
+            parts["detectors"] = [
+                make_detector(each.method, **each.parameters, device=device)
+                for each in card.members
+            ]
+        detector = make_detector(
+            card.method, **card.parameters, **parts, scorer=card.scorer, device=device
+        )
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return detector.restore(card, tensors, history)

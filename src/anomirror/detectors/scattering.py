@@ -115,8 +115,9 @@ class Scattering(Detector):
     spreads_: dict[str, float] = fitted()
     """Half of the distance of its 16 % and 84 % quantiles."""
 
-    _known: tuple[ImageSet, Tensor] | None = fitted(default=None)
-    """Images that all folds share, and their paths."""
+    _known: list[tuple[ImageSet, Tensor]] | None = fitted(default=None)
+    """Images that all folds share, and their paths; of copies of this detector, too, until the list
+    is emptied."""
 
     def _learn(
         self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
@@ -188,8 +189,7 @@ class Scattering(Detector):
 
     def _batches(self, images: ImageSet, batch_size: int | None = None) -> Iterator[Tensor]:
         """Scattering paths of all images in order, ``(b, paths, h, w)`` on the device."""
-        if self._known is not None:
-            known, paths = self._known
+        for known, paths in self._known or ():
             if (places := places_in(images, known)) is not None:
                 yield from torch.split(paths[places], batch_size or self._scoring_batch())
                 return
@@ -202,10 +202,12 @@ class Scattering(Detector):
     def _sharing(self, images: ImageSet) -> Iterator[None]:
         self.transform_ = int(self.scales), int(self.angles)
         if len(images) * self._bytes() <= SAMPLE_BYTES:
-            self._known = images, self._paths(images)
+            self._known = [(images, self._paths(images))]
         try:
             yield
         finally:
+            if self._known is not None:
+                self._known.clear()
             self._known = None
 
     def _paths(self, images: ImageSet) -> Tensor:

@@ -29,6 +29,7 @@ from anomirror.images.sets import (
     check_files,
     known_sizes,
     places_in,
+    seen_at,
     unreadable_error,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "known_sizes",
     "open_images",
     "places_in",
+    "seen_at",
     "to_network",
     "unreadable_error",
     "within_border",

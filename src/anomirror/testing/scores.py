@@ -43,7 +43,7 @@ def check_the_raw_score_is_a_formula_over_named_statistics(subject: Subject) -> 
     """
     fitted, images = subject.fitted, subject.normal[:40]
     measured = fitted.statistics(images)
-    assert fitted.scoring_statistics <= measured.keys() <= set(fitted.statistic_names)
+    assert fitted.scoring_statistics <= measured.keys() <= set(fitted.every_statistic())
     for name, values in measured.items():
         assert (values.dtype.name, values.shape) == ("float64", (len(images),))
         assert_array_equal(fitted.statistics(images, (name,))[name], values)

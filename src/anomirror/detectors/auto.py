@@ -1,0 +1,205 @@
+"""The ensemble that suits the images, chosen on anomalies that are made up of them."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from anomirror.detector import calibration
+from anomirror.detector.calibrated import Calibrating
+from anomirror.detector.contract import Detector
+from anomirror.detector.parameters import UNSTORED, Fraction, declared, fitted
+from anomirror.detector.streaming import evenly_spaced, spaced
+from anomirror.detector.training_set import TrainingSet
+from anomirror.detectors.ensemble import Ensemble
+from anomirror.detectors.knn import KNN
+from anomirror.detectors.pca import PCA
+from anomirror.detectors.scattering import Scattering
+from anomirror.errors import ImageError
+from anomirror.images import ArrayImages, Frame, ImageInput, ImageSet, Subset, seen_at
+from anomirror.scorers import Scores
+from anomirror.storage import ModelCard, TriedCard
+from anomirror.synthetic import KINDS, made_up
+
+FITTED, UNSEEN, MADE = 2000, 200, 100
+"""Candidates are tried by a fit on so many images at most, on so many others, and on so many
+made-up anomalies of each kind."""
+FEWEST = 50
+"""Images below which nothing is tried: a fifth of them would be unseen."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate on images that its fit has not seen, and on made-up anomalies."""
+
+    name: str
+    detector: Detector
+    """Fitted, but calibrated by nothing."""
+    normal: Scores
+    """Raw scores of normal images."""
+    made: Mapping[str, Scores]
+    """Raw scores of made-up anomalies, by kind."""
+    fit_seconds: float
+    images_per_second: float
+
+    @property
+    def auroc(self) -> dict[str, float]:
+        """Of each kind of made-up anomalies."""
+        return {kind: _auroc(self.normal, made) for kind, made in self.made.items()}
+
+    @property
+    def mean(self) -> float:
+        """Over all kinds."""
+        return float(np.mean(list(self.auroc.values())))
+
+    def raw_scores(self, images: ImageSet) -> Scores:
+        """Of images in the frame of the trial."""
+        return _raw_scores(self.detector, images)
+
+
+@declared
+class Auto(Ensemble):
+    """The ensemble of those candidates that find made-up anomalies of your images best.
+
+    A fifth of the normal images, at most 200, is not fitted at first, and anomalies of nine kinds
+    are made of them. Of the candidates those are kept that find these nearly as well as the best
+    one. They are then fitted on all images as an :class:`Ensemble` is. Of fewer than 50 images
+    nothing can be tried, and the first candidate is taken.
+
+    Notes
+    -----
+    What finds made-up anomalies best finds real ones best only roughly: docs/choosing.md says how
+    roughly, and what always taking the first candidate gives.
+
+    Examples
+    --------
+    >>> from anomirror.data.sample import load_sample
+    >>> fitted = Auto().fit(load_sample().train[:100])
+    >>> "scattering" in fitted.members_
+    True
+    """
+
+    method = "auto"
+
+    detectors: Annotated[Sequence[Detector], UNSTORED] = ()
+    """Candidates that are not fitted, or on the command line their names; () are ``scattering``,
+    ``pca`` and ``knn``."""
+
+    margin: Fraction = 0.1
+    """How far the mean AUROC on made-up anomalies of a candidate that is kept may lie below that of
+    the best one."""
+
+    tried_: list[TriedCard] = fitted()
+    """What each candidate was found to be worth on made-up anomalies, by kind; empty where nothing
+    was tried."""
+
+    def candidates(self) -> Sequence[Detector]:
+        """Those that are tried."""
+        return self.detectors or (Scattering(), PCA(), KNN())
+
+    def compare(self, X: ImageInput, groups: object = None) -> list[Trial]:
+        """Try the candidates, and leave this detector as it is.
+
+        Parameters
+        ----------
+        X, groups : as in :meth:`fit`.
+
+        Raises
+        ------
+        ImageError : fewer than 50 normal images.
+        """
+        fresh = copy.copy(self)
+        given = fresh._begin(X, None, groups)
+        if len(given.normal) < FEWEST:
+            raise ImageError(
+                f"{len(given.normal)} normal images: at least {FEWEST} are needed to compare "
+                "methods"
+            )
+        with fresh._fitting(given):
+            return fresh._trials(given)
+
+    def _fitted_and_measured(self, given: TrainingSet) -> Calibrating:
+        self.tried_ = []
+        prototypes = self._prototypes or {}
+        chosen = list(prototypes)[:1]
+        if len(given.normal) >= FEWEST and len(prototypes) > 1:
+            trials = self._trials(given)
+            least = max(trial.mean for trial in trials) - self.margin
+            chosen = [trial.name for trial in trials if trial.mean >= least]
+            self.tried_ = [
+                TriedCard(name=trial.name, chosen=trial.name in chosen, auroc=trial.auroc)
+                for trial in trials
+            ]
+        self._prototypes = {name: prototypes[name] for name in chosen}
+        return super()._fitted_and_measured(given)
+
+    def _trials(self, given: TrainingSet) -> list[Trial]:
+        """Of all candidates on the same images."""
+        count = len(given.normal)
+        order = self._shuffled(count).tolist()
+        unseen = calibration.held_out(order, given.together, min(UNSEEN, count // 5))
+        others = np.setdiff1d(np.arange(count), unseen)
+        fitting = evenly_spaced(Subset(given.normal, others.tolist()), FITTED)
+        normal = self._taken(given.normal, unseen)
+        made = self._made_of(given.normal, unseen[spaced(len(unseen), MADE)])
+        return [
+            self._trial(name, member, fitting, normal, made)
+            for name, member in (self._prototypes or {}).items()
+        ]
+
+    def _trial(
+        self,
+        name: str,
+        prototype: Detector,
+        fitting: ImageSet,
+        normal: ImageSet,
+        made: Mapping[str, ImageSet],
+    ) -> Trial:
+        member, started = copy.copy(prototype), time.perf_counter()
+        member._learn(self._seen_by(member, fitting), None, None)
+        fitted_in, started = time.perf_counter() - started, time.perf_counter()
+        raw = _raw_scores(member, normal)
+        per_second = len(normal) / max(time.perf_counter() - started, 1e-9)
+        by_kind = {kind: _raw_scores(member, images) for kind, images in made.items()}
+        return Trial(name, member, raw, by_kind, fitted_in, per_second)
+
+    def _taken(self, images: ImageSet, places: np.ndarray) -> ArrayImages:
+        """Some images, in memory."""
+        size = images.shape[1]
+        return ArrayImages(images.take(places.tolist()).numpy(), Frame(size, 1, size))
+
+    def _made_of(self, images: ImageSet, places: np.ndarray) -> dict[str, ImageSet]:
+        """Anomalies of every kind from some normal images."""
+        size, frame = images.shape[1], self._frame()
+        boxes = [frame.inner(*images.native_size(int(place))) for place in places]
+        normal = images.take(places.tolist()).numpy()
+        return {
+            kind: ArrayImages(
+                made_up(normal, kind, seed=self._seed(), boxes=boxes), Frame(size, 1, size)
+            )
+            for kind in KINDS
+        }
+
+    def _tried(self) -> list[TriedCard]:
+        return self.tried_
+
+    def _remember(self, card: ModelCard) -> None:
+        super()._remember(card)
+        self.tried_ = card.tried
+
+
+def _raw_scores(member: Detector, images: ImageSet) -> Scores:
+    """Of a member whose fit has just ended."""
+    seen = seen_at(images, member.image_shape_[1])
+    return np.asarray(member._raw(member.measure(seen, member.scoring_statistics)), np.float64)
+
+
+def _auroc(normal: Scores, anomalies: Scores) -> float:
+    truth = np.r_[np.zeros(len(normal)), np.ones(len(anomalies))]
+    return float(roc_auc_score(truth, np.concatenate([normal, anomalies])))

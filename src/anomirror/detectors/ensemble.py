@@ -1,0 +1,435 @@
+"""Several detectors as one: an image is as odd as the member says that finds it oddest."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomirror.detector.calibrated import Calibrating
+from anomirror.detector.contract import Detector
+from anomirror.detector.parameters import SCORING, UNSTORED, declared, fitted
+from anomirror.detector.streaming import evenly_spaced
+from anomirror.detector.training_set import TrainingSet
+from anomirror.errors import SettingError
+from anomirror.images import (
+    ArrayImages,
+    Frame,
+    ImageSet,
+    Subset,
+    in_batches,
+    iterate,
+    places_in,
+    seen_at,
+)
+from anomirror.scorers import Domain, Scores
+from anomirror.storage import MemberCard, ModelCard
+
+_Value = TypeVar("_Value")
+
+PIECE = 256
+"""Images that are decoded at once, for all members."""
+MAPPED = 64
+"""Images that give the scale of a member's maps."""
+FAR = 0.8
+"""Quantile beyond which p-values go on as those of an exponential tail."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How far raw scores of unseen normal images reach, of one member."""
+
+    centre: float
+    """Their median: of the logarithm, where raw scores are at least 0."""
+    spread: float
+    """Half of the distance of their 16 % and 84 % quantiles."""
+    deviations: Scores
+    """All of them in these units, sorted."""
+    tail: float
+    """Mean excess of the fifth that is oddest, in these units."""
+
+    @classmethod
+    def of(cls, values: Scores) -> Self:
+        """From raw scores, or their logarithms, ``(n,)``."""
+        low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
+        centre, spread = float(middle), max(float(high - low) / 2, 1e-3)
+        deviations = np.sort((values - centre) / spread)
+        far = np.quantile(deviations, FAR)
+        beyond = deviations[deviations > far]
+        tail = float(np.mean(beyond - far)) if len(beyond) else 1.0
+        return cls(centre, spread, deviations, max(tail, 1e-3))
+
+    def deviation(self, values: Scores) -> Scores:
+        """(v - median) / spread"""
+        return (values - self.centre) / self.spread
+
+    def surprise(self, deviations: Scores) -> Scores:
+        """-log of the conformal p-value, which goes on exponentially beyond the fifth that is
+        oddest: of odd images it says how odd.
+        """
+        count, far = len(self.deviations), np.quantile(self.deviations, FAR)
+        at_least = count - np.searchsorted(self.deviations, deviations, side="left")
+        within = -np.log((1 + at_least) / (count + 1))
+        beyond = -math.log(1 - FAR) + (deviations - far) / self.tail
+        return np.asarray(np.where(deviations > far, beyond, within))
+
+
+@declared
+class Ensemble(Detector):
+    """Several detectors, and whichever finds an image oddest.
+
+    Every member is fitted on the same images, at its own size, and its raw scores are compared with
+    those of normal images that it has not seen. Threshold and p-values then come from the
+    combination of these images, whatever the members are.
+
+    Notes
+    -----
+    Over many members largest deviation and harmonic mean lose less than sums, Fisher's or Cauchy's
+    combination (docs/decisions/0024-choosing.md). What members say of calibration, scorer and
+    threshold is not used.
+
+    References
+    ----------
+    Wilson: The harmonic mean p-value for combining dependent tests, PNAS 2019.
+
+    Examples
+    --------
+    >>> from anomirror import KNN, PCA
+    >>> from anomirror.data.sample import load_sample
+    >>> images = load_sample().train[:64]
+    >>> fitted = Ensemble(detectors=[PCA(), KNN()]).fit(images)
+    >>> sorted(fitted.statistics(images[:2]))
+    ['knn.distance', 'pca.residual']
+    """
+
+    method = "ensemble"
+    explains = True
+    auto_size = 128
+
+    detectors: Annotated[Sequence[Detector], UNSTORED] = ()
+    """Detectors that are not fitted, or on the command line their names; a member of smaller
+    ``image_size`` sees images shrunk. They are left as they are."""
+
+    combination: Annotated[Literal["largest", "harmonic"], SCORING] = "largest"
+    """"largest": the largest robust deviation from normal images; "harmonic": the harmonic mean of
+    the members' p-values."""
+
+    batch_size = 64
+    """Changes nothing here: members have their own."""
+
+    members_: dict[str, Detector] = fitted()
+    """The fitted members by name."""
+    references_: dict[str, Reference] = fitted()
+    """Of each member what its raw score is compared with."""
+
+    _prototypes: dict[str, Detector] | None = fitted(default=None)
+    """Members as they are about to be fitted, while a fit goes on."""
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.candidates():
+            raise SettingError("detectors=(): expected detectors, such as [Scattering(), PCA()]")
+        for member in self.candidates():
+            if not isinstance(member, Detector):
+                raise SettingError(f"detectors holds {member!r}: expected detectors")
+            if isinstance(member, Ensemble):
+                raise SettingError(f"detectors holds {member.method}: expected single detectors")
+            member.validate()
+
+    @property
+    def can_fold(self) -> bool:
+        """Where all members can be."""
+        members = self.candidates() if self._prototypes is None else self._prototypes.values()
+        return all(member.can_fold for member in members)
+
+    def candidates(self) -> Sequence[Detector]:
+        """Detectors of which this one is made."""
+        return self.detectors
+
+    # ------------------------------------------------------------------ fitting the members
+
+    def _learn(
+        self, normal: ImageSet, heldout: ImageSet | None, anomalies: ImageSet | None
+    ) -> None:
+        self.members_ = {}
+        self.__dict__.pop("references_", None)
+        for name, prototype in (self._prototypes or {}).items():
+            member = copy.copy(prototype)
+            seen = [
+                None if images is None else self._seen_by(member, images)
+                for images in (normal, heldout, anomalies if member.learns_from_anomalies else None)
+            ]
+            assert seen[0] is not None
+            member._learn(seen[0], seen[1], seen[2])
+            if member.explains:
+                member.map_scale_ = member._map_scale(evenly_spaced(seen[0], MAPPED))
+            self.members_[name] = member
+
+    @contextmanager
+    def _fitting(self, given: TrainingSet) -> Iterator[None]:
+        with super()._fitting(given):
+            self.members_ = {}
+            self._prototypes = self._made(given)
+            try:
+                yield
+            finally:
+                self._prototypes = None
+                for member in self.members_.values():  # it holds the images
+                    member._given = None
+
+    def _made(self, given: TrainingSet) -> dict[str, Detector]:
+        """Members by name, with the seed and the device of this ensemble, each at its size."""
+        made: dict[str, Detector] = {}
+        for member in self.candidates():
+            fresh: Detector = clone(member)
+            shared = {name: getattr(self, name) for name in ("random_state", "device", "verbose")}
+            fresh.set_params(**shared)
+            channels, size, _ = self.image_shape_
+            wanted = fresh.image_size if isinstance(fresh.image_size, int) else fresh.auto_size
+            fresh.image_shape_ = channels, min(size, int(wanted)), min(size, int(wanted))
+            fresh.fitted_with_ = fresh.fitting_parameters()
+            fresh.sizes_, fresh.history_ = None, []
+            fresh.data_fingerprint_, fresh.groups_fingerprint_ = given.fingerprint, ""
+            fresh._given = replace(given, normal=seen_at(given.normal, fresh.image_shape_[1]))
+            made[_free_name(fresh.method, made)] = fresh
+        return made
+
+    def _seen_by(self, member: Detector, images: ImageSet) -> ImageSet:
+        """Images at a member's size; those of the fit as parts of what it knows of the fit."""
+        if self._given is not None and member._given is not None:
+            places = places_in(images, self._given.normal)
+            if places is not None:
+                return Subset(member._given.normal, places.tolist())
+        return seen_at(images, member.image_shape_[1])
+
+    @contextmanager
+    def _sharing(self, images: ImageSet) -> Iterator[None]:
+        with ExitStack() as stack:
+            for member in (self._prototypes or {}).values():
+                whole = images if member._given is None else member._given.normal
+                stack.enter_context(member._sharing(whole))
+            yield
+
+    # ------------------------------------------------------------------ what members measure
+
+    def every_statistic(self) -> tuple[str, ...]:
+        """Of each member, after its name: ``"pca.residual"``."""
+        return self._of_all(lambda member: member.every_statistic())
+
+    def available_statistics(self) -> tuple[str, ...]:
+        """Those that can be measured on this machine."""
+        return self._of_all(lambda member: member.available_statistics())
+
+    @property
+    def scoring_statistics(self) -> frozenset[str]:
+        """What the members' raw scores read."""
+        return frozenset(self._of_all(lambda member: sorted(member.scoring_statistics)))
+
+    def calibrating_statistics(self) -> Collection[str]:
+        """What each member measures of the images that calibrate it."""
+        return self._of_all(lambda member: member.calibrating_statistics())
+
+    def _of_all(self, names: Callable[[Detector], Iterable[str]]) -> tuple[str, ...]:
+        members = self.__dict__.get("members_") or self._prototypes or {}
+        return tuple(f"{name}.{each}" for name, member in members.items() for each in names(member))
+
+    def measure(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
+        """As of every detector; each image is decoded once for all members."""
+        measured: dict[str, list[Scores]] = {name: [] for name in names}
+        pieces = [images] if self._given is not None else self._in_memory(images)
+        for piece in pieces:
+            for name, member in self.members_.items():
+                own = _own(name, names)
+                if own:
+                    found = member.measure(self._seen_by(member, piece), own)
+                    for each, values in found.items():
+                        measured[f"{name}.{each}"].append(values)
+        return {name: np.concatenate(parts) for name, parts in measured.items()}
+
+    def _statistics(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        raise NotImplementedError("members measure images, each in its own way")
+
+    def unscaled_maps(self, images: ImageSet) -> Tensor:
+        """Mean over the members that can say where, each in units of its own normal images."""
+        size, parts = self.image_shape_[1], []
+        explaining = [member for member in self.members_.values() if member.explains]
+        for piece in self._in_memory(images):
+            maps = torch.zeros(len(piece), size, size)
+            for member in explaining:
+                own = member.unscaled_maps(self._seen_by(member, piece)) / member.map_scale_
+                maps += F.interpolate(own[:, None], size=(size, size), mode="nearest")[:, 0]
+            parts.append(maps / max(len(explaining), 1))
+        return torch.cat(parts)
+
+    def _in_memory(self, images: ImageSet) -> Iterator[ImageSet]:
+        """The same images, decoded, some at a time."""
+        size = images.shape[1]
+        for batch in iterate(images, in_batches(len(images), PIECE), self.workers):
+            yield ArrayImages(batch.numpy(), Frame(size, 1, size))
+
+    def refuse_without_maps(self) -> None:
+        self._check_fitted()
+        if not any(member.explains for member in self.members_.values()):
+            raise SettingError("no member of this ensemble can say where an image is odd")
+
+    def programs(self) -> dict[str, str]:
+        """Those of all members."""
+        return {
+            name: version
+            for member in (
+                self.__dict__.get("members_") or dict(enumerate(self.detectors))
+            ).values()
+            for name, version in member.programs().items()
+        }
+
+    # ------------------------------------------------------------------ one score of all
+
+    @property
+    def raw_domain(self) -> Domain:
+        """Deviations may be negative."""
+        return "real"
+
+    def _calibrate(self, calibrating: Calibrating) -> None:
+        self.references_ = self._compared(calibrating)
+        raw = np.asarray(self._raw(calibrating.statistics), np.float64)
+        super()._calibrate(replace(calibrating, raw=raw))
+
+    def raw_by_fold(self, given: TrainingSet) -> Scores:
+        """As of every detector, members compared with what they measured in all folds."""
+        with self._fitting(given), self._sharing(given.normal):
+            measured = self.folded(given)[0]
+            self._learn(given.normal, None, None)
+            self.references_ = self._compared(measured)
+            return np.asarray(self._raw(measured.statistics), np.float64)
+
+    def _compared(self, calibrating: Calibrating) -> dict[str, Reference]:
+        return {
+            name: Reference.of(values)
+            for name, values in self._values(calibrating.statistics).items()
+        }
+
+    def _values(self, statistics: Mapping[str, Scores]) -> dict[str, Scores]:
+        """Each member's raw score: its logarithm, where it is at least 0."""
+        values = {}
+        for name, member in self.members_.items():
+            raw = member._raw(
+                {each: statistics[f"{name}.{each}"] for each in _own(name, statistics)}
+            )
+            positive = member.raw_domain == "nonnegative"
+            values[name] = np.asarray(
+                np.log(np.maximum(raw, 1e-12)) if positive else raw, np.float64
+            )
+        return values
+
+    def deviations(self, statistics: Mapping[str, Scores]) -> dict[str, Scores]:
+        """How odd each member finds images, ``{member: (n,)}``, from what was measured of them: in
+        robust standard deviations of normal images that it has not seen.
+        """
+        values = self._values(statistics)
+        return {name: self.references_[name].deviation(each) for name, each in values.items()}
+
+    def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
+        """max_m z_m, or -log of the harmonic mean of p_m"""
+        if "references_" not in self.__dict__:  # while a fit goes on
+            return np.zeros(len(next(iter(statistics.values()))))
+        deviations = self.deviations(statistics)
+        if self.combination == "largest":
+            return np.asarray(np.max(list(deviations.values()), axis=0))
+        surprises = np.stack([self.references_[m].surprise(z) for m, z in deviations.items()])
+        return np.asarray(np.logaddexp.reduce(surprises, axis=0) - math.log(len(surprises)))
+
+    # ------------------------------------------------------------------ what a fit costs
+
+    def fit_seconds(self, images: ImageSet) -> float:
+        """About as long as the members together."""
+        return sum(
+            copy.copy(member).fit_seconds(seen_at(images, size))
+            for member, size in self._sized(images)
+        )
+
+    def fit_bytes(self, images: ImageSet) -> int:
+        """Members are fitted one after the other."""
+        return max(member.fit_bytes(seen_at(images, size)) for member, size in self._sized(images))
+
+    def _sized(self, images: ImageSet) -> list[tuple[Detector, int]]:
+        """Members, and the side at which they see images."""
+        full = images.shape[1]
+        return [
+            (
+                member,
+                min(
+                    full,
+                    member.image_size if isinstance(member.image_size, int) else member.auto_size,
+                ),
+            )
+            for member in self.candidates()
+        ]
+
+    # ------------------------------------------------------------------ in a model folder
+
+    def _member_cards(self) -> list[MemberCard]:
+        return [
+            MemberCard(
+                name=name,
+                method=member.method,
+                parameters=member.stored_parameters() | member.fitted_with_,
+                size=member.image_shape_[1],
+            )
+            for name, member in self.members_.items()
+        ]
+
+    def _remember(self, card: ModelCard) -> None:
+        super()._remember(card)
+        if len(self.detectors) != len(card.members):
+            raise ValueError(f"{len(card.members)} members, not {len(self.detectors)}")
+        self.members_ = {}
+        for of, member in zip(card.members, self.detectors, strict=True):
+            member.image_shape_ = self.image_shape_[0], of.size, of.size
+            member.fitted_with_ = member.fitting_parameters()
+            member.sizes_, member.history_ = None, []
+            self.members_[of.name] = member
+
+    def fitted_numbers(self) -> dict[str, float]:
+        numbers = {"map_scale": self.map_scale_}
+        for name, member in self.members_.items():
+            numbers |= {f"{name}.{key}": value for key, value in member.fitted_numbers().items()}
+        return numbers
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": tensor
+            for name, member in self.members_.items()
+            for key, tensor in member._tensors().items()
+        }
+
+    def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
+        self.map_scale_ = fitted["map_scale"]
+        for name, member in self.members_.items():
+            member._restore(_below(name, tensors), _below(name, fitted))
+        self.references_ = self._compared(self.calibrating_)
+
+
+def _free_name(method: str, taken: Collection[str]) -> str:
+    """The method, with a number where there are several of it."""
+    names = [method, *(f"{method}{number}" for number in range(2, len(taken) + 2))]
+    return next(name for name in names if name not in taken)
+
+
+def _own(name: str, statistics: Iterable[str]) -> list[str]:
+    """What is of one member, without its name."""
+    begins = f"{name}."
+    return [each.removeprefix(begins) for each in statistics if each.startswith(begins)]
+
+
+def _below(name: str, of: Mapping[str, _Value]) -> dict[str, _Value]:
+    """What is of one member, under its own names."""
+    return {each: of[f"{name}.{each}"] for each in _own(name, of)}
