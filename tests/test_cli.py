@@ -27,7 +27,8 @@ from anomirror.workflows import scoring
 from tests.commands import failed, run, run_apart
 from tests.tiny import TINY
 
-SETTINGS = [word for key, value in TINY["ama"].items() for word in ("--set", f"{key}={value}")]
+SETTINGS = ["--method", "ama"]
+SETTINGS += [word for key, value in TINY["ama"].items() for word in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="module")
@@ -235,13 +236,21 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, tmp_path: Path
         "no method named 'svm': choose one of alad, ama, anogan",
     )
     failed(run("fit", good, "--out", out, "--preset", "gpu"), "choose one of cpu, default")
-    failed(run("fit", good, "--out", out, "--set", "epoch=3"), "ama has no parameter 'epoch'")
-    failed(run("fit", good, "--out", out, "--set", "epochs=many"), "epochs='many'")
+    ama = ("--method", "ama")
+    failed(run("fit", good, "--out", out, "--set", "epoch=3", *ama), "ama has no parameter 'epoch'")
+    failed(run("fit", good, "--out", out, "--set", "epochs=many", *ama), "epochs='many'")
+    failed(
+        run("fit", good, "--out", out, "--set", "critic_width=3"),
+        "auto has no parameter 'critic_width': choose among",
+    )
+    failed(run("fit", good, "--out", out, "--set", "critic_width=3"), "that is one of ama")
     failed(run("fit", good, "--out", out, "--set", "epochs"), "expected key=value")
     failed(run("fit", good, "--out", out, "--config", tmp_path / "no.toml"), "No such file")
     failed(run("fit", good, "--out", out, "--device", "abacus"), "use cpu")
     failed(run("fit", good, "--out", out, "--device", "meta"), "device='meta' cannot be used here")
-    failed(run("fit", good, "--out", out, "--set", "random_state=none"), "choose one with --seed")
+    failed(
+        run("fit", good, "--out", out, "--set", "random_state=none", *ama), "choose one with --seed"
+    )
     failed(
         run("fit", good, "--out", out, "--set", "checkpoint_dir=x"),
         "checkpoint_dir is set by the command line itself",

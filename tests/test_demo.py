@@ -28,8 +28,12 @@ def test_the_demo_writes_its_results_pictures_and_model(
     stream = io.StringIO()
     anomirror.demo.run_demo(tmp_path / "out", Console(file=stream, width=120))
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert list(results) == ["ama", "ama one-sided", "pca", "pca two-sided", "knn", "knn two-sided"]
+    assert list(results) == [
+        *("auto", "auto two-sided", "ama", "ama one-sided"),
+        *("pca", "pca two-sided", "knn", "knn two-sided"),
+    ]
     assert results["knn"]["auroc"] > 0.9
+    assert results["auto"]["auroc"] > 0.98
     for row in results.values():
         assert row["auroc_ci"][0] <= row["auroc"] <= row["auroc_ci"][1]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
@@ -41,6 +45,7 @@ def test_the_demo_writes_its_results_pictures_and_model(
     assert load(tmp_path / "out" / "model").method == "ama"
     assert "AUROC" in stream.getvalue()
     assert "knn two-sided" in stream.getvalue()
+    assert "auto took scattering" in stream.getvalue()
 
 
 @pytest.fixture(scope="module")

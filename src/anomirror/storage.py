@@ -61,8 +61,13 @@ class TriedCard(BaseModel):
 
     name: str
     chosen: bool
-    auroc: dict[str, FiniteFloat]
+    auroc: dict[str, FiniteFloat] = Field(min_length=1)
     """By kind of made-up anomaly."""
+
+    @property
+    def mean(self) -> float:
+        """Over the kinds."""
+        return sum(self.auroc.values()) / len(self.auroc)
 
 
 class ModelCard(BaseModel):

@@ -27,6 +27,8 @@ from tests.first_hour.conftest import spotted, tiles, write
 
 PCA_FIT = ("--method", "pca")
 SHORT = (
+    "--method",
+    "ama",
     "--set",
     "epochs=1",
     "--set",
@@ -129,7 +131,16 @@ def test_a_stopped_fit_names_its_checkpoint_and_leaves_nothing_hidden(
     good: Path, number: int
 ) -> None:
     out = good.parent / "model"
-    many = ("--set", "epochs=500", "--set", "steps_per_epoch=2", *SHORT[4:], "--device", "cpu")
+    many = (
+        "--set",
+        "epochs=500",
+        "--set",
+        "steps_per_epoch=2",
+        *SHORT[6:],
+        *SHORT[:2],
+        "--device",
+        "cpu",
+    )
     command = [sys.executable, "-m", "anomirror", "fit", str(good), "--out", str(out), *many]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -183,7 +194,7 @@ def test_a_near_name_is_suggested_in_any_case(good: Path) -> None:
     fit = ("fit", good, "--out", good.parent / "m")
     failed(run(*fit, "--method", "PCA"), "did you mean 'pca'?")
     failed(run(*fit, "--preset", "deflaut"), "did you mean 'default'?")
-    failed(run(*fit, "--set", "Epoch=3"), "did you mean 'epochs'?")
+    failed(run(*fit, "--method", "ama", "--set", "Epoch=3"), "did you mean 'epochs'?")
     failed(run("fit", "Fashion-Mnist", "--out", good.parent / "m"), "did you mean 'fashion-mnist'?")
     failed(run("methods", "amma"), "did you mean 'ama'?")
     assert unknown("method named", "zzz", ["pca"]) == "no method named 'zzz': choose one of pca"

@@ -105,7 +105,7 @@ def test_mvtecs_layout_is_recognised_by_fit_score_evaluate_and_benchmark(mvtec: 
 
 
 def test_one_image_in_two_roles_is_refused_in_fit(good: Path, tmp_path: Path) -> None:
-    ama = ("--set", "epochs=1", "--set", "steps_per_epoch=1")
+    ama = ("--method", "ama", "--set", "epochs=1", "--set", "steps_per_epoch=1")
     inside = write(tiles(3, seed=5), good / "defects")
     failed(
         run("fit", good, "--anomalies", inside, "--out", tmp_path / "m", *ama),
@@ -132,6 +132,8 @@ def test_anomalies_for_a_method_that_cannot_learn_from_them_are_refused(
     defects = write(spotted(tiles(4)), tmp_path / "defects")
     done = run("fit", good, "--anomalies", defects, "--out", tmp_path / "m", *PCA_FIT)
     failed(done, "pca cannot learn from anomalies (ama can)")
+    done = run("fit", good, "--anomalies", defects, "--out", tmp_path / "m")
+    failed(done, "auto cannot learn from anomalies (ama can); pass --method ama")
 
 
 # ---------------------------------------------------------------------- 16 bits

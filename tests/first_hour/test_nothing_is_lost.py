@@ -160,7 +160,7 @@ def test_the_demo_writes_into_no_folder_of_others(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_noticed_before_training(good: Path) -> None:
-    done = run("fit", good, "--out", "/proc/model")  # the default trains for minutes
+    done = run("fit", good, "--out", "/proc/model", "--method", "ama")  # trains for minutes
     assert done.returncode == 2
     assert "training" not in done.stderr
     failed(run("fit", good, "--out", good / "000.png" / "model", *PCA_FIT), "lies in the images")
@@ -188,7 +188,7 @@ def test_models_where_checkpoints_would_be_are_not_removed(good: Path) -> None:
     assert run("fit", good, "--out", good.parent / "model", *PCA_FIT).returncode == 0
     assert contents(partial) == before
     failed(
-        run("fit", good, "--out", good.parent / "model", "--overwrite"),
+        run("fit", good, "--out", good.parent / "model", "--overwrite", "--method", "ama"),
         "checkpoints would be written there",
     )
     assert contents(partial) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from anomirror.cli.common import Model
 from anomirror.detector.parameters import parameters_of, words
 from anomirror.errors import SettingError
 from anomirror.presets import presets_of
+
+if TYPE_CHECKING:
+    from anomirror.storage import MemberCard
 
 
 def demo(
@@ -44,8 +47,18 @@ def info(
         print(json.dumps(json.loads(card.model_dump_json()) | said, indent=2))
         return
     table = Table(title=escape(str(model)), show_header=False)
-    for name, value in card.model_dump(exclude={"parameters"}).items():
+    apart = {"parameters", "members", "tried"} | ({"fitted"} if card.members else set())
+    for name, value in card.model_dump(exclude=apart).items():
         table.add_row(name, escape(str(value)))
+    for member in card.members:
+        settings = _settings(member) or "defaults"
+        what = f"{member.method} at {member.size}x{member.size}, {settings}"
+        table.add_row(escape(f"member.{member.name}"), escape(what))
+    for each in card.tried:
+        kinds = ", ".join(f"{kind} {value:.2f}" for kind, value in each.auroc.items())
+        taken = "taken" if each.chosen else "left out"
+        what = f"{taken}: AUROC {each.mean:.3f} on made-up anomalies ({kinds})"
+        table.add_row(escape(f"tried.{each.name}"), escape(what))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
     table.add_row("threshold (of score)", f"{detector.offset_:.6g}")
@@ -92,6 +105,18 @@ def _one(name: str) -> None:
             ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "the defaults above"
         )
         Console().print(escape(f"--preset {preset_name}: {set_here}"))
+
+
+def _settings(member: MemberCard) -> str:
+    """Of a member what differs from its defaults."""
+    from anomirror.detectors import detector_class
+
+    declared = parameters_of(detector_class(member.method))
+    return ", ".join(
+        f"{name}={value!r}"
+        for name, value in member.parameters.items()
+        if name in declared and value != declared[name].default
+    )
 
 
 def _summary(detector: type) -> str:

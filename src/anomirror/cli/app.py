@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from anomirror.cli import about, datasets, evaluating, fitting, results, scoring, upkeep
+from anomirror.cli import about, comparing, datasets, evaluating, fitting, results, scoring, upkeep
 from anomirror.cli.common import ODD_NAMES, Loudness, say
 from anomirror.cli.stopping import Stopped, stoppable
 from anomirror.errors import AnomirrorError, AnomirrorWarning
@@ -48,7 +48,13 @@ _register(
     "fit",
     fitting.fit,
     "anomirror fit good-images/ --out model",
-    "anomirror fit good-images/ --anomalies defects/ --out model --set epochs=30 --size 64",
+    "anomirror fit good-images/ --method ama --anomalies defects/ --out model --set epochs=30",
+)
+_register(
+    app,
+    "compare",
+    comparing.compare,
+    "anomirror compare good-images/ --anomalies a-few-defects/",
 )
 _register(
     app,

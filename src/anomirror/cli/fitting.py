@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,22 @@ Labelled = Annotated[
         help="labelled anomalies to learn from (ama); repeatable, or separated by commas",
     ),
 ]
-Method = Annotated[str, typer.Option(help=", ".join(METHODS))]
+Method = Annotated[
+    str,
+    typer.Option(
+        help=f"auto, which tries cheap ones on made-up anomalies; or {', '.join(METHODS)}"
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(help="of auto: about how long it may take; candidates beyond are left out (2)"),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="METHOD", help="of auto: further candidates, such as ama, at any cost"
+    ),
+]
 Preset = Annotated[
     str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
 ]
@@ -81,6 +97,8 @@ Drop = Annotated[
     int,
     typer.Option(metavar="N", min=0, help="leave out the N oddest images (see suspects)"),
 ]
+MINUTES = 2.0
+"""That ``auto`` may take, if nothing else is said."""
 _COMPLETE = (
     "is complete already, with these settings (whether images, groups and suspects are the same "
     "was not looked at); nothing to do"
@@ -91,11 +109,13 @@ def fit(
     data: Data,
     out: Out,
     anomalies: Labelled = None,
-    method: Method = "ama",
+    method: Method = "auto",
     preset_name: Preset = "cpu",
     size: Size = None,
     set_: Set = None,
     config: Config = None,
+    minutes: Minutes = None,
+    with_: With = None,
     seed: Seed = None,
     device: Device = None,
     resume: Resume = False,
@@ -108,6 +128,7 @@ def fit(
 ) -> None:
     """Fit a detector on normal images and write it as a model folder.
 
+    Without --method the one is chosen that finds anomalies best that are made up of your images.
     Some images are kept out of the fit, and say where the threshold lies. Of a folder with
     train/good and test/, train/good is read.
     """
@@ -129,6 +150,7 @@ def fit(
     if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
+    detector = _within_minutes(detector, images, minutes, with_)
     groups = None if group_by is None else grouped(images.names, data, group_by)
     if drop_suspects:
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
@@ -220,11 +242,34 @@ def _labelled_sources(detector: Detector, anomalies: Sequence[str] | None) -> li
     sources = each_of(anomalies)
     if sources and not detector.learns_from_anomalies:
         raise SettingError(
-            f"--anomalies: {detector.method} cannot learn from anomalies (ama can); leave them "
-            "out, and give them to "
-            "`anomirror evaluate`"
+            f"--anomalies: {detector.method} cannot learn from anomalies (ama can); pass --method "
+            "ama, or leave them out, and give them to `anomirror evaluate`"
         )
     return sources
+
+
+def _within_minutes(
+    detector: Detector, images: ImageSet, minutes: float | None, further: Sequence[str] | None
+) -> Detector:
+    """Of ``auto`` the candidates that there is time for, and those that are asked for."""
+    from anomirror.detectors import make_detector
+    from anomirror.detectors.auto import Auto
+    from anomirror.progress import duration
+    from anomirror.workflows.comparing import affordable
+
+    if not isinstance(detector, Auto):
+        for option, value in (("--minutes", minutes), ("--with", further)):
+            if value is not None:
+                raise SettingError(f"{option}: {detector.method} has no candidates (auto has)")
+        return detector
+    within = affordable(detector, images, MINUTES if minutes is None else minutes)
+    for name, seconds in within.left_out.items():
+        say(
+            f"{name} is not tried: with it this would take about {duration(seconds)} "
+            f"(--minutes {math.ceil(seconds / 60)} tries it)"
+        )
+    extra = [make_detector(each) for each in each_of(further)]
+    return within.auto.with_candidates([*within.auto.candidates(), *extra])
 
 
 def _announce(detector: Detector, images: ImageSet) -> None:
@@ -240,6 +285,7 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
         say(f"note: {detector.promise()}")
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
     copies = f", {detector.copies_} exact copies among them" if detector.copies_ else ""
+    _report_choice(detector)
     how = {"heldout": "held-out", "folds": "cross-fitted", "train": "fitted"}[
         detector.calibrated_by_
     ]
@@ -247,6 +293,27 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
         f"{detector.method} fitted on {detector.n_train_} of {len(images)} "
         f"images{skipped}{copies}; "
         f"threshold from {detector.calibrated_on_} {how} ones; written to {place}"
+    )
+
+
+def _report_choice(detector: Detector) -> None:
+    """What was chosen of what, and why."""
+    from anomirror.detectors.auto import Auto
+
+    if not isinstance(detector, Auto):
+        return
+    if not detector.tried_:
+        say(
+            f"too few images to try methods: {' and '.join(detector.members_)} is taken, which is "
+            "best on the whole"
+        )
+        return
+    kept = [f"{each.name} ({each.mean:.2f})" for each in detector.tried_ if each.chosen]
+    others = [f"{each.name} ({each.mean:.2f})" for each in detector.tried_ if not each.chosen]
+    left = f"; left out: {', '.join(others)}" if others else ""
+    say(
+        f"{' and '.join(kept)} taken, by mean AUROC on anomalies that are made up of these images"
+        f"{left}"
     )
 
 

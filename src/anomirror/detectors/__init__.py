@@ -95,10 +95,17 @@ def make_detector(method: str, /, **parameters: Any) -> Detector:
     known = parameters_of(kind)
     for name in parameters:
         if name not in known:
-            raise SettingError(f"{method} has {unknown('parameter', name, known, 'choose among')}")
+            said = unknown("parameter", name, known, "choose among")
+            raise SettingError(f"{method} has {said}{_of_others(name)}")
     if "detectors" in known and "detectors" in parameters:
         parameters["detectors"] = _named(parameters["detectors"])
     return kind(**parameters)
+
+
+def _of_others(parameter: str) -> str:
+    """Which methods have a parameter, if any does."""
+    others = [name for name, kind in DETECTORS.items() if parameter in parameters_of(kind)]
+    return f" (that is one of {', '.join(others)})" if others else ""
 
 
 def _named(detectors: object) -> list[Detector]:

@@ -6,9 +6,10 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from anomirror.detector import calibration
@@ -102,6 +103,17 @@ class Auto(Ensemble):
     def candidates(self) -> Sequence[Detector]:
         """Those that are tried."""
         return self.detectors or (Scattering(), PCA(), KNN())
+
+    def with_candidates(self, detectors: Sequence[Detector]) -> Self:
+        """The same choice among other candidates, not fitted."""
+        fresh: Self = clone(self)
+        fresh.detectors = list(detectors)
+        return fresh
+
+    def fit_seconds(self, images: ImageSet) -> float:
+        """About as long as the candidates twice: tried on some of the images, fitted on all."""
+        tried = evenly_spaced(images, FITTED + UNSEEN + len(KINDS) * MADE)
+        return super().fit_seconds(images) + super().fit_seconds(tried)
 
     def compare(self, X: ImageInput, groups: object = None) -> list[Trial]:
         """Try the candidates, and leave this detector as it is.
