@@ -6,6 +6,10 @@ HELD_OUT = (
     "the threshold comes from images that are not among the neighbours, so its share on all of X "
     "is not exact"
 )
+COMPARED = (
+    "members are compared on images that they have not seen, so the threshold's share on all of X "
+    "is not exact"
+)
 SOME = (
     "each image costs a search, so the threshold comes from 256 images, and its share of all of X "
     "is not exact"

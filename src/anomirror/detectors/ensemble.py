@@ -124,9 +124,9 @@ class Ensemble(Detector):
     the members' p-values."""
 
     calibration: Literal["auto", "heldout", "folds"] = "auto"
-    """Images with which members are compared, and on which scorer and threshold are fitted: "folds",
-    each scored by a fit on all others, or "heldout" ones. "auto" is folds below 1,000 images (never
-    with members that train networks), else held out."""
+    """Images with which members are compared, and on which scorer and threshold are fitted:
+    "folds", each scored by a fit on all others, or "heldout" ones. "auto" is folds below 1,000
+    images (never with members that train networks), else held out."""
 
     batch_size = 64
     """Changes nothing here: members have their own."""
