@@ -33,8 +33,10 @@ from studies.rows import Rows
 OUT = Path("results/first-hour")
 ASKED = 0.05
 DRAWS = 10
-SIZES_OF = {"pca": (32, 64, 128, 256), "knn": (32, 64, 128, 256)}
-SIZES_OF |= {"scattering": (32, 64, 128), "auto": (32, 64, 128)}
+SIZES_OF: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("pca", "knn"), (32, 64, 128, 256)),
+    **dict.fromkeys(("scattering", "auto"), (32, 64, 128)),
+}
 """Those that were measured, of methods that are quick enough."""
 QUICK, TRAINED = tuple(SIZES_OF), ("ama", "deep_svdd", "skip_ganomaly")
 COUNTS = {"cells": (20, 60, 200, 400), "clothes": (20, 50, 100, 200, 500, 2000)}
