@@ -30,10 +30,12 @@ from anomirror.metrics import auroc
 from anomirror.storage import replacing
 from studies import (
     backgrounds,
+    choosing,
     controls,
     first_hour_tables,
     guarantees,
     likelihoods,
+    peers,
     references,
     scattering,
     stability,
@@ -182,6 +184,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "demo": lambda root, folder: demo_table(root / folder),
     "guarantees": lambda root, folder: guarantees.guarantees_table(root / folder),
     "uniform": lambda root, folder: guarantees.uniform_table(root / folder),
+    "choosing-proxies": lambda root, folder: choosing.proxies_table(root / folder),
+    "choosing-kinds": lambda root, folder: choosing.kinds_table(root / folder),
+    "peers": lambda root, folder: peers.peers_table(root / folder),
     "scattering-proxies": lambda root, folder: scattering.proxies_table(root / folder),
     "solar": lambda root, folder: solar_table(root / folder),
     "first-hour-alarms": lambda root, folder: first_hour_tables.alarms_table(root / folder),
