@@ -20,16 +20,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from anomirror.cards import ModelCard
 from anomirror.errors import InputError, ModelFileError
-from anomirror.images import SIZES
 
 FORMAT = 1
 """Version of the model folder's format; a newer one is refused."""
@@ -38,90 +37,6 @@ CARD, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.csv"
 CHECKPOINT = "checkpoint.safetensors"
 _OURS = (CARD, WEIGHTS, HISTORY, CHECKPOINT)
 """Names of the files that this module writes: all that it ever removes."""
-
-Value = bool | int | float | str | None | list[float] | list[int]
-
-
-class MemberCard(BaseModel):
-    """One detector of an ensemble."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str
-    method: str
-    parameters: dict[str, Value]
-    size: int
-    """Side of the square that it sees."""
-
-
-class TriedCard(BaseModel):
-    """One detector that was tried on made-up anomalies before a choice."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str
-    chosen: bool
-    auroc: dict[str, FiniteFloat] = Field(min_length=1)
-    """By kind of made-up anomaly."""
-
-    @property
-    def mean(self) -> float:
-        """Over the kinds."""
-        return sum(self.auroc.values()) / len(self.auroc)
-
-
-class ModelCard(BaseModel):
-    """Contents of ``model.json``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
-
-    format: Literal[1] = 1
-    library: str
-    method: str
-    parameters: dict[str, Value]
-    scorer: str
-    scorer_state: dict[str, FiniteFloat]
-    image_shape: list[int] = Field(min_length=3, max_length=3)
-    trained_on: int = Field(ge=1)
-    copies: int = Field(ge=0, default=0)
-    """Training images that are exact copies of another one."""
-    skipped: int = Field(ge=0, default=0)
-    """Unreadable files that were left out of the training."""
-    suspects_dropped: int = Field(ge=0, default=0)
-    """Odd images that were left out of the training on request."""
-    data_fingerprint: str
-    calibration_fingerprint: str = ""
-    """Of the images that it was recalibrated on; empty if training images calibrate."""
-    fitted: dict[str, FiniteFloat] = {}
-    members: list[MemberCard] = []
-    tried: list[TriedCard] = []
-    calibrated_on: int = Field(ge=0)
-    """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
-    calibrated_images: int = Field(ge=0, default=0)
-    """Images of which these are the oddest of each group; 0: as many."""
-    calibrated_with: dict[str, Value] = {}
-    """Parameters of measuring when they were measured."""
-    calibrated_by: Literal["train", "heldout", "folds"]
-    """Whether these were fitted as well, held out, or each scored by a fit without it."""
-    sizes: tuple[int, int, FiniteFloat, FiniteFloat] | None = None
-    """Of the training images: shortest and longest longest side, narrowest and widest width over
-    height.
-    """
-    weights_sha256: str = ""
-    """Set where the weights are written."""
-
-    @field_validator("sizes", mode="before")
-    @classmethod
-    def _as_tuple(cls, sizes: object) -> object:
-        return tuple(sizes) if isinstance(sizes, list) else sizes
-
-    @field_validator("image_shape")
-    @classmethod
-    def _shape(cls, shape: list[int]) -> list[int]:
-        channels, height, width = shape
-        if channels < 1 or height != width or height not in SIZES:
-            raise ValueError(f"{shape} is no (channels, size, size) with a size of {SIZES}")
-        return shape
 
 
 @dataclass(frozen=True)

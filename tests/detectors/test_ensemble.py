@@ -15,7 +15,7 @@ from anomirror import KNN, PCA, Auto, Detector, Ensemble, Scattering, load, make
 from anomirror.detectors.ensemble import Reference
 from anomirror.errors import ImageError, ModelFileError, SettingError
 from anomirror.images import open_images, seen_at
-from anomirror.images.sets import Shrunk
+from anomirror.images.shrinking import Shrunk
 from anomirror.synthetic import KINDS
 from anomirror.workflows.suspects import suspects_of
 from tests.first_hour.conftest import spotted, tiles

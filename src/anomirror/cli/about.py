@@ -18,7 +18,7 @@ from anomirror.errors import SettingError
 from anomirror.presets import presets_of
 
 if TYPE_CHECKING:
-    from anomirror.storage import MemberCard
+    from anomirror.cards import MemberCard
 
 
 def demo(

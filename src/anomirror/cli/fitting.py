@@ -135,19 +135,13 @@ def fit(
     from anomirror.detectors import make_detector
     from anomirror.processes import rank
     from anomirror.storage import refuse_overlap
-    from anomirror.workflows.fitting import destination, keep_checkpoints
 
     parameters = _parameters(method, preset_name, config, set_, size)
     parameters |= _given(random_state=seed, device=device, calibration_split=split)
     detector = make_detector(method, **parameters | _given(skip_bad=skip_bad or None))
     for read in (data, *(labelled := _labelled_sources(detector, anomalies))):
         refuse_overlap(out, read, "--out")
-    place = destination(out, detector, overwrite=overwrite, resume=resume)
-    if place is None:
-        say(f"{out} {_COMPLETE}")
-        return
-    detector.set_params(verbose=Loudness.level >= 0 and rank() == 0)
-    if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
+    if (place := _place(detector, out, overwrite=overwrite, resume=resume)) is None:
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
     detector = _within_minutes(detector, images, minutes, with_)
@@ -159,6 +153,21 @@ def fit(
     written = _fitted_to_folder(detector, images, labels, groups, place, drop_suspects)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
+
+
+def _place(detector: Detector, out: Path, *, overwrite: bool, resume: bool) -> Destination | None:
+    """Where the model will be, with checkpoints next to it; None where nothing is to be done."""
+    from anomirror.processes import rank
+    from anomirror.workflows.fitting import destination, keep_checkpoints
+
+    place = destination(out, detector, overwrite=overwrite, resume=resume)
+    if place is None:
+        say(f"{out} {_COMPLETE}")
+        return None
+    detector.set_params(verbose=Loudness.level >= 0 and rank() == 0)
+    if not keep_checkpoints(detector, place) and rank() > 0:  # nothing to share
+        return None
+    return place
 
 
 def _given(**parameters: object) -> Arguments:

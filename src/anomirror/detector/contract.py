@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 
+from anomirror.cards import Value
 from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated, Calibrating
 from anomirror.detector.calibration import CalibratedBy, Calibration
@@ -18,6 +19,7 @@ from anomirror.detector.costs import Costed
 from anomirror.detector.deciding import Deciding
 from anomirror.detector.maps import Explaining
 from anomirror.detector.measuring import Measuring
+from anomirror.detector.membership import Member
 from anomirror.detector.parameters import (
     DECIDING,
     SCORING,
@@ -46,7 +48,6 @@ from anomirror.images import (
     open_images,
 )
 from anomirror.scorers import Domain, Scorer, Scores, make_scorer
-from anomirror.storage import Value
 from anomirror.training import History
 
 REMEMBERED = 100_000
@@ -63,6 +64,7 @@ class Detector(
     Calibrated,
     Deciding,
     Costed,
+    Member,
     ABC,
 ):
     """A detector of anomalous images that is fitted on normal ones.

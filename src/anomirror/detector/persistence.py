@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anomirror.cards import MemberCard, ModelCard, TriedCard, Value
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.calibration import CalibratedBy
 from anomirror.detector.parameters import (
@@ -27,14 +28,7 @@ from anomirror.detector.parameters import (
 from anomirror.errors import ModelFileError, NotFittedError, SettingError
 from anomirror.images import ImageShape, ImageSize, SizeRange
 from anomirror.scorers import Scorer, Scores, make_scorer, scorer_name
-from anomirror.storage import (
-    MemberCard,
-    ModelCard,
-    ModelTarget,
-    TriedCard,
-    Value,
-    save_model,
-)
+from anomirror.storage import ModelTarget, save_model
 from anomirror.training import History
 
 HASHES = "training.hashes"

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
+from anomirror.cards import ModelCard, TriedCard
 from anomirror.detector import calibration
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.contract import Detector
@@ -23,9 +24,8 @@ from anomirror.detectors.knn import KNN
 from anomirror.detectors.pca import PCA
 from anomirror.detectors.scattering import Scattering
 from anomirror.errors import ImageError
-from anomirror.images import ArrayImages, Frame, ImageInput, ImageSet, Subset, seen_at
+from anomirror.images import ArrayImages, Frame, ImageInput, ImageSet, Subset
 from anomirror.scorers import Scores
-from anomirror.storage import ModelCard, TriedCard
 from anomirror.synthetic import KINDS, made_up
 
 FITTED, UNSEEN, MADE = 2000, 200, 100
@@ -174,7 +174,7 @@ class Auto(Ensemble):
         made: Mapping[str, ImageSet],
     ) -> Trial:
         member, started = copy.copy(prototype), time.perf_counter()
-        member._learn(self._seen_by(member, fitting), None, None)
+        member.learn_as_member(fitting, None, None)
         fitted_in, started = time.perf_counter() - started, time.perf_counter()
         raw = _raw_scores(member, normal)
         per_second = len(normal) / max(time.perf_counter() - started, 1e-9)
@@ -208,8 +208,8 @@ class Auto(Ensemble):
 
 def _raw_scores(member: Detector, images: ImageSet) -> Scores:
     """Of a member whose fit has just ended."""
-    seen = seen_at(images, member.image_shape_[1])
-    return np.asarray(member._raw(member.measure(seen, member.scoring_statistics)), np.float64)
+    measured = member.measure_as_member(images, member.scoring_statistics)
+    return member.raw_as_member(measured)
 
 
 def _auroc(normal: Scores, anomalies: Scores) -> float:

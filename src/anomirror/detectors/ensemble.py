@@ -11,28 +11,24 @@ from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional as F
 
+from anomirror.cards import MemberCard, ModelCard
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import SCORING, UNSTORED, declared, fitted
-from anomirror.detector.streaming import evenly_spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import SettingError
 from anomirror.images import (
     ArrayImages,
     Frame,
     ImageSet,
-    Subset,
     in_batches,
     iterate,
-    places_in,
     seen_at,
 )
 from anomirror.scorers import Domain, Scores
-from anomirror.storage import MemberCard, ModelCard
 
 _Value = TypeVar("_Value")
 
@@ -169,59 +165,30 @@ class Ensemble(Detector):
         self.__dict__.pop("references_", None)
         for name, prototype in (self._prototypes or {}).items():
             member = copy.copy(prototype)
-            seen = [
-                None if images is None else self._seen_by(member, images)
-                for images in (normal, heldout, anomalies if member.learns_from_anomalies else None)
-            ]
-            assert seen[0] is not None
-            member._learn(seen[0], seen[1], seen[2])
-            if member.explains:
-                member.map_scale_ = member._map_scale(evenly_spaced(seen[0], MAPPED))
+            member.learn_as_member(normal, heldout, anomalies)
             self.members_[name] = member
 
     @contextmanager
     def _fitting(self, given: TrainingSet) -> Iterator[None]:
         with super()._fitting(given):
-            self.members_ = {}
-            self._prototypes = self._made(given)
+            self.members_, self._prototypes = {}, {}
+            shared = {name: getattr(self, name) for name in ("random_state", "device", "verbose")}
+            for detector in self.candidates():
+                name = _free_name(detector.method, self._prototypes)
+                member = detector.as_member(given, self.image_shape_, **shared)
+                self._prototypes[name] = member
             try:
                 yield
             finally:
                 self._prototypes = None
-                for member in self.members_.values():  # it holds the images
-                    member._given = None
-
-    def _made(self, given: TrainingSet) -> dict[str, Detector]:
-        """Members by name, with the seed and the device of this ensemble, each at its size."""
-        made: dict[str, Detector] = {}
-        for member in self.candidates():
-            fresh: Detector = clone(member)
-            shared = {name: getattr(self, name) for name in ("random_state", "device", "verbose")}
-            fresh.set_params(**shared)
-            channels, size, _ = self.image_shape_
-            wanted = fresh.image_size if isinstance(fresh.image_size, int) else fresh.auto_size
-            fresh.image_shape_ = channels, min(size, int(wanted)), min(size, int(wanted))
-            fresh.fitted_with_ = fresh.fitting_parameters()
-            fresh.sizes_, fresh.history_ = None, []
-            fresh.data_fingerprint_, fresh.groups_fingerprint_ = given.fingerprint, ""
-            fresh._given = replace(given, normal=seen_at(given.normal, fresh.image_shape_[1]))
-            made[_free_name(fresh.method, made)] = fresh
-        return made
-
-    def _seen_by(self, member: Detector, images: ImageSet) -> ImageSet:
-        """Images at a member's size; those of the fit as parts of what it knows of the fit."""
-        if self._given is not None and member._given is not None:
-            places = places_in(images, self._given.normal)
-            if places is not None:
-                return Subset(member._given.normal, places.tolist())
-        return seen_at(images, member.image_shape_[1])
+                for member in self.members_.values():
+                    member.forget_images()
 
     @contextmanager
     def _sharing(self, images: ImageSet) -> Iterator[None]:
         with ExitStack() as stack:
             for member in (self._prototypes or {}).values():
-                whole = images if member._given is None else member._given.normal
-                stack.enter_context(member._sharing(whole))
+                stack.enter_context(member.sharing_as_member())
             yield
 
     # ------------------------------------------------------------------ what members measure
@@ -255,7 +222,7 @@ class Ensemble(Detector):
             for name, member in self.members_.items():
                 own = _own(name, names)
                 if own:
-                    found = member.measure(self._seen_by(member, piece), own)
+                    found = member.measure_as_member(piece, own)
                     for each, values in found.items():
                         measured[f"{name}.{each}"].append(values)
         return {name: np.concatenate(parts) for name, parts in measured.items()}
@@ -270,8 +237,8 @@ class Ensemble(Detector):
         for piece in self._in_memory(images):
             maps = torch.zeros(len(piece), size, size)
             for member in explaining:
-                own = member.unscaled_maps(self._seen_by(member, piece)) / member.map_scale_
-                maps += F.interpolate(own[:, None], size=(size, size), mode="nearest")[:, 0]
+                own = member.maps_as_member(piece)[:, None]
+                maps += F.interpolate(own, size=(size, size), mode="nearest")[:, 0]
             parts.append(maps / max(len(explaining), 1))
         return torch.cat(parts)
 
@@ -326,9 +293,7 @@ class Ensemble(Detector):
         """Each member's raw score: its logarithm, where it is at least 0."""
         values = {}
         for name, member in self.members_.items():
-            raw = member._raw(
-                {each: statistics[f"{name}.{each}"] for each in _own(name, statistics)}
-            )
+            raw = member.raw_as_member(_below(name, statistics))
             positive = member.raw_domain == "nonnegative"
             values[name] = np.asarray(
                 np.log(np.maximum(raw, 1e-12)) if positive else raw, np.float64
@@ -357,51 +322,30 @@ class Ensemble(Detector):
     def fit_seconds(self, images: ImageSet) -> float:
         """About as long as the members together."""
         return sum(
-            copy.copy(member).fit_seconds(seen_at(images, size))
-            for member, size in self._sized(images)
+            copy.copy(member).fit_seconds(seen_at(images, member.size_within(images.shape[1])))
+            for member in self.candidates()
         )
 
     def fit_bytes(self, images: ImageSet) -> int:
         """Members are fitted one after the other."""
-        return max(member.fit_bytes(seen_at(images, size)) for member, size in self._sized(images))
-
-    def _sized(self, images: ImageSet) -> list[tuple[Detector, int]]:
-        """Members, and the side at which they see images."""
-        full = images.shape[1]
-        return [
-            (
-                member,
-                min(
-                    full,
-                    member.image_size if isinstance(member.image_size, int) else member.auto_size,
-                ),
-            )
+        return max(
+            member.fit_bytes(seen_at(images, member.size_within(images.shape[1])))
             for member in self.candidates()
-        ]
+        )
 
     # ------------------------------------------------------------------ in a model folder
 
     def _member_cards(self) -> list[MemberCard]:
-        return [
-            MemberCard(
-                name=name,
-                method=member.method,
-                parameters=member.stored_parameters() | member.fitted_with_,
-                size=member.image_shape_[1],
-            )
-            for name, member in self.members_.items()
-        ]
+        return [member.member_card(name) for name, member in self.members_.items()]
 
     def _remember(self, card: ModelCard) -> None:
         super()._remember(card)
         if len(self.detectors) != len(card.members):
             raise ValueError(f"{len(card.members)} members, not {len(self.detectors)}")
-        self.members_ = {}
-        for of, member in zip(card.members, self.detectors, strict=True):
-            member.image_shape_ = self.image_shape_[0], of.size, of.size
-            member.fitted_with_ = member.fitting_parameters()
-            member.sizes_, member.history_ = None, []
-            self.members_[of.name] = member
+        self.members_ = {
+            of.name: detector.as_member(None, (self.image_shape_[0], of.size, of.size))
+            for of, detector in zip(card.members, self.detectors, strict=True)
+        }
 
     def fitted_numbers(self) -> dict[str, float]:
         numbers = {"map_scale": self.map_scale_}

@@ -29,9 +29,9 @@ from anomirror.images.sets import (
     check_files,
     known_sizes,
     places_in,
-    seen_at,
     unreadable_error,
 )
+from anomirror.images.shrinking import seen_at
 
 __all__ = [
     "SIZES",

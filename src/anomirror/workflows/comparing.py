@@ -103,7 +103,6 @@ def _real(source: ImageInput, images: ImageSet) -> ImageSet:
 
 
 def _compared(trial: Trial, least: float, real: np.ndarray | None) -> Compared:
-    tensors = trial.detector._tensors().values()
     return Compared(
         name=trial.name,
         chosen=trial.mean >= least,
@@ -112,7 +111,7 @@ def _compared(trial: Trial, least: float, real: np.ndarray | None) -> Compared:
         real=None if real is None else _found(trial, real),
         fit_seconds=trial.fit_seconds,
         images_per_second=trial.images_per_second,
-        megabytes=sum(each.numel() * each.element_size() for each in tensors) / 1e6,
+        megabytes=trial.detector.fitted_bytes() / 1e6,
     )
 
 
