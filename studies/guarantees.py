@@ -38,6 +38,7 @@ DRAWS = 20
 COUNTS = {"clothes": (20, 60, 200, 1000), "cifar10": (20, 60, 200, 1000), "cells": (20, 60, 200)}
 """Of normal images; there are 588 cells of one kind, of which the others are unseen ones."""
 QUICK = ("pca", "knn")
+WITHOUT_TRAINING = (*QUICK, "scattering", "auto")
 FEWEST_TRAINED = 200
 FEWEST_TRAININGS = 5
 """Of a cell that is shown: before there are so many, nothing is claimed."""
@@ -74,7 +75,7 @@ def _keys(methods: Sequence[str], draws: int) -> Iterator[dict[str, Any]]:
     for draw in range(draws):
         for name, counts in COUNTS.items():
             for method, count in product(methods, counts):
-                if method in QUICK or count >= FEWEST_TRAINED:
+                if method in WITHOUT_TRAINING or count >= FEWEST_TRAINED:
                     yield {"method": method, "set": name, "count": count, "draw": draw}
 
 
