@@ -30,7 +30,7 @@ import typer
 
 from anomirror.benchmark.render import markdown, mean_and_spread
 from anomirror.data import load_dataset
-from anomirror.images import open_images
+from anomirror.images import ImageSet, frame_of, open_images
 from anomirror.metrics import auroc
 from studies.first_hour import cells
 from studies.rows import Rows
@@ -169,23 +169,25 @@ def _of_pyod(name: str, split: Split, seed: int) -> dict[str, Any]:
     np.random.seed(seed)  # PyOD's detectors draw from it
     torch.manual_seed(seed)
     kind = getattr(importlib.import_module(PEERS[name]), name)
-    rows = _rows(split.train)
+    seen = open_images(split.train, image_size="auto", most=32)
+    rows = _rows(seen)
     settings = {"n_features": rows.shape[1]} if name == "DeepSVDD" else {}
     detector, started = kind(**settings), time.perf_counter()
     detector.fit(rows)
     seconds, started = time.perf_counter() - started, time.perf_counter()
-    normal = np.asarray(detector.decision_function(_rows(split.normal)), float)
-    odd = {
-        key: np.asarray(detector.decision_function(_rows(images)), float)
-        for key, images in split.anomalies.items()
-    }
+
+    def scored(images: np.ndarray) -> np.ndarray:
+        framed = open_images(images, shape=seen.shape, frame=frame_of(seen))
+        return np.asarray(detector.decision_function(_rows(framed)), float)
+
+    normal = scored(split.normal)
+    odd = {key: scored(images) for key, images in split.anomalies.items()}
     return _row(split, normal, odd, seconds, time.perf_counter() - started)
 
 
-def _rows(images: np.ndarray) -> np.ndarray:
+def _rows(images: ImageSet) -> np.ndarray:
     """Pixels in [0, 1] of the 32x32 that ours would see, ``(n, pixels)`` float32."""
-    opened = open_images(images, image_size="auto", most=32)
-    return np.asarray(opened.take(range(len(opened))).flatten(1).numpy(), np.float32) / 255
+    return np.asarray(images.take(range(len(images))).flatten(1).numpy(), np.float32) / 255
 
 
 def _row(

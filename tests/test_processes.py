@@ -189,6 +189,19 @@ def test_an_interrupted_run_of_two_goes_on_as_if_nothing_had_been(models: Path) 
         )
 
 
+def test_an_ensemble_of_networks_is_refused_in_two_processes(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    for index, image in enumerate(load_sample().train[:40]):
+        Image.fromarray(image).save(tmp_path / "good" / f"{index:02d}.png")
+    done = torchrun(
+        *("-m", "anomirror.cli", "fit", tmp_path / "good", "--out", tmp_path / "model"),
+        *("--set=detectors=pca", "--with=deep_svdd"),
+    )
+    assert done.returncode != 0
+    assert "cannot be trained by several processes" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_command_line_trains_in_two_processes_and_writes_once(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     for index, image in enumerate(load_sample().train[:40]):
@@ -201,6 +214,7 @@ def test_the_command_line_trains_in_two_processes_and_writes_once(tmp_path: Path
         tmp_path / "good",
         "--out",
         tmp_path / "model",
+        "--method=ama",
         "--device",
         "cpu",
         *sizes,

@@ -2,7 +2,7 @@
 
 Started by ``torchrun``, each with its share of a minibatch.
 
-    torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --out model
+    torchrun --nproc-per-node 2 -m anomirror.cli fit good-images/ --method ama --out model
 
 Every process calls the same ``fit`` on the same images, which each can read, and holds the whole
 model; gradients are means over the processes, so all of them take the same steps. gloo carries the
@@ -84,6 +84,11 @@ def rank() -> int:
     Number 0 writes and speaks for all.
     """
     return int(os.environ["RANK"]) if launched() else 0
+
+
+def count() -> int:
+    """How many processes ``torchrun`` started, 1 if it started none."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
 def local_rank() -> int:

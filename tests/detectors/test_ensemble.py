@@ -12,8 +12,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from anomirror import KNN, PCA, Auto, Detector, Ensemble, Scattering, load, make_detector
+from anomirror.detector.calibrated import Calibrating
 from anomirror.detectors.ensemble import Reference
-from anomirror.errors import ImageError, ModelFileError, SettingError
+from anomirror.errors import (
+    AnomirrorWarning,
+    DivergenceError,
+    ImageError,
+    ModelFileError,
+    SettingError,
+)
 from anomirror.images import open_images, seen_at
 from anomirror.images.shrinking import Shrunk
 from anomirror.synthetic import KINDS
@@ -115,6 +122,10 @@ def test_a_loaded_ensemble_is_the_saved_one(fitted: Ensemble, tmp_path: Path) ->
     assert_array_equal(again.p_values(new), fitted.p_values(new))
     assert_array_equal(again.explain(new[:3]), fitted.explain(new[:3]))
     card = (tmp_path / "model" / "model.json").read_text()
+    odd = card.replace('"largest_sample": 20000', '"device": "cpu"', 1)
+    (tmp_path / "model" / "model.json").write_text(odd)
+    with pytest.raises(ModelFileError, match="does not belong there"):
+        load(tmp_path / "model")
     (tmp_path / "model" / "model.json").write_text(card.replace('"knn",', '"pca",'))
     with pytest.raises(ModelFileError):
         load(tmp_path / "model")
@@ -177,7 +188,89 @@ def test_a_network_is_a_member_like_any_other(tmp_path: Path) -> None:
     assert_allclose(load(tmp_path / "model").raw_scores(new), model.raw_scores(new), rtol=1e-5)
 
 
+@pytest.mark.parametrize("combination", ["largest", "harmonic"])
+def test_few_images_that_calibrate_are_compared_as_new_ones_are(combination: str) -> None:
+    """Exact exchangeability: a tenth of new images has a p-value of at most a tenth."""
+    images = tiles(600, size=32)
+    detectors: list[Detector] = [*small(), PCA(n_components=2), KNN(n_neighbors=1)]
+    model = Ensemble(detectors=detectors, image_size=None, combination=combination)
+    model.fit(images[:100])
+    statistics = model.statistics(images[100:])
+    rng = np.random.default_rng(0)
+    alarms = []
+    for _ in range(150):
+        order = rng.permutation(500)
+        calibrating = Calibrating(
+            np.zeros(19), {n: v[order[:19]] for n, v in statistics.items()}, np.arange(19)
+        )
+        model._calibrate(calibrating)
+        new = model.raw_scores_from({name: v[order[19:]] for name, v in statistics.items()})
+        alarms.append(np.mean(model.p_values_from(model.normality(new)) <= 0.1))
+    assert np.mean(alarms) < 0.12
+
+
+def test_maps_of_an_ensemble_show_the_spot() -> None:
+    model = Ensemble(detectors=small(), image_size=None).fit(tiles(80))
+    maps = model.explain(spotted(tiles(3, seed=6)))
+    assert maps[:, 20:28, 20:28].mean() > 5 * maps[:, :10].mean()
+    assert np.mean(model.explain(tiles(20, seed=7)) == 0) > 0.9
+
+
+def test_each_fold_is_trained_anew_whatever_a_member_says_of_checkpoints(tmp_path: Path) -> None:
+    images = tiles(40, size=32)
+    member = tiny("ama", checkpoint_dir=tmp_path / "c", callback=lambda _: {"z": 1.0})
+    alone = Ensemble(detectors=[tiny("ama")], image_size=None).out_of_fold(images)
+    kept = Ensemble(detectors=[member], image_size=None).out_of_fold(images)
+    assert_allclose(kept, alone)
+    assert not (tmp_path / "c").exists()
+
+
+def test_images_that_choose_the_epoch_of_a_member_do_not_calibrate() -> None:
+    model = Ensemble(detectors=[tiny("alad")], image_size=None).fit(tiles(200, size=32))
+    assert model.calibrated_on_ == tiny("alad").fit(tiles(200, size=32)).calibrated_on_ == 20
+
+
+def test_members_keep_seeds_of_their_own_and_take_that_of_the_ensemble_else() -> None:
+    detectors = [tiny("ama", random_state=seed) for seed in (1, 2, 0)]
+    model = Ensemble(detectors=detectors, image_size=None, random_state=7).fit(tiles(60, size=32))
+    assert [member.random_state for member in model.members_.values()] == [1, 2, 7]
+    measured = model.statistics(tiles(2, 9, size=32))
+    assert not np.array_equal(measured["ama.r"], measured["ama2.r"])
+
+
+def test_a_member_without_finite_scores_is_named() -> None:
+    with pytest.raises(DivergenceError, match="the scores of odd are not finite"):
+        Ensemble(detectors=[Odd(), PCA()], image_size=None).fit(tiles(60, size=32))
+    model = Auto(detectors=[Odd(), PCA(n_components=8)], image_size=None)
+    with pytest.warns(AnomirrorWarning, match="odd is left out: its scores are not finite"):
+        model.fit(tiles(100, size=32))
+    assert list(model.members_) == ["pca"]
+
+
+def test_what_a_member_was_measured_with_belongs_to_the_promise() -> None:
+    model = Ensemble(detectors=[tiny("ama")], image_size=None).fit(tiles(60, size=32))
+    assert model.calibrated_with_ == {"ama.scoring_precision": "float32"}
+    model.members_["ama"].set_params(scoring_precision="bf16")
+    assert "ama.scoring_precision was 'float32'" in (model.promise() or "")
+
+
+def test_another_size_that_is_set_after_a_fit_does_not_move_images() -> None:
+    images = tiles(60)[:, :24, :20]
+    for model in (PCA(image_size=None), Ensemble(detectors=small(), image_size=None)):
+        before = model.fit(images).raw_scores(images)
+        assert_array_equal(model.set_params(image_size=32).raw_scores(images), before)
+
+
 # ---------------------------------------------------------------- the choice
+
+
+class Odd(PCA):
+    """Measures no numbers."""
+
+    method = "odd"
+
+    def _statistics(self, x, names):  # type: ignore[no-untyped-def]
+        return {"residual": x.double().flatten(1).sum(1) * float("nan")}
 
 
 class Blind(PCA):
@@ -224,8 +317,37 @@ def test_the_same_images_give_the_same_choice_and_scores() -> None:
 def test_of_few_images_the_first_candidate_is_taken_and_nothing_tried() -> None:
     model = Auto(image_size=None).fit(tiles(30, size=32))
     assert (list(model.members_), model.tried_) == (["scattering"], [])
-    with pytest.raises(ImageError, match="30 normal images: at least 50"):
+    with pytest.raises(ImageError, match="30 different normal images or groups: at least 50"):
         Auto(image_size=None).compare(tiles(30, size=32))
+
+
+@pytest.mark.parametrize("distinct", [1, 2])
+def test_of_copies_nothing_is_tried(distinct: int) -> None:
+    copies = np.repeat(tiles(distinct, size=32), 60 // distinct, axis=0)
+    with pytest.warns(AnomirrorWarning, match="none can be left out"):
+        model = Auto(detectors=small(), image_size=None).fit(copies)
+    assert (list(model.members_), model.tried_) == (["pca"], [])
+
+
+def test_candidates_are_tried_on_whole_groups_that_no_trial_has_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted_on: list[set[str]] = []
+    learn = PCA._learn
+
+    def noting(self, normal, heldout, anomalies):  # type: ignore[no-untyped-def]
+        fitted_on.append(set(normal.names))
+        learn(self, normal, heldout, anomalies)
+
+    monkeypatch.setattr(PCA, "_learn", noting)
+    groups = np.arange(120) // 2
+    trials = Auto(detectors=[PCA(n_components=4)], image_size=None).compare(
+        tiles(120, size=32), groups
+    )
+    assert len(fitted_on[0]) == 96
+    places = {int(name.split()[-1]) for name in fitted_on[0]}
+    assert {place ^ 1 for place in places} == places
+    assert trials[0].detector._given is None
 
 
 def test_a_comparison_fits_nothing_but_candidates() -> None:

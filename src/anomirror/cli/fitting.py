@@ -57,13 +57,11 @@ Method = Annotated[
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(help="of auto: about how long it may take; candidates beyond are left out (2)"),
+    typer.Option(help="of auto: about how long it may take; candidates beyond are left out"),
 ]
 With = Annotated[
     list[str] | None,
-    typer.Option(
-        "--with", metavar="METHOD", help="of auto: further candidates, such as ama, at any cost"
-    ),
+    typer.Option("--with", metavar="METHOD", help="of auto: further candidates, such as ama"),
 ]
 Preset = Annotated[
     str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
@@ -97,8 +95,6 @@ Drop = Annotated[
     int,
     typer.Option(metavar="N", min=0, help="leave out the N oddest images (see suspects)"),
 ]
-MINUTES = 2.0
-"""That ``auto`` may take, if nothing else is said."""
 _COMPLETE = (
     "is complete already, with these settings (whether images, groups and suspects are the same "
     "was not looked at); nothing to do"
@@ -139,12 +135,14 @@ def fit(
     parameters = _parameters(method, preset_name, config, set_, size)
     parameters |= _given(random_state=seed, device=device, calibration_split=split)
     detector = make_detector(method, **parameters | _given(skip_bad=skip_bad or None))
+    detector = _with_candidates(detector, minutes, with_)
     for read in (data, *(labelled := _labelled_sources(detector, anomalies))):
         refuse_overlap(out, read, "--out")
     if (place := _place(detector, out, overwrite=overwrite, resume=resume)) is None:
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
-    detector = _within_minutes(detector, images, minutes, with_)
+    if minutes is not None:
+        detector = _within_minutes(detector, images, minutes)
     groups = None if group_by is None else grouped(images.names, data, group_by)
     if drop_suspects:
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
@@ -257,28 +255,37 @@ def _labelled_sources(detector: Detector, anomalies: Sequence[str] | None) -> li
     return sources
 
 
-def _within_minutes(
-    detector: Detector, images: ImageSet, minutes: float | None, further: Sequence[str] | None
+def _with_candidates(
+    detector: Detector, minutes: float | None, further: Sequence[str] | None
 ) -> Detector:
-    """Of ``auto`` the candidates that there is time for, and those that are asked for."""
-    from anomirror.detectors import make_detector
-    from anomirror.detectors.auto import Auto
-    from anomirror.progress import duration
-    from anomirror.workflows.comparing import affordable
+    """``auto`` with the candidates that are asked for."""
+    from anomirror.detectors import Auto, make_detector
 
     if not isinstance(detector, Auto):
         for option, value in (("--minutes", minutes), ("--with", further)):
             if value is not None:
                 raise SettingError(f"{option}: {detector.method} has no candidates (auto has)")
         return detector
-    within = affordable(detector, images, MINUTES if minutes is None else minutes)
+    if not further:
+        return detector
+    extra = [make_detector(each) for each in each_of(further)]
+    return detector.with_candidates([*detector.candidates(), *extra])
+
+
+def _within_minutes(detector: Detector, images: ImageSet, minutes: float) -> Detector:
+    """Of ``auto`` the candidates that there is time for, by a timing on this machine."""
+    from anomirror.detectors import Auto
+    from anomirror.progress import duration
+    from anomirror.workflows.comparing import affordable
+
+    assert isinstance(detector, Auto)
+    within = affordable(detector, images, minutes)
     for name, seconds in within.left_out.items():
         say(
             f"{name} is not tried: with it this would take about {duration(seconds)} "
             f"(--minutes {math.ceil(seconds / 60)} tries it)"
         )
-    extra = [make_detector(each) for each in each_of(further)]
-    return within.auto.with_candidates([*within.auto.candidates(), *extra])
+    return within.auto
 
 
 def _announce(detector: Detector, images: ImageSet) -> None:
@@ -312,10 +319,9 @@ def _report_choice(detector: Detector) -> None:
     if not isinstance(detector, Auto):
         return
     if not detector.tried_:
-        say(
-            f"too few images to try methods: {' and '.join(detector.members_)} is taken, which is "
-            "best on the whole"
-        )
+        if len(detector.candidates()) > 1:
+            first = " and ".join(detector.members_)
+            say(f"too few images to try methods: {first} is taken, the first candidate")
         return
     kept = [f"{each.name} ({each.mean:.2f})" for each in detector.tried_ if each.chosen]
     others = [f"{each.name} ({each.mean:.2f})" for each in detector.tried_ if not each.chosen]

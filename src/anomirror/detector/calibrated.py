@@ -89,6 +89,11 @@ class Calibrated(ABC):
     """Whether images are held out for its history even where they do not calibrate."""
 
     @property
+    def chooses_epoch(self) -> bool:
+        """Whether it keeps the epoch that suits held-out images best; others then calibrate."""
+        return self._best_by is not None
+
+    @property
     def can_fold(self) -> bool:
         """Whether it is fast enough to be fitted once for each fold."""
         return True
@@ -182,7 +187,7 @@ class Calibrated(ABC):
             return self._cross_fitted(given)
         fitting, heldout = self._fitting_and_heldout(given)
         watched = heldout
-        if self.calibrated_by_ == "heldout" and heldout is not None and self._best_by is not None:
+        if self.calibrated_by_ == "heldout" and heldout is not None and self.chooses_epoch:
             watched, heldout = self._watched_and_calibrating(given, np.asarray(heldout.indices))
         self._learn(fitting, watched, given.anomalies)
         self.n_train_ = len(fitting)
@@ -213,7 +218,7 @@ class Calibrated(ABC):
             self.calibration_fraction,
             order.tolist(),
             given.together,
-            least=least if self._best_by is None else 2 * least,
+            least=2 * least if self.chooses_epoch else least,
             in_order=self.calibration_split == "last",
         )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)

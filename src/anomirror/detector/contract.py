@@ -85,8 +85,8 @@ class Detector(
 
     image_size: ImageSize = "auto"
     """Side of the square that images are scaled to, with the aspect kept: 32, 64, 128 or 256;
-    "auto" is 32 (of ``scattering`` 128), where the images are not smaller; None keeps the pixels
-    and pads."""
+    "auto" is 32 (of ``scattering``, ``auto`` and ``ensemble`` 128), where they are not smaller;
+    None keeps the pixels and pads."""
 
     batch_size: SampleSize = 64
     """Normal images in a minibatch."""
@@ -341,8 +341,10 @@ class Detector(
     def _frame(self) -> Frame:
         size = self.image_shape_[1]
         sizes = self.sizes_
-        shrunk = self.image_size == "auto" and sizes is not None and sizes.longest > size
-        scaled = shrunk or isinstance(self.image_size, (int, np.integer))
+        # as it was fitted: another size that is set later does not move the images
+        asked = self.__dict__.get("fitted_with_", {}).get("image_size", self.image_size)
+        shrunk = asked == "auto" and sizes is not None and sizes.longest > size
+        scaled = shrunk or isinstance(asked, (int, np.integer))
         frame = Frame.scaled(size) if scaled else Frame(size, 1, size)
         return frame if sizes is None else frame.as_seen(sizes)
 

@@ -84,6 +84,10 @@ class Deciding(ABC):
         """Normalities of the images that calibrate, ``(n,)``, under the present formula."""
         return self.scorer_.normality(self.calibration_raw_)
 
+    def _raw_of_calibrating(self, statistics: Mapping[str, Scores]) -> Scores:
+        """Raw scores of the images that calibrate, as those of new images."""
+        return np.asarray(self._raw(statistics), np.float64)
+
     def _oddest(self) -> Calibrating:
         """Of each group of the images that calibrate the oddest, under the present formula.
 
@@ -93,8 +97,7 @@ class Deciding(ABC):
         self._check_fitted()
         measured = self.calibrating_
         if self.scoring_statistics <= measured.statistics.keys():
-            raw = np.asarray(self._raw(measured.statistics), np.float64)
-            measured = replace(measured, raw=raw)
+            measured = replace(measured, raw=self._raw_of_calibrating(measured.statistics))
         if measured.groups == len(measured.raw):
             return measured
         order = np.argsort(self.scorer_.normality(measured.raw), kind="stable")

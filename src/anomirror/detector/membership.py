@@ -13,6 +13,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from anomirror.cards import MemberCard, Value
+from anomirror.detector.parameters import parameters_of
 from anomirror.detector.streaming import evenly_spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.images import ImageSet, ImageShape, ImageSize, SizeRange, Subset, places_in, seen_at
@@ -76,8 +77,8 @@ class Member(ABC):
 
     def size_within(self, full: int) -> int:
         """Side at which this sees images of an ensemble that sees them at ``full``."""
-        own = self.image_size if isinstance(self.image_size, int) else self.auto_size
-        return min(full, own)
+        size = self.image_size
+        return min(full, int(size) if isinstance(size, (int, np.integer)) else self.auto_size)
 
     def as_member(
         self, given: TrainingSet | None, image_shape: ImageShape, **shared: object
@@ -88,11 +89,15 @@ class Member(ABC):
         ----------
         given : what the ensemble is fitted on; None if it is restored.
         image_shape : of the ensemble.
-        shared : parameters that all members have in common.
+        shared : parameters of the ensemble that a member takes where it has the default.
         """
         fresh: Self = clone(self, safe=True)
+        known = parameters_of(type(self))
         for name, value in shared.items():
-            setattr(fresh, name, value)
+            if getattr(fresh, name) == known[name].default:
+                setattr(fresh, name, value)
+        for name in {"checkpoint_dir", "callback"} & known.keys():
+            setattr(fresh, name, None)  # of one training, not of one for each fold
         channels, full, _ = image_shape
         size = fresh.size_within(full)
         fresh.image_shape_ = channels, size, size

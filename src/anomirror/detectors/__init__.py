@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from anomirror import plugins
+from anomirror.cards import MemberCard
 from anomirror.detector.contract import Detector as Detector
 from anomirror.detector.parameters import UNSTORED, marked, parameters_of
 
@@ -131,13 +132,17 @@ def load(path: str | os.PathLike[str], *, device: str | None = None) -> Detector
             raise SettingError(f"model.json: parameters.{extra[0]} does not belong there")
         parts = {}
         if card.members:
-            parts["detectors"] = [
-                make_detector(each.method, **each.parameters, device=device)
-                for each in card.members
-            ]
+            parts["detectors"] = [_member(each, device) for each in card.members]
         detector = make_detector(
             card.method, **card.parameters, **parts, scorer=card.scorer, device=device
         )
     except SettingError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return detector.restore(card, tensors, history)
+
+
+def _member(card: MemberCard, device: str | None) -> Detector:
+    """Of an ensemble, not fitted."""
+    if extra := sorted(marked(detector_class(card.method), UNSTORED) & card.parameters.keys()):
+        raise SettingError(f"model.json: {card.name}.parameters.{extra[0]} does not belong there")
+    return make_detector(card.method, **card.parameters, device=device)

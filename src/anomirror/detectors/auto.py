@@ -23,7 +23,7 @@ from anomirror.detectors.ensemble import Ensemble
 from anomirror.detectors.knn import KNN
 from anomirror.detectors.pca import PCA
 from anomirror.detectors.scattering import Scattering
-from anomirror.errors import ImageError
+from anomirror.errors import DivergenceError, ImageError, warn
 from anomirror.images import ArrayImages, Frame, ImageInput, ImageSet, Subset
 from anomirror.scorers import Scores
 from anomirror.synthetic import KINDS, made_up
@@ -71,7 +71,8 @@ class Auto(Ensemble):
     A fifth of the normal images, at most 200, is not fitted at first, and anomalies of nine kinds
     are made of them. Of the candidates those are kept that find these nearly as well as the best
     one. They are then fitted on all images as an :class:`Ensemble` is. Of fewer than 50 images
-    nothing can be tried, and the first candidate is taken.
+    nothing can be tried, and the first candidate is taken. A loaded model knows the members that
+    were kept, and no longer the other candidates.
 
     Notes
     -----
@@ -115,6 +116,11 @@ class Auto(Ensemble):
         tried = evenly_spaced(images, FITTED + UNSEEN + len(KINDS) * MADE)
         return super().fit_seconds(images) + super().fit_seconds(tried)
 
+    def fit_bytes(self, images: ImageSet) -> int:
+        """As of an ensemble, and made-up anomalies."""
+        made = (len(KINDS) + 2) * MADE * int(np.prod(images.shape)) * 4
+        return super().fit_bytes(images) + made
+
     def compare(self, X: ImageInput, groups: object = None) -> list[Trial]:
         """Try the candidates, and leave this detector as it is.
 
@@ -128,10 +134,10 @@ class Auto(Ensemble):
         """
         fresh = copy.copy(self)
         given = fresh._begin(X, None, groups)
-        if len(given.normal) < FEWEST:
+        if (different := len(np.unique(given.together))) < FEWEST:
             raise ImageError(
-                f"{len(given.normal)} normal images: at least {FEWEST} are needed to compare "
-                "methods"
+                f"{different} different normal images or groups: at least {FEWEST} are needed to "
+                "compare methods"
             )
         with fresh._fitting(given):
             return fresh._trials(given)
@@ -140,7 +146,7 @@ class Auto(Ensemble):
         self.tried_ = []
         prototypes = self._prototypes or {}
         chosen = list(prototypes)[:1]
-        if len(given.normal) >= FEWEST and len(prototypes) > 1:
+        if len(np.unique(given.together)) >= FEWEST and len(prototypes) > 1:
             trials = self._trials(given)
             least = max(trial.mean for trial in trials) - self.margin
             chosen = [trial.name for trial in trials if trial.mean >= least]
@@ -160,10 +166,15 @@ class Auto(Ensemble):
         fitting = evenly_spaced(Subset(given.normal, others.tolist()), FITTED)
         normal = self._taken(given.normal, unseen)
         made = self._made_of(given.normal, unseen[spaced(len(unseen), MADE)])
-        return [
-            self._trial(name, member, fitting, normal, made)
-            for name, member in (self._prototypes or {}).items()
-        ]
+        trials = []
+        for name, member in (self._prototypes or {}).items():
+            try:
+                trials.append(self._trial(name, member, fitting, normal, made))
+            except DivergenceError as error:
+                warn(f"{name} is left out: {error}")
+        if not trials:
+            raise DivergenceError("no candidate could be fitted", 0)
+        return trials
 
     def _trial(
         self,
@@ -179,6 +190,9 @@ class Auto(Ensemble):
         raw = _raw_scores(member, normal)
         per_second = len(normal) / max(time.perf_counter() - started, 1e-9)
         by_kind = {kind: _raw_scores(member, images) for kind, images in made.items()}
+        if not all(np.isfinite(each).all() for each in (raw, *by_kind.values())):
+            raise DivergenceError("its scores are not finite", len(member.history_))
+        member.forget_images()
         return Trial(name, member, raw, by_kind, fitted_in, per_second)
 
     def _taken(self, images: ImageSet, places: np.ndarray) -> ArrayImages:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anomirror import processes
 from anomirror.cards import MemberCard, ModelCard
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.contract import Detector
 from anomirror.detector.parameters import SCORING, UNSTORED, declared, fitted
 from anomirror.detector.training_set import TrainingSet
-from anomirror.errors import SettingError
+from anomirror.errors import DivergenceError, SettingError
 from anomirror.images import (
     ArrayImages,
     Frame,
@@ -36,6 +37,8 @@ PIECE = 256
 """Images that are decoded at once, for all members."""
 MAPPED = 64
 """Images that give the scale of a member's maps."""
+ALONE = 300
+"""Images that calibrate, up to which each is compared with the others alone."""
 FAR = 0.8
 """Quantile beyond which p-values go on as those of an exponential tail."""
 
@@ -113,7 +116,9 @@ class Ensemble(Detector):
 
     detectors: Annotated[Sequence[Detector], UNSTORED] = ()
     """Detectors that are not fitted, or on the command line their names; a member of smaller
-    ``image_size`` sees images shrunk. They are left as they are."""
+    ``image_size`` sees images shrunk. They are left as they are, and what they say of checkpoints,
+    callbacks and calibration is not used; a member's own ``random_state`` counts if it is not the
+    default."""
 
     combination: Annotated[Literal["largest", "harmonic"], SCORING] = "largest"
     """"largest": the largest robust deviation from normal images; "harmonic": the harmonic mean of
@@ -147,6 +152,12 @@ class Ensemble(Detector):
             member.validate()
 
     @property
+    def chooses_epoch(self) -> bool:
+        """Where a member does."""
+        members = self.candidates() if self._prototypes is None else self._prototypes.values()
+        return any(member.chooses_epoch for member in members)
+
+    @property
     def can_fold(self) -> bool:
         """Where all members can be."""
         members = self.candidates() if self._prototypes is None else self._prototypes.values()
@@ -170,6 +181,10 @@ class Ensemble(Detector):
 
     @contextmanager
     def _fitting(self, given: TrainingSet) -> Iterator[None]:
+        if processes.count() > 1 and not self.can_fold:
+            raise SettingError(
+                f"{self.method}: members that train networks cannot be trained by several processes"
+            )
         with super()._fitting(given):
             self.members_, self._prototypes = {}, {}
             shared = {name: getattr(self, name) for name in ("random_state", "device", "verbose")}
@@ -192,6 +207,15 @@ class Ensemble(Detector):
             yield
 
     # ------------------------------------------------------------------ what members measure
+
+    def measured_with(self) -> dict[str, object]:
+        """Those of the members, after their names."""
+        members = self.__dict__.get("members_") or {}
+        return super().measured_with() | {
+            f"{name}.{parameter}": value
+            for name, member in members.items()
+            for parameter, value in member.measured_with().items()
+        }
 
     def every_statistic(self) -> tuple[str, ...]:
         """Of each member, after its name: ``"pca.residual"``."""
@@ -234,7 +258,8 @@ class Ensemble(Detector):
         """Mean over the members that can say where, each in units of its own normal images."""
         size, parts = self.image_shape_[1], []
         explaining = [member for member in self.members_.values() if member.explains]
-        for piece in self._in_memory(images):
+        pieces = [images] if self._given is not None else self._in_memory(images)
+        for piece in pieces:
             maps = torch.zeros(len(piece), size, size)
             for member in explaining:
                 own = member.maps_as_member(piece)[:, None]
@@ -272,8 +297,21 @@ class Ensemble(Detector):
 
     def _calibrate(self, calibrating: Calibrating) -> None:
         self.references_ = self._compared(calibrating)
-        raw = np.asarray(self._raw(calibrating.statistics), np.float64)
+        raw = self._raw_of_calibrating(calibrating.statistics)
         super()._calibrate(replace(calibrating, raw=raw))
+
+    def _raw_of_calibrating(self, statistics: Mapping[str, Scores]) -> Scores:
+        """Each compared with the others, as a new image is; of many the difference is nothing."""
+        values = self._values(statistics)
+        count = len(next(iter(values.values())))
+        if count > ALONE or count < 3:
+            return np.asarray(self._raw(statistics), np.float64)
+        raw = np.empty(count)
+        for place in range(count):
+            others = {name: Reference.of(np.delete(each, place)) for name, each in values.items()}
+            one = {name: each[place : place + 1] for name, each in values.items()}
+            raw[place] = self._combined(one, others)[0]
+        return raw
 
     def raw_by_fold(self, given: TrainingSet) -> Scores:
         """As of every detector, members compared with what they measured in all folds."""
@@ -284,10 +322,14 @@ class Ensemble(Detector):
             return np.asarray(self._raw(measured.statistics), np.float64)
 
     def _compared(self, calibrating: Calibrating) -> dict[str, Reference]:
-        return {
-            name: Reference.of(values)
-            for name, values in self._values(calibrating.statistics).items()
-        }
+        references = {}
+        for name, values in self._values(calibrating.statistics).items():
+            if not np.isfinite(values).all():
+                raise DivergenceError(
+                    f"the scores of {name} are not finite", len(self.members_[name].history_)
+                )
+            references[name] = Reference.of(values)
+        return references
 
     def _values(self, statistics: Mapping[str, Scores]) -> dict[str, Scores]:
         """Each member's raw score: its logarithm, where it is at least 0."""
@@ -311,10 +353,15 @@ class Ensemble(Detector):
         """max_m z_m, or -log of the harmonic mean of p_m"""
         if "references_" not in self.__dict__:  # while a fit goes on
             return np.zeros(len(next(iter(statistics.values()))))
-        deviations = self.deviations(statistics)
+        return self._combined(self._values(statistics), self.references_)
+
+    def _combined(
+        self, values: Mapping[str, Scores], references: Mapping[str, Reference]
+    ) -> Scores:
+        deviations = {name: references[name].deviation(each) for name, each in values.items()}
         if self.combination == "largest":
             return np.asarray(np.max(list(deviations.values()), axis=0))
-        surprises = np.stack([self.references_[m].surprise(z) for m, z in deviations.items()])
+        surprises = np.stack([references[name].surprise(z) for name, z in deviations.items()])
         return np.asarray(np.logaddexp.reduce(surprises, axis=0) - math.log(len(surprises)))
 
     # ------------------------------------------------------------------ what a fit costs
@@ -340,6 +387,8 @@ class Ensemble(Detector):
 
     def _remember(self, card: ModelCard) -> None:
         super()._remember(card)
+        if not card.members:
+            raise ValueError("no members")
         if len(self.detectors) != len(card.members):
             raise ValueError(f"{len(card.members)} members, not {len(self.detectors)}")
         self.members_ = {

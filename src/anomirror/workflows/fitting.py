@@ -12,7 +12,7 @@ import numpy as np
 
 from anomirror.checkpoints import remove_checkpoint
 from anomirror.detector.parameters import first_difference
-from anomirror.detectors import Detector
+from anomirror.detectors import Auto, Detector
 from anomirror.errors import DivergenceError, InputError, SettingError
 from anomirror.images import ImageInput, ImageSet, Joined, frame_of, open_images
 from anomirror.processes import rank
@@ -69,6 +69,10 @@ def refuse_other_model(out: Path, detector: Detector) -> None:
     scorer = scorer_name(make_scorer(detector.scorer))
     wanted: dict[str, object] = {"method": detector.method, "scorer": scorer}
     found: dict[str, object] = {"method": card.method, "scorer": card.scorer}
+    if isinstance(detector, Auto):
+        wanted["candidates"] = [each.method for each in detector.candidates()]
+        tried = [each.name.rstrip("0123456789") for each in card.tried]  # pca2 is another pca
+        found["candidates"] = tried or wanted["candidates"]
     wanted, found = wanted | detector.stored_parameters(), found | card.parameters
     if (name := first_difference(found, wanted)) is not None:
         raise InputError(
@@ -86,6 +90,11 @@ def keep_checkpoints(detector: Detector, place: Destination) -> bool:
     InputError : something else is where they would be written.
     """
     if "checkpoint_dir" not in detector.get_params():
+        if place.has_checkpoint:
+            raise InputError(
+                f"{place.partial}: holds the checkpoint of a method that trains, and "
+                f"{detector.method} has none; pass its --method, or remove the folder"
+            )
         return False
     if detector.random_state is None:
         raise SettingError(
