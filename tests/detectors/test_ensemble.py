@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from anomirror import KNN, PCA, Auto, Detector, Ensemble, Scattering, load, make_detector
 from anomirror.detector.calibrated import Calibrating
-from anomirror.detectors.ensemble import Reference
 from anomirror.errors import (
     AnomirrorWarning,
     DivergenceError,
@@ -23,6 +22,7 @@ from anomirror.errors import (
 )
 from anomirror.images import open_images, seen_at
 from anomirror.images.shrinking import Shrunk
+from anomirror.reference import Reference
 from anomirror.synthetic import KINDS
 from anomirror.workflows.suspects import suspects_of
 from tests.first_hour.conftest import spotted, tiles

@@ -6,8 +6,8 @@ import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self, TypeVar
+from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from anomirror.images import (
     iterate,
     seen_at,
 )
+from anomirror.reference import Reference
 from anomirror.scorers import Domain, Scores
 
 _Value = TypeVar("_Value")
@@ -39,47 +40,6 @@ MAPPED = 64
 """Images that give the scale of a member's maps."""
 ALONE = 300
 """Images that calibrate, up to which each is compared with the others alone."""
-FAR = 0.8
-"""Quantile beyond which p-values go on as those of an exponential tail."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """How far raw scores of unseen normal images reach, of one member."""
-
-    centre: float
-    """Their median: of the logarithm, where raw scores are at least 0."""
-    spread: float
-    """Half of the distance of their 16 % and 84 % quantiles."""
-    deviations: Scores
-    """All of them in these units, sorted."""
-    tail: float
-    """Mean excess of the fifth that is oddest, in these units."""
-
-    @classmethod
-    def of(cls, values: Scores) -> Self:
-        """From raw scores, or their logarithms, ``(n,)``."""
-        low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
-        centre, spread = float(middle), max(float(high - low) / 2, 1e-3)
-        deviations = np.sort((values - centre) / spread)
-        far = np.quantile(deviations, FAR)
-        beyond = deviations[deviations > far]
-        tail = float(np.mean(beyond - far)) if len(beyond) else 1.0
-        return cls(centre, spread, deviations, max(tail, 1e-3))
-
-    def deviation(self, values: Scores) -> Scores:
-        """(v - median) / spread"""
-        return (values - self.centre) / self.spread
-
-    def surprise(self, deviations: Scores) -> Scores:
-        """-log of the conformal p-value, which goes on exponentially beyond the fifth that is
-        oddest: of odd images it says how odd.
-        """
-        count, far = len(self.deviations), np.quantile(self.deviations, FAR)
-        at_least = count - np.searchsorted(self.deviations, deviations, side="left")
-        within = -np.log((1 + at_least) / (count + 1))
-        beyond = -math.log(1 - FAR) + (deviations - far) / self.tail
-        return np.asarray(np.where(deviations > far, beyond, within))
 
 
 @declared
