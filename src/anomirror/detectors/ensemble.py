@@ -223,7 +223,7 @@ class Ensemble(Detector):
             maps = torch.zeros(len(piece), size, size)
             for member in explaining:
                 own = member.maps_as_member(piece)[:, None]
-                maps += F.interpolate(own, size=(size, size), mode="nearest")[:, 0]
+                maps += F.interpolate(own, (size, size), mode="bilinear")[:, 0]
             parts.append(maps / max(len(explaining), 1))
         return torch.cat(parts)
 
