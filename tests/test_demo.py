@@ -33,7 +33,7 @@ def test_the_demo_writes_its_results_pictures_and_model(
         *("pca", "pca two-sided", "knn", "knn two-sided"),
     ]
     assert results["knn"]["auroc"] > 0.9
-    assert results["auto"]["auroc"] > 0.98
+    assert results["auto"]["auroc"] > 0.97
     for row in results.values():
         assert row["auroc_ci"][0] <= row["auroc"] <= row["auroc_ci"][1]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
