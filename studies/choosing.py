@@ -10,6 +10,7 @@ written at once to ``results/choosing/``; what is there is not measured again.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -53,7 +54,7 @@ def _measured(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AnomirrorWarning)
         model = Auto(margin=1.0, random_state=draw).fit(fitted)
-    chosen = [each.name for each in model.tried_ if _mean(each.auroc) >= _best(model) - 0.1]
+    chosen = Auto().chosen({each.name: each.mean for each in model.tried_})
     ways: dict[str, tuple[Sequence[str], str]] = {name: ([name], "largest") for name in MEMBERS}
     ways |= {"auto": (chosen, "largest"), "auto, harmonic": (chosen, "harmonic")}
     ways |= {"all": (MEMBERS, "largest"), "all, harmonic": (MEMBERS, "harmonic")}
@@ -69,10 +70,6 @@ def _measured(
     return {"chosen": chosen, "tried": tried, "auroc": found}
 
 
-def _best(model: Auto) -> float:
-    return max(_mean(each.auroc) for each in model.tried_)
-
-
 def _mean(by_kind: Mapping[str, float]) -> float:
     return float(np.mean(list(by_kind.values())))
 
@@ -81,11 +78,9 @@ def _combined(
     model: Auto, statistics: Mapping[str, np.ndarray], members: Sequence[str], combination: str
 ) -> np.ndarray:
     """The raw score that an ensemble of some of the members would have."""
-    deviations = model.deviations(statistics)
-    if combination == "largest":
-        return np.asarray(np.max([deviations[name] for name in members], axis=0))
-    surprises = [model.references_[name].surprise(deviations[name]) for name in members]
-    return np.asarray(np.logaddexp.reduce(surprises, axis=0) - np.log(len(members)))
+    part = copy.copy(model).set_params(combination=combination)
+    part.members_ = {name: model.members_[name] for name in members}
+    return np.asarray(part.raw_scores_from(statistics))
 
 
 @app.command()

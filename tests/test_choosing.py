@@ -117,9 +117,9 @@ def test_real_anomalies_choose_nothing() -> None:
 def test_the_first_candidate_always_stays() -> None:
     images = open_images(tiles(100, size=32), image_size=None)
     within = affordable(Auto(image_size=None), images, 1e-6)
-    assert [each.method for each in within.auto.candidates()] == ["scattering"]
+    assert [each.method for each in within.detector.candidates()] == ["scattering"]
     assert set(within.left_out) == {"pca", "knn"}
     everything = affordable(Auto(image_size=None), images, 60)
-    assert (len(everything.auto.candidates()), everything.left_out) == (3, {})
+    assert (len(everything.detector.candidates()), everything.left_out) == (3, {})
     with pytest.raises(SettingError, match="expected more than 0"):
         affordable(Auto(), images, -1)

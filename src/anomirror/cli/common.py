@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from anomirror.detector.parameters import Arguments
     from anomirror.detectors import Detector
     from anomirror.images import ImageInput, ImageSet
+
+_AnyDetector = TypeVar("_AnyDetector", bound="Detector")
 
 METHODS = tuple(dict.fromkeys([*PRESETS, *plugins.names()]))
 """Names of all methods, known without an import of torch."""
@@ -44,6 +46,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option(envvar="ANOMIRROR_DATA", help="where named data sets lie as their official files"),
 ]
+Json = Annotated[bool, typer.Option("--json", help="only JSON on standard output")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out")]
 
 
@@ -105,8 +108,31 @@ GroupBy = Annotated[
 ]
 
 
-def grouped(names: Sequence[str], data: str, pattern: str) -> np.ndarray:
-    """By what a pattern finds below the folder of the images; how many there are is said."""
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="METHOD",
+        help="further candidates of auto, such as ama; repeatable, or separated by commas",
+    ),
+]
+
+
+def with_further(detector: _AnyDetector, methods: Sequence[str] | None) -> _AnyDetector:
+    """A choice among further candidates."""
+    from anomirror.detectors import make_detector
+
+    further = [make_detector(each) for each in each_of(methods)]
+    return detector.with_candidates([*detector.candidates(), *further])
+
+
+def grouped(names: Sequence[str], data: str, pattern: str | None) -> np.ndarray | None:
+    """By what a pattern finds below the folder of the images; how many there are is said.
+
+    None without a pattern.
+    """
+    if pattern is None:
+        return None
     import numpy as np
 
     from anomirror.workflows.fitting import groups_of

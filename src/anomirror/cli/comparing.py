@@ -16,40 +16,36 @@ from anomirror.cli.common import (
     DataDir,
     Device,
     GroupBy,
+    Json,
     Loudness,
     SkipBad,
+    With,
     each_of,
     grouped,
     resolve,
     say,
     side,
+    with_further,
 )
 
 if TYPE_CHECKING:
     from anomirror.workflows.comparing import Comparison, Found
 
-With = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--with", metavar="METHOD", help="further candidates, such as ama; repeatable, or commas"
-    ),
-]
 Real = Annotated[
     list[str] | None,
     typer.Option(
         metavar="DATA", help="real anomalies, to be shown beside; repeatable, or with commas"
     ),
 ]
-Size = Annotated[str | None, typer.Option(help="32, 64, 128, 256 or auto, the default")]
+Size = Annotated[str, typer.Option(help="32, 64, 128, 256 or auto")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
-Json = Annotated[bool, typer.Option("--json", help="only JSON on standard output")]
 
 
 def compare(
     data: Data,
     with_: With = None,
     anomalies: Real = None,
-    size: Size = None,
+    size: Size = "auto",
     seed: Seed = 0,
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
@@ -63,16 +59,19 @@ def compare(
     into copies of them. What finds these finds real anomalies only roughly as well; where you have
     some, show them with --anomalies. Nothing is written.
     """
-    from anomirror.detectors import make_detector
-    from anomirror.detectors.auto import Auto
+    from anomirror.detectors import Auto
     from anomirror.workflows.comparing import compare_on
 
-    auto = make_detector("auto", random_state=seed, device=device, skip_bad=skip_bad)
-    assert isinstance(auto, Auto)
-    auto.set_params(verbose=Loudness.level >= 0, image_size=side(size or "auto"))
-    auto = auto.with_candidates([*auto.candidates(), *map(make_detector, each_of(with_))])
+    auto = Auto(
+        image_size=side(size),
+        random_state=seed,
+        device=device,
+        skip_bad=skip_bad,
+        verbose=Loudness.level >= 0,
+    )
+    auto = with_further(auto, with_)
     images = auto.open(resolve(data, "train", data_dir))
-    groups = None if group_by is None else grouped(images.names, data, group_by)
+    groups = grouped(images.names, data, group_by)
     real = [resolve(each, "test", data_dir) for each in each_of(anomalies)]
     found = compare_on(auto, images, groups, real)
     if as_json:

@@ -18,6 +18,7 @@ from anomirror.cli.common import (
     GroupBy,
     Loudness,
     SkipBad,
+    With,
     assigned,
     each_of,
     folders_of,
@@ -27,6 +28,7 @@ from anomirror.cli.common import (
     resolve,
     say,
     side,
+    with_further,
 )
 from anomirror.cli.stopping import Stopped
 from anomirror.errors import InputError, SettingError
@@ -58,10 +60,6 @@ Method = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(help="of auto: about how long it may take; candidates beyond are left out"),
-]
-With = Annotated[
-    list[str] | None,
-    typer.Option("--with", metavar="METHOD", help="of auto: further candidates, such as ama"),
 ]
 Preset = Annotated[
     str, typer.Option("--preset", help="named settings; `anomirror methods` lists them")
@@ -143,7 +141,7 @@ def fit(
     images, labels = _opened(detector, data, labelled, out, data_dir)
     if minutes is not None:
         detector = _within_minutes(detector, images, minutes)
-    groups = None if group_by is None else grouped(images.names, data, group_by)
+    groups = grouped(images.names, data, group_by)
     if drop_suspects:
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
     if rank() == 0:
@@ -259,33 +257,24 @@ def _with_candidates(
     detector: Detector, minutes: float | None, further: Sequence[str] | None
 ) -> Detector:
     """``auto`` with the candidates that are asked for."""
-    from anomirror.detectors import Auto, make_detector
-
-    if not isinstance(detector, Auto):
-        for option, value in (("--minutes", minutes), ("--with", further)):
-            if value is not None:
-                raise SettingError(f"{option}: {detector.method} has no candidates (auto has)")
-        return detector
-    if not further:
-        return detector
-    extra = [make_detector(each) for each in each_of(further)]
-    return detector.with_candidates([*detector.candidates(), *extra])
+    for option, value in (("--minutes", minutes), ("--with", further)):
+        if value is not None and not detector.chooses:
+            raise SettingError(f"{option}: {detector.method} has no candidates (auto has)")
+    return with_further(detector, further) if further else detector
 
 
 def _within_minutes(detector: Detector, images: ImageSet, minutes: float) -> Detector:
     """Of ``auto`` the candidates that there is time for, by a timing on this machine."""
-    from anomirror.detectors import Auto
     from anomirror.progress import duration
     from anomirror.workflows.comparing import affordable
 
-    assert isinstance(detector, Auto)
     within = affordable(detector, images, minutes)
     for name, seconds in within.left_out.items():
         say(
             f"{name} is not tried: with it this would take about {duration(seconds)} "
             f"(--minutes {math.ceil(seconds / 60)} tries it)"
         )
-    return within.auto
+    return within.detector
 
 
 def _announce(detector: Detector, images: ImageSet) -> None:
@@ -314,13 +303,11 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
 
 def _report_choice(detector: Detector) -> None:
     """What was chosen of what, and why."""
-    from anomirror.detectors.auto import Auto
-
-    if not isinstance(detector, Auto):
+    if not detector.chooses:
         return
     if not detector.tried_:
-        if len(detector.candidates()) > 1:
-            first = " and ".join(detector.members_)
+        if len(candidates := detector.candidates()) > 1:
+            first = candidates[0].method
             say(f"too few images to try methods: {first} is taken, the first candidate")
         return
     kept = [f"{each.name} ({each.mean:.2f})" for each in detector.tried_ if each.chosen]

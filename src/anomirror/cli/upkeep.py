@@ -20,6 +20,7 @@ from anomirror.cli.common import (
     Device,
     GroupBy,
     Inputs,
+    Json,
     Loudness,
     Model,
     SkipBad,
@@ -52,7 +53,6 @@ OverwriteFiles = Annotated[
 ]
 DRIFT_COLUMNS = ("path", "p_value", "e_value")
 SUSPECT_COLUMNS = ("rank", "path", "p_value", "raw_score")
-Json = Annotated[bool, typer.Option("--json", help="only JSON on standard output")]
 Csv = Annotated[Path | None, typer.Option(help="CSV file: one row for each image")]
 Sheet = Annotated[Path | None, typer.Option(help="PNG file: the oddest images on one sheet")]
 
@@ -223,7 +223,7 @@ def suspects(
     for file in filter(None, (out, sheet)):
         refuse_overlap(file, data, "--out" if file == out else "--sheet", above=False)
     images = detector.open(resolve(data, "train", data_dir))
-    groups = None if group_by is None else grouped(images.names, data, group_by)
+    groups = grouped(images.names, data, group_by)
     ranked = suspects_of(detector, images, groups)
     if out is not None:
         rows = (

@@ -6,12 +6,13 @@ import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 
-from anomirror.cards import Value
+from anomirror.cards import TriedCard, Value
 from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated, Calibrating
 from anomirror.detector.calibration import CalibratedBy, Calibration
@@ -80,6 +81,8 @@ class Detector(
     """
     learns_from_anomalies: ClassVar[bool] = False
     """Whether labelled anomalies are trained on; methods without leave them out."""
+    chooses: ClassVar[bool] = False
+    """Whether a fit chooses among :meth:`candidates`."""
     statistic_names: ClassVar[tuple[str, ...]]
     """What :meth:`statistics` measures of each image."""
 
@@ -180,6 +183,10 @@ class Detector(
 
     suspects_dropped_: int = fitted(default=0)
     """Odd images that the command line left out on request, before the fit."""
+
+    tried_: Sequence[TriedCard] = fitted(default=())
+    """What each candidate was found to be worth on made-up anomalies, by kind; empty where nothing
+    was tried."""
 
     data_fingerprint_: str = fitted()
     """Short hash of the training images."""
@@ -305,6 +312,19 @@ class Detector(
         for name in {"checkpoint_dir", "callback"} & fresh.get_params().keys():
             setattr(fresh, name, None)  # of one training, not of one for each fold
         return fresh.raw_by_fold(fresh._begin(X, None, groups))
+
+    def candidates(self) -> Sequence[Detector]:
+        """Detectors that this one is made of, or chooses among; none of a single one."""
+        return ()
+
+    def with_candidates(self, detectors: Sequence[Detector]) -> Self:
+        """The same choice among other candidates, not fitted.
+
+        Raises
+        ------
+        SettingError : it chooses among none.
+        """
+        raise SettingError(f"{self.method} has no candidates (auto has)")
 
     def open(self, X: ImageInput) -> ImageSet:
         """Images to fit on, as this detector would see them.

@@ -18,11 +18,10 @@ from anomirror.detector.calibration import HELD_OUT_FROM, fold_count
 from anomirror.detector.streaming import SAMPLE_BYTES, spaced
 from anomirror.images import (
     SIZES,
-    ArrayImages,
-    Frame,
     ImageSet,
     ImageShape,
     SizeRange,
+    framed,
     known_sizes,
 )
 from anomirror.minibatch import TrainingData
@@ -129,7 +128,7 @@ class Rehearsed(Costed):
         noise = np.random.default_rng(0).integers(
             0, 256, (max(batch_size, 2), channels, size, size), dtype=np.uint8
         )
-        normal = ArrayImages(noise, Frame(size, 1, size))
+        normal = framed(noise)
         fresh, run = self.untrained(images.shape)
         run.schedule = Schedule(batch_size=batch_size, steps_per_epoch=1, ema_decay=self.ema_decay)
         phases = fresh.phases()
@@ -150,9 +149,9 @@ class Rehearsed(Costed):
 
     def seconds_per_score(self, noise: np.ndarray) -> float:
         """Of an image, in one batch."""
-        count, size = min(len(noise), self._scoring_batch()), noise.shape[-1]
+        count = min(len(noise), self._scoring_batch())
         started = time.perf_counter()
-        self.stream(ArrayImages(noise[:count], Frame(size, 1, size)))
+        self.stream(framed(noise[:count]))
         return (time.perf_counter() - started) / count
 
     def fit_bytes(self, images: ImageSet) -> int:

@@ -91,7 +91,7 @@ class Member(ABC):
         image_shape : of the ensemble.
         shared : parameters of the ensemble that a member takes where it has the default.
         """
-        fresh: Self = clone(self, safe=True)
+        fresh: Self = clone(self)
         known = parameters_of(type(self))
         for name, value in shared.items():
             if getattr(fresh, name) == known[name].default:

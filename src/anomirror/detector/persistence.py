@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Self, cast
@@ -67,6 +67,7 @@ class Persistent(ABC):
     copies_: int
     skipped_: int
     suspects_dropped_: int
+    tried_: Sequence[TriedCard]
     n_train_: int
     data_fingerprint_: str
     calibration_fingerprint_: str
@@ -95,10 +96,6 @@ class Persistent(ABC):
 
     def _member_cards(self) -> list[MemberCard]:
         """Of the detectors that this one consists of."""
-        return []
-
-    def _tried(self) -> list[TriedCard]:
-        """Of the detectors that were compared to choose among them."""
         return []
 
     def _check_fitted(self) -> None:
@@ -138,7 +135,7 @@ class Persistent(ABC):
             calibration_fingerprint=self.calibration_fingerprint_,
             fitted=self.fitted_numbers(),
             members=self._member_cards(),
-            tried=self._tried(),
+            tried=list(self.tried_),
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
@@ -156,7 +153,7 @@ class Persistent(ABC):
     def _remember(self, card: ModelCard) -> None:
         """What is kept of a card next to tensors and numbers."""
         self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
-        self.suspects_dropped_ = card.suspects_dropped
+        self.suspects_dropped_, self.tried_ = card.suspects_dropped, card.tried
         self.data_fingerprint_ = card.data_fingerprint
         self.calibration_fingerprint_ = card.calibration_fingerprint
 

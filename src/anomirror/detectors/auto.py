@@ -12,11 +12,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from anomirror.cards import ModelCard, TriedCard
+from anomirror.cards import TriedCard
 from anomirror.detector import calibration
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.contract import Detector
-from anomirror.detector.parameters import UNSTORED, Fraction, declared, fitted
+from anomirror.detector.parameters import UNSTORED, Fraction, declared
 from anomirror.detector.streaming import evenly_spaced, spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.detectors.ensemble import Ensemble
@@ -24,7 +24,7 @@ from anomirror.detectors.knn import KNN
 from anomirror.detectors.pca import PCA
 from anomirror.detectors.scattering import Scattering
 from anomirror.errors import DivergenceError, ImageError, warn
-from anomirror.images import ArrayImages, Frame, ImageInput, ImageSet, Subset
+from anomirror.images import ImageInput, ImageSet, Subset, framed
 from anomirror.scorers import Scores
 from anomirror.synthetic import KINDS, made_up
 
@@ -88,6 +88,7 @@ class Auto(Ensemble):
     """
 
     method = "auto"
+    chooses = True
 
     detectors: Annotated[Sequence[Detector], UNSTORED] = ()
     """Candidates that are not fitted, or on the command line their names; () are ``scattering``,
@@ -96,10 +97,6 @@ class Auto(Ensemble):
     margin: Fraction = 0.1
     """How far the mean AUROC on made-up anomalies of a candidate that is kept may lie below that of
     the best one."""
-
-    tried_: list[TriedCard] = fitted()
-    """What each candidate was found to be worth on made-up anomalies, by kind; empty where nothing
-    was tried."""
 
     def candidates(self) -> Sequence[Detector]:
         """Those that are tried."""
@@ -110,6 +107,11 @@ class Auto(Ensemble):
         fresh: Self = clone(self)
         fresh.detectors = list(detectors)
         return fresh
+
+    def chosen(self, means: Mapping[str, float]) -> list[str]:
+        """Names of those that are kept, from mean AUROC on made-up anomalies by name."""
+        least = max(means.values()) - self.margin
+        return [name for name, mean in means.items() if mean >= least]
 
     def fit_seconds(self, images: ImageSet) -> float:
         """About as long as the candidates twice: tried on some of the images, fitted on all."""
@@ -148,8 +150,7 @@ class Auto(Ensemble):
         chosen = list(prototypes)[:1]
         if len(np.unique(given.together)) >= FEWEST and len(prototypes) > 1:
             trials = self._trials(given)
-            least = max(trial.mean for trial in trials) - self.margin
-            chosen = [trial.name for trial in trials if trial.mean >= least]
+            chosen = self.chosen({trial.name: trial.mean for trial in trials})
             self.tried_ = [
                 TriedCard(name=trial.name, chosen=trial.name in chosen, auroc=trial.auroc)
                 for trial in trials
@@ -164,8 +165,8 @@ class Auto(Ensemble):
         unseen = calibration.held_out(order, given.together, min(UNSEEN, count // 5))
         others = np.setdiff1d(np.arange(count), unseen)
         fitting = evenly_spaced(Subset(given.normal, others.tolist()), FITTED)
-        normal = self._taken(given.normal, unseen)
-        made = self._made_of(given.normal, unseen[spaced(len(unseen), MADE)])
+        normal = framed(given.normal.take(unseen.tolist()).numpy())
+        made = self._made_of(Subset(given.normal, unseen[spaced(len(unseen), MADE)].tolist()))
         trials = []
         for name, member in (self._prototypes or {}).items():
             try:
@@ -195,29 +196,12 @@ class Auto(Ensemble):
         member.forget_images()
         return Trial(name, member, raw, by_kind, fitted_in, per_second)
 
-    def _taken(self, images: ImageSet, places: np.ndarray) -> ArrayImages:
-        """Some images, in memory."""
-        size = images.shape[1]
-        return ArrayImages(images.take(places.tolist()).numpy(), Frame(size, 1, size))
-
-    def _made_of(self, images: ImageSet, places: np.ndarray) -> dict[str, ImageSet]:
-        """Anomalies of every kind from some normal images."""
-        size, frame = images.shape[1], self._frame()
-        boxes = [frame.inner(*images.native_size(int(place))) for place in places]
-        normal = images.take(places.tolist()).numpy()
-        return {
-            kind: ArrayImages(
-                made_up(normal, kind, seed=self._seed(), boxes=boxes), Frame(size, 1, size)
-            )
-            for kind in KINDS
-        }
-
-    def _tried(self) -> list[TriedCard]:
-        return self.tried_
-
-    def _remember(self, card: ModelCard) -> None:
-        super()._remember(card)
-        self.tried_ = card.tried
+    def _made_of(self, images: ImageSet) -> dict[str, ImageSet]:
+        """Anomalies of every kind from normal images."""
+        frame, every, seed = self._frame(), range(len(images)), self._seed()
+        boxes = [frame.inner(*images.native_size(index)) for index in every]
+        normal = images.take(every).numpy()
+        return {kind: framed(made_up(normal, kind, seed=seed, boxes=boxes)) for kind in KINDS}
 
 
 def _raw_scores(member: Detector, images: ImageSet) -> Scores:

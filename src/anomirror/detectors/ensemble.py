@@ -22,9 +22,8 @@ from anomirror.detector.parameters import SCORING, UNSTORED, declared, fitted
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import DivergenceError, SettingError
 from anomirror.images import (
-    ArrayImages,
-    Frame,
     ImageSet,
+    framed,
     in_batches,
     iterate,
     seen_at,
@@ -36,8 +35,6 @@ _Value = TypeVar("_Value")
 
 PIECE = 256
 """Images that are decoded at once, for all members."""
-MAPPED = 64
-"""Images that give the scale of a member's maps."""
 ALONE = 300
 """Images that calibrate, up to which each is compared with the others alone."""
 
@@ -52,8 +49,7 @@ class Ensemble(Detector):
 
     Notes
     -----
-    Over many members largest deviation and harmonic mean lose less than sums, Fisher's or Cauchy's
-    combination (docs/decisions/0024-choosing.md). What members say of calibration, scorer and
+    docs/choosing.md compares the combinations. What members say of calibration, scorer and
     threshold is not used.
 
     References
@@ -114,18 +110,24 @@ class Ensemble(Detector):
     @property
     def chooses_epoch(self) -> bool:
         """Where a member does."""
-        members = self.candidates() if self._prototypes is None else self._prototypes.values()
-        return any(member.chooses_epoch for member in members)
+        return any(member.chooses_epoch for member in self._to_fit())
 
     @property
     def can_fold(self) -> bool:
         """Where all members can be."""
-        members = self.candidates() if self._prototypes is None else self._prototypes.values()
-        return all(member.can_fold for member in members)
+        return all(member.can_fold for member in self._to_fit())
 
     def candidates(self) -> Sequence[Detector]:
         """Detectors of which this one is made."""
         return self.detectors
+
+    def _to_fit(self) -> Collection[Detector]:
+        """Those that a fit goes on with, or would begin with."""
+        return self.candidates() if self._prototypes is None else self._prototypes.values()
+
+    def _present(self) -> Mapping[str, Detector]:
+        """The fitted members; before there are any, those that are being fitted."""
+        return self.__dict__.get("members_") or self._prototypes or {}
 
     # ------------------------------------------------------------------ fitting the members
 
@@ -170,10 +172,9 @@ class Ensemble(Detector):
 
     def measured_with(self) -> dict[str, object]:
         """Those of the members, after their names."""
-        members = self.__dict__.get("members_") or {}
         return super().measured_with() | {
             f"{name}.{parameter}": value
-            for name, member in members.items()
+            for name, member in self._present().items()
             for parameter, value in member.measured_with().items()
         }
 
@@ -195,8 +196,9 @@ class Ensemble(Detector):
         return self._of_all(lambda member: member.calibrating_statistics())
 
     def _of_all(self, names: Callable[[Detector], Iterable[str]]) -> tuple[str, ...]:
-        members = self.__dict__.get("members_") or self._prototypes or {}
-        return tuple(f"{name}.{each}" for name, member in members.items() for each in names(member))
+        return tuple(
+            f"{name}.{each}" for name, member in self._present().items() for each in names(member)
+        )
 
     def measure(self, images: ImageSet, names: Collection[str]) -> dict[str, Scores]:
         """As of every detector; each image is decoded once for all members."""
@@ -229,9 +231,8 @@ class Ensemble(Detector):
 
     def _in_memory(self, images: ImageSet) -> Iterator[ImageSet]:
         """The same images, decoded, some at a time."""
-        size = images.shape[1]
         for batch in iterate(images, in_batches(len(images), PIECE), self.workers):
-            yield ArrayImages(batch.numpy(), Frame(size, 1, size))
+            yield framed(batch.numpy())
 
     def refuse_without_maps(self) -> None:
         self._check_fitted()
@@ -242,9 +243,7 @@ class Ensemble(Detector):
         """Those of all members."""
         return {
             name: version
-            for member in (
-                self.__dict__.get("members_") or dict(enumerate(self.detectors))
-            ).values()
+            for member in self._present().values() or self.candidates()
             for name, version in member.programs().items()
         }
 
@@ -266,12 +265,8 @@ class Ensemble(Detector):
         count = len(next(iter(values.values())))
         if count > ALONE or count < 3:
             return np.asarray(self._raw(statistics), np.float64)
-        raw = np.empty(count)
-        for place in range(count):
-            others = {name: Reference.of(np.delete(each, place)) for name, each in values.items()}
-            one = {name: each[place : place + 1] for name, each in values.items()}
-            raw[place] = self._combined(one, others)[0]
-        return raw
+        others = {name: Reference.of_others(each) for name, each in values.items()}
+        return self._combined(values, others)
 
     def raw_by_fold(self, given: TrainingSet) -> Scores:
         """As of every detector, members compared with what they measured in all folds."""
@@ -302,13 +297,6 @@ class Ensemble(Detector):
             )
         return values
 
-    def deviations(self, statistics: Mapping[str, Scores]) -> dict[str, Scores]:
-        """How odd each member finds images, ``{member: (n,)}``, from what was measured of them: in
-        robust standard deviations of normal images that it has not seen.
-        """
-        values = self._values(statistics)
-        return {name: self.references_[name].deviation(each) for name, each in values.items()}
-
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
         """max_m z_m, or -log of the harmonic mean of p_m"""
         if "references_" not in self.__dict__:  # while a fit goes on
@@ -329,7 +317,7 @@ class Ensemble(Detector):
     def fit_seconds(self, images: ImageSet) -> float:
         """About as long as the members together."""
         return sum(
-            copy.copy(member).fit_seconds(seen_at(images, member.size_within(images.shape[1])))
+            member.fit_seconds(seen_at(images, member.size_within(images.shape[1])))
             for member in self.candidates()
         )
 

@@ -98,6 +98,12 @@ class ArrayImages:
         return pixels(self._array[[index]])[0]
 
 
+def framed(array: np.ndarray) -> ArrayImages:
+    """Square images ``(n, c, size, size)`` that are in their frame already."""
+    size = array.shape[-1]
+    return ArrayImages(array, Frame(size, 1, size))
+
+
 class MappedImages(ArrayImages):
     """The array of an ``.npy`` file, read where it is used.
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from anomirror.detector.costs import cost_of
-from anomirror.detectors import Auto
+from anomirror.detectors import Auto, Detector
 from anomirror.detectors.auto import Trial
 from anomirror.errors import ImageError, SettingError
 from anomirror.images import ImageInput, ImageSet, frame_of, open_images
 from anomirror.metrics import auroc, auroc_interval
 from anomirror.workflows.reading import readable
-
-REAL = "real anomalies"
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,14 @@ def compare_on(
     ImageError : fewer than 50 normal images; anomalies that cannot be read.
     """
     trials = auto.compare(images, groups)
-    best = max(trial.mean for trial in trials)
+    chosen = auto.chosen({trial.name: trial.mean for trial in trials})
     sets = [_real(source, images) for source in anomalies]
     real = {
         trial.name: np.concatenate([trial.raw_scores(each) for each in sets]) if sets else None
         for trial in trials
     }
     return Comparison(
-        tuple(_compared(trial, best - auto.margin, real[trial.name]) for trial in trials),
+        tuple(_compared(trial, trial.name in chosen, real[trial.name]) for trial in trials),
         len(trials[0].normal),
         len(next(iter(trials[0].made.values()))),
         sum(map(len, sets)),
@@ -102,10 +100,10 @@ def _real(source: ImageInput, images: ImageSet) -> ImageSet:
     return good
 
 
-def _compared(trial: Trial, least: float, real: np.ndarray | None) -> Compared:
+def _compared(trial: Trial, chosen: bool, real: np.ndarray | None) -> Compared:
     return Compared(
         name=trial.name,
-        chosen=trial.mean >= least,
+        chosen=chosen,
         mean=trial.mean,
         kinds={kind: _found(trial, raw) for kind, raw in trial.made.items()},
         real=None if real is None else _found(trial, real),
@@ -123,13 +121,13 @@ def _found(trial: Trial, raw: np.ndarray) -> Found:
 class Affordable:
     """Candidates that can be tried and fitted within some minutes."""
 
-    auto: Auto
+    detector: Detector
     left_out: dict[str, float] = field(default_factory=dict)
     """Seconds that others would take, by name."""
 
 
-def affordable(auto: Auto, images: ImageSet, minutes: float) -> Affordable:
-    """``auto`` without the candidates that its fit has no time for; the first one always stays.
+def affordable(detector: Detector, images: ImageSet, minutes: float) -> Affordable:
+    """A choice without the candidates that its fit has no time for; the first one always stays.
 
     Raises
     ------
@@ -137,12 +135,12 @@ def affordable(auto: Auto, images: ImageSet, minutes: float) -> Affordable:
     """
     if not minutes > 0:
         raise SettingError(f"--minutes {minutes:g}: expected more than 0")
-    first, *others = auto.candidates()
+    first, *others = detector.candidates()
     kept, left_out = [first], {}
     for candidate in others:
-        seconds = cost_of(auto.with_candidates([*kept, candidate]), images).seconds
+        seconds = cost_of(detector.with_candidates([*kept, candidate]), images).seconds
         if seconds <= 60 * minutes:
             kept.append(candidate)
         else:
             left_out[candidate.method] = seconds
-    return Affordable(auto.with_candidates(kept), left_out)
+    return Affordable(detector.with_candidates(kept), left_out)

@@ -12,7 +12,7 @@ import numpy as np
 
 from anomirror.checkpoints import remove_checkpoint
 from anomirror.detector.parameters import first_difference
-from anomirror.detectors import Auto, Detector
+from anomirror.detectors import Detector
 from anomirror.errors import DivergenceError, InputError, SettingError
 from anomirror.images import ImageInput, ImageSet, Joined, frame_of, open_images
 from anomirror.processes import rank
@@ -69,7 +69,7 @@ def refuse_other_model(out: Path, detector: Detector) -> None:
     scorer = scorer_name(make_scorer(detector.scorer))
     wanted: dict[str, object] = {"method": detector.method, "scorer": scorer}
     found: dict[str, object] = {"method": card.method, "scorer": card.scorer}
-    if isinstance(detector, Auto):
+    if detector.chooses:
         wanted["candidates"] = [each.method for each in detector.candidates()]
         tried = [each.name.rstrip("0123456789") for each in card.tried]  # pca2 is another pca
         found["candidates"] = tried or wanted["candidates"]
