@@ -64,6 +64,10 @@ class ModelCard(BaseModel):
     fitted: dict[str, FiniteFloat] = {}
     members: list[MemberCard] = []
     tried: list[TriedCard] = []
+    categories: list[str] = []
+    """Of the images that calibrate, such as cameras, sorted; each is decided by itself."""
+    category_pattern: str = ""
+    """What the command line finds them with, in names of images."""
     calibrated_on: int = Field(ge=0)
     """Images that scorer, threshold and p-values come from; their raw scores are a tensor."""
     calibrated_images: int = Field(ge=0, default=0)

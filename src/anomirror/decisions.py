@@ -9,6 +9,7 @@ the scores is (Vovk, Gammerman, Shafer 2005; split conformal prediction).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -87,13 +88,26 @@ def grouped_p_values(
     [0.25, 0.5]
     """
     values = np.empty(len(normality))
+    for members, new in within_groups(calibration_groups, groups):
+        values[new] = p_values(calibration[members], normality[new], noise=noise)
+    return values
+
+
+def within_groups(
+    calibration_groups: np.ndarray, groups: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which calibration images, ``(n,)`` bool, and which new ones, ``(m,)`` bool, are of one group:
+    for each group of new images.
+
+    Raises
+    ------
+    SettingError : a group of new images has no calibration image.
+    """
     for group in np.unique(groups):
         members = calibration_groups == group
         if not members.any():
             raise SettingError(f"group {group!s}: no normal image of it calibrates; give some")
-        new = groups == group
-        values[new] = p_values(calibration[members], normality[new], noise=noise)
-    return values
+        yield members, groups == group
 
 
 # ---------------------------------------------------------------- one threshold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,9 @@ from anomirror.errors import SettingError
 from anomirror.scorers import Scores
 
 OnlineMethod = Literal["lord", "saffron"]
+
+_ALL = ""
+"""The category of images that have none."""
 
 
 class OnlineSelection:
@@ -96,6 +99,8 @@ class DriftMonitor:
     random_state : seed of what breaks ties among scores.
     two_sided : whether it grows when scores rise, too. False where folds calibrate: new images
         score a little higher than those, which is no drift.
+    by : ``(n,)`` categories of the calibration images, such as cameras: each image of the stream is
+        compared with those of its own, so that another mixture of cameras is no drift.
 
     Notes
     -----
@@ -114,9 +119,16 @@ class DriftMonitor:
     jump = 0.01
 
     def __init__(
-        self, calibration: Scores, random_state: int = 0, *, two_sided: bool = True
+        self,
+        calibration: Scores,
+        random_state: int = 0,
+        *,
+        two_sided: bool = True,
+        by: np.ndarray | None = None,
     ) -> None:
-        self._sorted = np.sort(calibration).tolist()
+        self._sorted: dict[str, list[float]] = {}
+        for members, category in _parts(by, len(calibration)):
+            self._sorted[category] = np.sort(calibration[members]).tolist()
         self._rng = np.random.default_rng(random_state)
         self._stakes = np.array([-1.0, 0.0, 1.0] if two_sided else [-1.0, 0.0])
         self._log_capital = np.full(len(self._stakes), -math.log(len(self._stakes)))
@@ -138,13 +150,25 @@ class DriftMonitor:
         """The highest e-value so far: an alarm at 1 / alpha is one at any time."""
         return float(_e_values([max(self.history, default=0.0)])[0])
 
-    def update(self, normality: Scores) -> float:
+    def update(self, normality: Scores, by: np.ndarray | None = None) -> float:
         """Take the next images of the stream, in order; returns :attr:`e_value`.
 
         NaN counts as lower than every score.
+
+        Parameters
+        ----------
+        by : their categories, where the calibration images have some.
+
+        Raises
+        ------
+        SettingError : a category of which there is no calibration image.
         """
-        for value in np.where(np.isnan(normality), -np.inf, normality).tolist():
-            p = self._p_value(value)
+        categories = [_ALL] * len(normality) if by is None else by.tolist()
+        if unknown := set(categories) - self._sorted.keys():
+            raise SettingError(f"by: no calibration image is of category {min(unknown)!r}")
+        values = np.where(np.isnan(normality), -np.inf, normality).tolist()
+        for value, category in zip(values, categories, strict=True):
+            p = self._p_value(value, self._sorted[category])
             all_of_it = np.logaddexp.reduce(self._log_capital)
             mixed = all_of_it + math.log(self.jump / len(self._stakes))
             kept = self._log_capital + math.log1p(-self.jump)
@@ -152,10 +176,10 @@ class DriftMonitor:
             self.history.append(float(np.logaddexp.reduce(self._log_capital)) / math.log(10))
         return self.e_value
 
-    def _p_value(self, value: float) -> float:
-        lower, upper = bisect_left(self._sorted, value), bisect_right(self._sorted, value)
-        insort(self._sorted, value)
-        return (lower + self._rng.uniform() * (upper - lower + 1)) / len(self._sorted)
+    def _p_value(self, value: float, others: list[float]) -> float:
+        lower, upper = bisect_left(others, value), bisect_right(others, value)
+        insort(others, value)
+        return (lower + self._rng.uniform() * (upper - lower + 1)) / len(others)
 
     def since(self) -> int | None:
         """Image from which on the e-value grew to its highest: its last minimum before it.
@@ -166,6 +190,15 @@ class DriftMonitor:
             return None
         peak = int(np.argmax(self.history))
         return int(np.argmin(self.history[: peak + 1]))
+
+
+def _parts(by: np.ndarray | None, count: int) -> Iterator[tuple[np.ndarray, str]]:
+    """Which of so many images are of each category; all, without categories."""
+    if by is None:
+        yield np.ones(count, bool), _ALL
+        return
+    for category in np.unique(by):
+        yield by == category, str(category)
 
 
 def _e_values(log10: Sequence[float]) -> Scores:

@@ -42,7 +42,12 @@ def info(
     from anomirror.storage import read_card
 
     card, detector = read_card(model), load(model, device="cpu")
-    said = {"threshold": detector.offset_, "guarantee": detector.guarantee_sentence()}
+    said: dict[str, object] = {"threshold": detector.offset_}
+    names = list(detector.categories_)
+    if names:
+        values = detector.thresholds(names, len(names)).tolist()
+        said |= {"thresholds": dict(zip(names, values, strict=True))}
+    said["guarantee"] = detector.guarantee_sentence()
     if as_json:
         print(json.dumps(json.loads(card.model_dump_json()) | said, indent=2))
         return
@@ -61,7 +66,12 @@ def info(
         table.add_row(escape(f"tried.{each.name}"), escape(what))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
-    table.add_row("threshold (of score)", f"{detector.offset_:.6g}")
+    for name, count in detector.categories_.items():
+        value = float(detector.thresholds([name], 1)[0])
+        what = f"{value:.6g} (from {count:,} images)"
+        table.add_row(escape(f"threshold of {name}"), escape(what))
+    if not names:
+        table.add_row("threshold (of score)", f"{detector.offset_:.6g}")
     Console().print(table)
     print(f"guarantee: {said['guarantee']}")
 

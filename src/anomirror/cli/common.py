@@ -108,6 +108,16 @@ GroupBy = Annotated[
 ]
 
 
+By = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="decide within what this finds in the path of each image, such as cameras by "
+        "'cam([0-9]+)' or '([^/]+)/[^/]*$', the folder it lies in: the rate then holds in each",
+    ),
+]
+
+
 With = Annotated[
     list[str] | None,
     typer.Option(
@@ -135,7 +145,7 @@ def grouped(names: Sequence[str], data: str, pattern: str | None) -> np.ndarray 
         return None
     import numpy as np
 
-    from anomirror.workflows.fitting import groups_of
+    from anomirror.workflows.naming import groups_of
 
     below = [name.removeprefix(f"{data.rstrip('/')}/") for name in names]
     groups = groups_of(below, pattern)
@@ -143,6 +153,32 @@ def grouped(names: Sequence[str], data: str, pattern: str | None) -> np.ndarray 
     without = f", {alone} of them an image without the pattern" if alone else ""
     say(f"{len(names)} images come in {len(set(groups))} groups{without}")
     return np.array(groups)
+
+
+def categorised(
+    names: Sequence[str], pattern: str | None, labels: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Categories by a pattern; how many images each has is said. None without a pattern.
+
+    Parameters
+    ----------
+    labels : +1 and -1; of labelled anomalies, -1, nothing is asked.
+    """
+    if pattern is None:
+        return None
+    import numpy as np
+
+    from anomirror.workflows.naming import categories_of
+
+    normal = np.arange(len(names)) if labels is None else np.flatnonzero(labels == 1)
+    found = categories_of([names[int(index)] for index in normal], pattern)
+    values, counts = np.unique(found, return_counts=True)
+    listed = ", ".join(f"{n} of {value}" for value, n in zip(values[:8], counts, strict=False))
+    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+    say(f"images come in {len(values)} categories, decided within each: {listed}{more}")
+    categories = np.full(len(names), "-", dtype=object)
+    categories[normal] = found
+    return categories.astype(str)
 
 
 def refuse_files_of_others(out: Path, columns: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from anomirror.cli.common import (
     METHODS,
+    By,
     Data,
     DataDir,
     Device,
@@ -20,6 +21,7 @@ from anomirror.cli.common import (
     SkipBad,
     With,
     assigned,
+    categorised,
     each_of,
     folders_of,
     grouped,
@@ -94,8 +96,8 @@ Drop = Annotated[
     typer.Option(metavar="N", min=0, help="leave out the N oddest images (see suspects)"),
 ]
 _COMPLETE = (
-    "is complete already, with these settings (whether images, groups and suspects are the same "
-    "was not looked at); nothing to do"
+    "is complete already, with these settings (whether images, groups, categories and suspects are "
+    "the same was not looked at); nothing to do"
 )
 
 
@@ -114,6 +116,7 @@ def fit(
     device: Device = None,
     resume: Resume = False,
     group_by: GroupBy = None,
+    by: By = None,
     split: Split = None,
     drop_suspects: Drop = 0,
     skip_bad: SkipBad = False,
@@ -127,7 +130,6 @@ def fit(
     train/good and test/, train/good is read.
     """
     from anomirror.detectors import make_detector
-    from anomirror.processes import rank
     from anomirror.storage import refuse_overlap
 
     parameters = _parameters(method, preset_name, config, set_, size)
@@ -144,9 +146,8 @@ def fit(
     groups = grouped(images.names, data, group_by)
     if drop_suspects:
         images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
-    if rank() == 0:
-        _announce(detector, images)
-    written = _fitted_to_folder(detector, images, labels, groups, place, drop_suspects)
+    _announce(detector, images)
+    written = _fitted_to_folder(detector, images, labels, groups, by, place, drop_suspects)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
 
@@ -211,15 +212,24 @@ def _fitted_to_folder(
     images: ImageSet,
     labels: np.ndarray,
     groups: np.ndarray | None,
+    by: str | None,
     place: Destination,
     suspects_dropped: int,
 ) -> Path | None:
     """Where the model was written; a run that is stopped says how to go on."""
     from anomirror.workflows.fitting import fit_to_folder
 
+    categories = categorised(images.names, by, labels)
     try:
         return fit_to_folder(
-            detector, images, labels, place, groups, suspects_dropped=suspects_dropped
+            detector,
+            images,
+            labels,
+            place,
+            groups,
+            categories,
+            category_pattern=by or "",
+            suspects_dropped=suspects_dropped,
         )
     except Stopped as stopped:
         if place.has_checkpoint:
@@ -280,8 +290,10 @@ def _within_minutes(detector: Detector, images: ImageSet, minutes: float) -> Det
 def _announce(detector: Detector, images: ImageSet) -> None:
     """What it will take, before anything starts."""
     from anomirror.detector.costs import sentence
+    from anomirror.processes import rank
 
-    say(sentence(detector, images))
+    if rank() == 0:
+        say(sentence(detector, images))
 
 
 def _report(detector: Detector, images: ImageSet, place: str) -> None:

@@ -74,6 +74,7 @@ def score(
     --fdr anomalies are chosen among all images at once. An image that cannot be read is a row with
     its error; if none can, the exit code is 1.
     """
+    from anomirror.workflows.naming import categories_for
     from anomirror.workflows.scoring import COLUMNS
 
     detector = _detector(model, device, alpha, fdr)
@@ -82,6 +83,8 @@ def score(
     if maps is not None:
         detector.refuse_without_maps()
     sets = opened_to_score(detector, data, data_dir)
+    for images in sets:
+        categories_for(detector, images.names)  # what has none is known before anything is written
     if maps is not None:
         _refuse_among_the_images(maps, data, sets)
         # what cannot be written is known before anything is scored

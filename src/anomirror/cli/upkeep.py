@@ -16,6 +16,7 @@ from rich.table import Table
 
 from anomirror.cli.common import (
     DATA_HELP,
+    By,
     DataDir,
     Device,
     GroupBy,
@@ -25,6 +26,7 @@ from anomirror.cli.common import (
     Model,
     SkipBad,
     assigned,
+    categorised,
     grouped,
     opened_to_score,
     refuse_files_of_others,
@@ -158,6 +160,7 @@ def recalibrate(
     add: Annotated[
         bool, typer.Option("--add", help="to what calibrated before, not in its place")
     ] = False,
+    by: By = None,
     skip_bad: SkipBad = False,
     overwrite: Overwrite = False,
     device: Device = None,
@@ -165,7 +168,8 @@ def recalibrate(
 ) -> None:
     """Threshold and p-values anew from new normal images; what was learnt stays as it is.
 
-    The new model says which images it was fitted on and which ones calibrate it.
+    Categories are found as at the fit, if --by gives no other pattern. The new model says which
+    images it was fitted on and which ones calibrate it.
     """
     from anomirror.detectors import load
     from anomirror.images import Joined
@@ -181,7 +185,9 @@ def recalibrate(
     images, _ = readable(
         reduce(Joined, opened_to_score(detector, good, data_dir)), skip_bad=skip_bad
     )
-    detector.recalibrate(images, add=add)
+    pattern = by if by is not None else detector.category_pattern_ or None
+    detector.recalibrate(images, add=add, by=categorised(images.names, pattern))
+    detector.category_pattern_ = pattern or ""
     folder = detector.save(place)
     if detector.promise() is None:  # what cannot be promised was said
         say(detector.guarantee_sentence())

@@ -46,15 +46,27 @@ class Calibrating:
     statistics: dict[str, Scores]
     together: np.ndarray
     """Numbers, ``(n,)`` int64: images of one number are one group."""
+    categories: np.ndarray | None = None
+    """Of each image, ``(n,)`` text: those of one category are decided among themselves."""
 
     def __getitem__(self, places: np.ndarray) -> Calibrating:
         statistics = {name: values[places] for name, values in self.statistics.items()}
-        return Calibrating(self.raw[places], statistics, self.together[places])
+        categories = None if self.categories is None else self.categories[places]
+        return Calibrating(self.raw[places], statistics, self.together[places], categories)
+
+    @property
+    def units(self) -> np.ndarray:
+        """Numbers, ``(n,)``: equal for images that count once, those of a group in one category."""
+        if self.categories is None:
+            return self.together
+        codes = np.unique(self.categories, return_inverse=True)[1]
+        pairs = np.stack([codes, self.together])
+        return np.asarray(np.unique(pairs, axis=1, return_inverse=True)[1])
 
     @property
     def groups(self) -> int:
         """How many there are; as many as images where each is its own."""
-        return len(np.unique(self.together))
+        return len(np.unique(self.units))
 
 
 class Calibrated(ABC):
@@ -198,7 +210,9 @@ class Calibrated(ABC):
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
         at = spaced(len(calibrating), self._calibrated())
-        return self._measure_to_calibrate(Subset(calibrating, at.tolist()), together[at])
+        images = Subset(calibrating, at.tolist())
+        measured = self._measure_to_calibrate(images, together[at])
+        return replace(measured, categories=given.categories_of(images))
 
     def _fitting_and_heldout(self, given: TrainingSet) -> tuple[ImageSet, Subset | None]:
         """Images to fit on, and those that are held out, each in their order."""
@@ -220,6 +234,7 @@ class Calibrated(ABC):
             given.together,
             least=2 * least if self.chooses_epoch else least,
             in_order=self.calibration_split == "last",
+            categories=given.categories,
         )
         fitting = np.setdiff1d(np.arange(len(given.normal)), chosen)
         return Subset(given.normal, fitting.tolist()), Subset(given.normal, chosen.tolist())
@@ -230,7 +245,12 @@ class Calibrated(ABC):
         """Held-out images by which an epoch is chosen, and the others, groups on one side."""
         order = self._shuffled(len(heldout)).tolist()
         count = min(WATCHED, len(heldout) // 2)
-        places = calibration.held_out(order, given.together[heldout], count)
+        together = given.together[heldout]
+        if given.categories is None:
+            places = calibration.held_out(order, together, count)
+        else:
+            of = given.categories[heldout]
+            places = calibration.held_out_of_each(order, together, of, count)
         watched, others = heldout[places], np.delete(heldout, places)
         return Subset(given.normal, watched.tolist()), Subset(given.normal, others.tolist())
 
@@ -280,7 +300,7 @@ class Calibrated(ABC):
                 statistics[name][fold] = values
             if self.explains:
                 scales.append(others._map_scale(evenly_spaced(unseen, MAPPED)))
-        return Calibrating(raw, statistics, given.together), scales
+        return Calibrating(raw, statistics, given.together, given.categories), scales
 
     def split(self, images: ImageSet, share: float) -> tuple[Subset, Subset]:
         """Most of the images, and a random ``share`` of them (at least one), each in their

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,42 @@ def held_out(
     return np.sort(np.asarray(chosen, dtype=np.int64))
 
 
+def held_out_of_each(
+    order: Sequence[int],
+    copies: np.ndarray,
+    categories: np.ndarray,
+    count: int,
+    *,
+    least: int = 0,
+) -> np.ndarray:
+    """:func:`held_out`, of each category its share of ``count`` and at least ``least``, but never
+    more than half of its images or groups, ``(m,)`` sorted; whole groups, so perhaps more.
+
+    Raises
+    ------
+    ImageError : a category of which nothing can be held out.
+    """
+    groups = _groups(order, copies)
+    wanted = {}
+    for category in np.unique(categories):
+        size = len(np.unique(copies[categories == category]))
+        share = math.ceil(count * size / len(np.unique(copies)))
+        wanted[category] = min(max(share, least), size // 2)
+        if not wanted[category]:
+            raise ImageError(
+                f"category {category}: {size} image or group of it, of which none can be held out "
+                "to calibrate; give more, or leave the category out"
+            )
+    chosen: list[int] = []
+    for group in groups:
+        within = np.unique(categories[group])
+        if any(wanted[category] > 0 for category in within):
+            chosen += group
+            for category in within:
+                wanted[category] -= 1
+    return np.sort(np.asarray(chosen, dtype=np.int64))
+
+
 def fold_count(images: int, numbers: int) -> int:
     """Folds of so many images with so many numbers each.
 
@@ -140,10 +176,12 @@ def held_out_places(
     *,
     least: int = 0,
     in_order: bool = False,
+    categories: np.ndarray | None = None,
 ) -> np.ndarray:
     """Places of the images that are held out to calibrate, ``(m,)`` sorted, from an order of all.
 
-    "auto" holds out ``least`` of them, what the false-alarm rate needs, but never more than half.
+    "auto" holds out ``least`` of them (of each category), what the false-alarm rate needs, but
+    never more than half.
 
     Raises
     ------
@@ -155,7 +193,11 @@ def held_out_places(
         if calibration == "heldout"
         else max(heldout_count(count, fraction), min(least, count // 2))
     )
-    chosen = held_out(order, copies, wanted, in_order=in_order)
+    if categories is None:
+        chosen = held_out(order, copies, wanted, in_order=in_order)
+    else:
+        least = 0 if calibration == "heldout" else least
+        chosen = held_out_of_each(order, copies, categories, wanted, least=least)
     if calibration == "heldout" and len(chosen) < SMALL_LEAST:
         raise ImageError(
             f"calibration='heldout': calibration_fraction={fraction} of {count} images are "
@@ -174,10 +216,20 @@ def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
     return [int(place) for place in np.sort(places[first])]
 
 
-def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) -> str | None:
+def promise(
+    by: CalibratedBy,
+    count: int,
+    asked: float,
+    guarantee: Guarantee,
+    categories: Mapping[str, int] | None = None,
+) -> str | None:
     """What ``count`` calibration images cannot promise of false alarms, in a sentence.
 
     None if they keep ``asked``.
+
+    Parameters
+    ----------
+    categories : of each, how many calibrate it; the fewest are ``count``.
 
     >>> promise("folds", 12, 0.05, "expected")
     '12 images calibrate this: false alarms below 7.7 % cannot be asked for (5 % were, which needs \
@@ -192,37 +244,55 @@ def promise(by: CalibratedBy, count: int, asked: float, guarantee: Guarantee) ->
     if least <= asked + 1e-9:
         return None
     confident = " with 95 % confidence" if guarantee == "confident" else ""
+    what = "this"
+    if categories:
+        few = [name for name, number in categories.items() if least_rate(number, guarantee) > asked]
+        more = f" and {len(few) - 1} more of {len(categories)}" if len(few) > 1 else ""
+        what = f"category {min(categories, key=lambda name: categories[name])}{more}"
     return (
-        f"{count} image{' calibrates' if count == 1 else 's calibrate'} this: false alarms below "
+        f"{count} image{' calibrates' if count == 1 else 's calibrate'} {what}: false alarms below "
         f"{100 * least:.1f} % cannot be asked for{confident} ({100 * asked:g} % were, which needs "
         f"{least_count(asked, guarantee):,}); give more normal images"
     )
 
 
 def guarantee_sentence(
-    by: CalibratedBy, count: int, asked: float, guarantee: Guarantee, images: int, later: int
+    by: CalibratedBy,
+    count: int,
+    asked: float,
+    guarantee: Guarantee,
+    images: int,
+    later: int,
+    categories: Mapping[str, int] | None = None,
 ) -> str:
     """What ``count`` calibration images, or groups of them, promise of false alarms.
 
     Parameters
     ----------
     images, later : how many images these are, and how many of them were given after the fit.
+    categories : of each, how many calibrate it.
 
     >>> guarantee_sentence("heldout", 199, 0.05, "expected", 199, 0)
     'of new normal images 5.0 % are called anomalies on average over calibration sets, and with \
 95 % confidence at most 7.8 % (199 held-out images calibrate this)'
     """
-    if (unkept := promise(by, count, asked, guarantee)) is not None and by == "train":
+    fewest = min(categories.values()) if categories else count
+    unkept = promise(by, fewest, asked, guarantee, categories)
+    if unkept is not None and by == "train":
         return unkept
-    at = place_taken(count, asked, guarantee)
+    at = place_taken(fewest, asked, guarantee)
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
     since = f", {later:,} of them given later" if later else ""
     groups = f" in {count:,} groups" if count < images else ""
     most = "at most " if groups else ""
+    within = ""
+    if categories:
+        least = min(categories, key=lambda name: categories[name])
+        within = f", in each of {len(categories)} categories; of {least}, with the fewest images:"
     return (
-        f"of new normal images {most}{100 * at / (count + 1):.1f} % are called anomalies on "
-        f"average over calibration sets, and with 95 % confidence at most "
-        f"{100 * rate_bound(count, at):.1f} % "
+        f"of new normal images{within} {most}{100 * at / (fewest + 1):.1f} % are called anomalies "
+        f"on average over calibration sets, and with 95 % confidence at most "
+        f"{100 * rate_bound(fewest, at):.1f} % "
         f"({images:,} {words} image{' calibrates' if images == 1 else 's calibrate'} this{groups}"
         f"{since}"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"

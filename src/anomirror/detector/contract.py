@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated, Calibrating
 from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.costs import Costed
-from anomirror.detector.deciding import Deciding
 from anomirror.detector.maps import Explaining
 from anomirror.detector.measuring import Measuring
 from anomirror.detector.membership import Member
@@ -34,6 +32,7 @@ from anomirror.detector.parameters import (
     within,
 )
 from anomirror.detector.persistence import Persistent
+from anomirror.detector.recalibration import Recalibrating
 from anomirror.detector.streaming import (
     spaced,
 )
@@ -63,7 +62,7 @@ class Detector(
     Measuring,
     Explaining,
     Calibrated,
-    Deciding,
+    Recalibrating,
     Costed,
     Member,
     ABC,
@@ -192,7 +191,10 @@ class Detector(
     """Short hash of the training images."""
 
     groups_fingerprint_: str = fitted(default="")
-    """Short hash of the groups that were given to ``fit``; empty without."""
+    """Short hash of the groups and categories that were given to ``fit``; empty without."""
+
+    category_pattern_: str = fitted(default="")
+    """What the command line found categories with, in names of images; empty without."""
 
     calibration_hashes_: np.ndarray = fitted()
     """Of the images of :meth:`recalibrate`, as those of the training images."""
@@ -245,7 +247,9 @@ class Detector(
 
     # ------------------------------------------------------------------ scikit-learn's contract
 
-    def fit(self, X: ImageInput, y: object = None, groups: object = None) -> Self:
+    def fit(
+        self, X: ImageInput, y: object = None, groups: object = None, by: object = None
+    ) -> Self:
         """Fit on normal images.
 
         Parameters
@@ -257,6 +261,9 @@ class Detector(
         groups : None, or a name for each image: images of one part, such as views of one object or
             frames of one film, never calibrate what was fitted on others of them. Exact copies need
             no name.
+        by : None, or a category for each image, such as its camera, shift or product: threshold and
+            p-values come from images of the same category, and hold in each of them. What is
+            scored then needs ``by`` as well.
 
         Raises
         ------
@@ -264,7 +271,7 @@ class Detector(
             few images.
         SettingError : a parameter out of its range.
         """
-        given = self._begin(X, y, groups)
+        given = self._begin(X, y, groups, by)
         calibrating = self._learn_and_measure(given)
         if not np.isfinite(calibrating.raw).all():
             raise DivergenceError(
@@ -275,26 +282,32 @@ class Detector(
             warn(promise)
         return self
 
-    def _begin(self, X: ImageInput, y: object, groups: object) -> TrainingSet:
+    def _begin(self, X: ImageInput, y: object, groups: object, by: object = None) -> TrainingSet:
         """Read and check what a fit is given, and keep what a model says of it."""
         self.validate()
         self.fitted_with_ = self.fitting_parameters()
         images = self.open(X)
         given = TrainingSet.of(
-            images, y, groups, workers=self.workers, skip_bad=self.skip_bad, verbose=self.verbose
+            images,
+            y,
+            groups,
+            by,
+            workers=self.workers,
+            skip_bad=self.skip_bad,
+            verbose=self.verbose,
         )
         self.image_shape_ = images.shape
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
         self.anomaly_hashes_ = given.anomaly_hashes
         self.copies_, self.skipped_, self.suspects_dropped_ = given.copies, given.skipped, 0
+        self.category_pattern_ = ""
         self.history_ = []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
         self.calibration_fingerprint_, self.calibration_hashes_ = "", np.empty(0, np.int64)
         # of one split: a training is not continued with another
-        self.groups_fingerprint_ = ""
-        if groups is not None:
-            self.groups_fingerprint_ = hashlib.sha256(given.together.tobytes()).hexdigest()[:16]
+        grouped = groups is not None or by is not None
+        self.groups_fingerprint_ = given.split_fingerprint if grouped else ""
         self._forget_calibration()
         return given
 

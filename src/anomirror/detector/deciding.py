@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from anomirror import decisions
 from anomirror.decisions import Guarantee, Selection
@@ -16,8 +15,9 @@ from anomirror.detector import calibration
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.calibration import CalibratedBy
 from anomirror.detector.parameters import first_difference, parameters_of
-from anomirror.errors import ImageError, SettingError, warn
-from anomirror.images import ImageInput, ImageSet, Subset, fingerprints
+from anomirror.detector.training_set import categories_of_each
+from anomirror.errors import SettingError, warn
+from anomirror.images import ImageInput, ImageSet
 from anomirror.scorers import Scorer, Scores
 
 
@@ -30,12 +30,9 @@ class Deciding(ABC):
     scorer_: Scorer
     calibrating_: Calibrating
     calibrated_on_: int
-    calibration_fingerprint_: str
     calibration_hashes_: np.ndarray
     calibrated_images_: int
     calibrated_with_: dict[str, object]
-    training_hashes_: np.ndarray
-    anomaly_hashes_: np.ndarray
     calibrated_by_: CalibratedBy
 
     @property
@@ -80,6 +77,11 @@ class Deciding(ABC):
         return self._oddest().statistics
 
     @property
+    def calibration_categories_(self) -> np.ndarray | None:
+        """Categories of the images that calibrate, ``(n,)`` text; None without."""
+        return self._oddest().categories
+
+    @property
     def calibration_(self) -> Scores:
         """Normalities of the images that calibrate, ``(n,)``, under the present formula."""
         return self.scorer_.normality(self.calibration_raw_)
@@ -98,48 +100,129 @@ class Deciding(ABC):
         measured = self.calibrating_
         if self.scoring_statistics <= measured.statistics.keys():
             measured = replace(measured, raw=self._raw_of_calibrating(measured.statistics))
-        if measured.groups == len(measured.raw):
+        units = measured.units
+        if len(np.unique(units)) == len(units):
             return measured
         order = np.argsort(self.scorer_.normality(measured.raw), kind="stable")
-        _, first = np.unique(measured.together[order], return_index=True)
+        _, first = np.unique(units[order], return_index=True)
         return measured[np.sort(order[first])]
 
     @property
+    def categories_(self) -> dict[str, int]:
+        """Of each category that was given as ``by``: images that calibrate it, or groups of them;
+        empty without.
+        """
+        categories = self.calibration_categories_
+        if categories is None:
+            return {}
+        names, counts = np.unique(categories, return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def _calibrating(self, by: object, count: int) -> list[tuple[np.ndarray, Scores]]:
+        """Of new images those that are decided together, ``(count,)`` bool, and the normalities
+        that calibrate them: of all, or of each category.
+
+        Raises
+        ------
+        SettingError : categories are missing, of none was fitted, or nothing calibrates one.
+        """
+        calibrating, categories = self._oddest(), categories_of_each(by, count)
+        normality = self.scorer_.normality(calibrating.raw)
+        if calibrating.categories is None:
+            if categories is not None:
+                raise SettingError(
+                    f"by: this {self.method} was calibrated without categories; fit or recalibrate "
+                    "it with by="
+                )
+            return [(np.ones(count, bool), normality)]
+        if categories is None:
+            raise SettingError(
+                f"this {self.method} decides within categories ({self._listed()}): give by=, a "
+                "category for each image"
+            )
+        self.check_categories(categories)
+        within = decisions.within_groups(calibrating.categories, categories)
+        return [(new, normality[members]) for members, new in within]
+
+    def check_categories(self, categories: np.ndarray) -> None:
+        """Refuse categories that no normal image calibrates.
+
+        Raises
+        ------
+        SettingError : names the first of them.
+        """
+        unknown = sorted(set(categories.tolist()) - self.categories_.keys())
+        if unknown:
+            raise SettingError(
+                f"category {unknown[0]}: no normal image of it calibrates this model (it has "
+                f"{self._listed()}); recalibrate it with images of each category"
+            )
+
+    def _listed(self) -> str:
+        names = list(self.categories_)
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    @property
     def offset_(self) -> float:
-        """Threshold on ``score_samples``, for ``false_alarm_rate`` and ``guarantee``.
+        """Threshold on ``score_samples``, for ``false_alarm_rate`` and ``guarantee``; of all images
+        that calibrate, whatever their categories.
 
         Raises
         ------
         SettingError : one of them was set to what it cannot be.
         """
+        return self._threshold(self.calibration_)
+
+    def _threshold(self, normality: Scores) -> float:
+        """From normalities of images that calibrate."""
         declared = parameters_of(type(self))
         for name in ("false_alarm_rate", "guarantee"):
             declared[name].check(getattr(self, name))
         return decisions.threshold(
-            self.calibration_,
+            normality,
             self.false_alarm_rate,
             self.guarantee,
             unseen=self.calibrated_by_ != "train",
             noise=self._noise(),
         )
 
-    def p_values(self, X: ImageInput) -> Scores:
+    def thresholds(self, by: object, count: int) -> Scores:
+        """Threshold on ``score_samples`` for each of ``count`` images, ``(count,)``.
+
+        Parameters
+        ----------
+        by : their categories, where the fit had some; None otherwise.
+        """
+        values = np.empty(count)
+        for new, normality in self._calibrating(by, count):
+            values[new] = self._threshold(normality)
+        return values
+
+    def p_values(self, X: ImageInput, by: object = None) -> Scores:
         """Conformal p-value of each image, ``(n,)`` in (0, 1]; low is anomalous.
 
         Of normal images at most a share alpha has a p-value of at most alpha, for every alpha (of
-        cross-fitted detectors nearly: docs/guarantees.md).
+        cross-fitted detectors nearly: docs/guarantees.md), and within each category.
+
+        Parameters
+        ----------
+        by : a category for each image, where the fit had some; None otherwise.
 
         Raises
         ------
-        SettingError : ``calibration="train"``: p-values would promise what they do not keep.
+        SettingError : ``calibration="train"``: p-values would promise what they do not keep;
+            categories are missing, or nothing calibrates one.
         """
         self.refuse_without_p_values()
-        return self.p_values_from(self.score_samples(X))
+        return self.p_values_from(self.score_samples(X), by)
 
-    def p_values_from(self, normality: Scores) -> Scores:
+    def p_values_from(self, normality: Scores, by: object = None) -> Scores:
         """:meth:`p_values` from normalities that are there already."""
         self.refuse_without_p_values()
-        return decisions.p_values(self.calibration_, normality, noise=self._noise())
+        values = np.empty(len(normality))
+        for new, unseen in self._calibrating(by, len(normality)):
+            values[new] = decisions.p_values(unseen, normality[new], noise=self._noise())
+        return values
 
     @property
     def has_p_values(self) -> bool:
@@ -155,26 +238,35 @@ class Deciding(ABC):
                 " fit it with calibration='auto'"
             )
 
-    def decision_function(self, X: ImageInput) -> Scores:
-        """``score_samples - offset_``: negative for what :meth:`predict` calls an anomaly."""
-        return self.score_samples(X) - self.offset_
+    def decision_function(self, X: ImageInput, by: object = None) -> Scores:
+        """``score_samples`` less the threshold (:meth:`thresholds`): negative for what
+        :meth:`predict` calls an anomaly.
+        """
+        scores = self.score_samples(X)
+        return scores - self.thresholds(by, len(scores))
 
-    def predict(self, X: ImageInput) -> np.ndarray:
+    def predict(self, X: ImageInput, by: object = None) -> np.ndarray:
         """+1 for normal images, -1 for anomalies, ``(n,)`` int.
 
         Anomalies are the images whose p-value is at most ``false_alarm_rate`` or, with
         ``guarantee="confident"``, so low that this rate is kept with 95 % confidence.
-        """
-        return np.where(self.flagged(self.score_samples(X)), -1, 1)
 
-    def flagged(self, normality: Scores) -> np.ndarray:
+        Parameters
+        ----------
+        by : as of :meth:`p_values`.
+        """
+        return np.where(self.flagged(self.score_samples(X), by), -1, 1)
+
+    def flagged(self, normality: Scores, by: object = None) -> np.ndarray:
         """Whether images are called anomalies, ``(n,)`` bool, from their normalities.
 
         NaN counts as an anomaly.
         """
-        return ~(normality >= self.offset_)
+        return ~(normality >= self.thresholds(by, len(normality)))
 
-    def select(self, X: ImageInput, fdr: float = 0.1, method: Selection = "bh") -> np.ndarray:
+    def select(
+        self, X: ImageInput, fdr: float = 0.1, method: Selection = "bh", by: object = None
+    ) -> np.ndarray:
         """Anomalies among many images, ``(n,)`` bool: at most ``fdr`` of those that are selected
         are normal, on average.
 
@@ -182,17 +274,18 @@ class Deciding(ABC):
         ----------
         fdr : false discovery rate, in (0, 1).
         method : "bh", "storey" or "by": see :func:`anomirror.decisions.select`.
+        by : as of :meth:`p_values`.
 
         Warns
         -----
         AnomirrorWarning : too few images calibrate for a single anomaly to be selected.
         """
-        return self.select_from(self.p_values(X), fdr, method)
+        return self.select_from(self.p_values(X, by), fdr, method)
 
     def select_from(self, values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
         """:meth:`select` from p-values that are there already."""
         selected = decisions.select(values, fdr, method)
-        count = self.calibrated_on_
+        count = max(self.categories_.values(), default=self.calibrated_on_)
         needed = decisions.enough_to_select(count, len(values), fdr)
         if needed is not None and not selected.any():
             warn(
@@ -202,67 +295,6 @@ class Deciding(ABC):
             )
         return selected
 
-    def recalibrate(self, X: ImageInput, *, add: bool = False) -> Self:
-        """Scorer, threshold and p-values anew, from new normal images; what was learnt stays.
-
-        For a camera that has aged, or a threshold from more images than were there at first.
-
-        Parameters
-        ----------
-        X : normal images. Those that were given to the fit are left out, with a warning.
-        add : calibrate on these and on what calibrated before.
-
-        Raises
-        ------
-        SettingError : ``add`` to images that were fitted, or measured otherwise.
-        ImageError : no image is new; one was given to the fit as an anomaly.
-        """
-        if add:
-            self.refuse_without_p_values()
-            if (unmeasured := self._measured_otherwise()) is not None:
-                raise SettingError(f"add=True: {unmeasured}")
-        images = self.open_to_score(X)
-        fingerprint, hashes = fingerprints(images)
-        if len(odd := np.flatnonzero(self.learnt_as_anomalies(hashes))):
-            raise ImageError(
-                f"{len(odd)} of {len(hashes)} images were given to the fit as anomalies, such as "
-                f"{images.names[int(odd[0])]}; leave them out"
-            )
-        seen = self.known(hashes) if add else np.isin(hashes, self.training_hashes_)
-        if seen.any():
-            warn(
-                f"{seen.sum()} of {len(seen)} images were given to the fit or calibrate already, "
-                "and are left out"
-            )
-        new = calibration.distinct(hashes, np.flatnonzero(~seen)) if not seen.all() else []
-        if not new:
-            raise ImageError("no image is new to this model; recalibrate on others")
-        measured, known = self._measure_to_calibrate(Subset(images, new)), hashes[new]
-        if add:
-            measured, known = self._added(measured), np.r_[self.calibration_hashes_, known]
-        else:
-            self.calibrated_by_ = "heldout"
-        self._calibrate(measured)
-        self.calibration_fingerprint_, self.calibration_hashes_ = fingerprint, known
-        if (unkept := self.promise()) is not None:
-            warn(unkept)
-        return self
-
-    def _added(self, new: Calibrating) -> Calibrating:
-        """What calibrated before, and new images next to it."""
-        before = self.calibrating_
-        raw = self.calibration_raw_
-        if (p_value := ks_2samp(raw, new.raw).pvalue) < 0.01:
-            warn(
-                "the new images score otherwise than those that calibrated before (Kolmogorov and "
-                f"Smirnov: p {p_value:.2g}): together they promise the rate for a mixture of both"
-            )
-        return Calibrating(
-            np.concatenate([before.raw, new.raw]),
-            {name: np.r_[each, new.statistics[name]] for name, each in before.statistics.items()},
-            np.concatenate([before.together, before.together.max() + 1 + new.together]),
-        )
-
     def promise(self) -> str | None:
         """What this fitted detector cannot promise of its false alarms, in a sentence.
 
@@ -270,7 +302,11 @@ class Deciding(ABC):
         """
         self._check_fitted()
         return self._measured_otherwise() or calibration.promise(
-            self.calibrated_by_, self.calibrated_on_, self.false_alarm_rate, self.guarantee
+            self.calibrated_by_,
+            min(self.categories_.values(), default=self.calibrated_on_),
+            self.false_alarm_rate,
+            self.guarantee,
+            self.categories_,
         )
 
     def _measured_otherwise(self) -> str | None:
@@ -292,12 +328,5 @@ class Deciding(ABC):
             self.guarantee,
             self.calibrated_images_,
             len(self.calibration_hashes_),
+            self.categories_,
         )
-
-    def learnt_as_anomalies(self, hashes: np.ndarray) -> np.ndarray:
-        """Which images were given to the fit as anomalies, ``(n,)`` bool, by their hashes."""
-        return np.isin(hashes, self.anomaly_hashes_)
-
-    def known(self, hashes: np.ndarray) -> np.ndarray:
-        """Which images were given to the fit as normal, or calibrate, ``(n,)`` bool."""
-        return np.isin(hashes, np.concatenate([self.training_hashes_, self.calibration_hashes_]))

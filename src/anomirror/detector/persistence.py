@@ -39,6 +39,8 @@ LATER = "recalibration.hashes"
 """The same of those of the images that it was recalibrated on."""
 GROUPS = "calibration_groups"
 """The same of numbers of the images that calibrate: those of one number are one group."""
+CATEGORIES = "calibration_categories"
+"""The same of numbers of their categories, whose names the card holds."""
 CALIBRATION = "calibration"
 """The same of what was measured of them: raw scores and statistics."""
 RAW = "raw_scores"
@@ -74,6 +76,7 @@ class Persistent(ABC):
     calibration_hashes_: np.ndarray
     calibrated_images_: int
     calibrated_with_: dict[str, object]
+    category_pattern_: str
     history_: History
 
     @abstractmethod
@@ -115,6 +118,7 @@ class Persistent(ABC):
         """
         self._check_fitted()
         self.validate()  # set_params may have changed how it scores
+        names, codes = np.unique(self._categories(), return_inverse=True)
         card = ModelCard(
             library=version("anomirror"),
             method=self.method,
@@ -136,12 +140,15 @@ class Persistent(ABC):
             fitted=self.fitted_numbers(),
             members=self._member_cards(),
             tried=list(self.tried_),
+            category_pattern=self.category_pattern_,
+            categories=names.tolist(),
         )
         tensors = self._tensors() | {
             HASHES: torch.from_numpy(self.training_hashes_),
             LABELLED: torch.from_numpy(self.anomaly_hashes_),
             LATER: torch.from_numpy(self.calibration_hashes_),
             GROUPS: torch.from_numpy(self.calibrating_.together),
+            **({CATEGORIES: torch.from_numpy(codes)} if len(names) else {}),
             f"{CALIBRATION}.{RAW}": torch.from_numpy(self.calibrating_.raw),
             **{
                 f"{CALIBRATION}.{name}": torch.tensor(values)  # a copy: one may be the raw score
@@ -150,12 +157,18 @@ class Persistent(ABC):
         }
         return save_model(path, card, tensors, self.history_, overwrite=overwrite)
 
+    def _categories(self) -> np.ndarray:
+        """Of the images that calibrate; none where they have none."""
+        categories = self.calibrating_.categories
+        return np.empty(0, str) if categories is None else categories
+
     def _remember(self, card: ModelCard) -> None:
         """What is kept of a card next to tensors and numbers."""
         self.n_train_, self.copies_, self.skipped_ = card.trained_on, card.copies, card.skipped
         self.suspects_dropped_, self.tried_ = card.suspects_dropped, card.tried
         self.data_fingerprint_ = card.data_fingerprint
         self.calibration_fingerprint_ = card.calibration_fingerprint
+        self.category_pattern_ = card.category_pattern
 
     def measured_with(self) -> dict[str, object]:
         """Parameters that decide what is measured of an image, and may change after a fit."""
@@ -237,12 +250,26 @@ def _calibrating(tensors: dict[str, Tensor], card: ModelCard) -> Calibrating:
         name.removeprefix(f"{CALIBRATION}."): _numbers(name, tensors.pop(name), len(groups))
         for name in names
     }
-    calibrating = Calibrating(measured.pop(RAW), measured, groups.numpy())
+    categories = _categories(tensors, card, len(groups))
+    calibrating = Calibrating(measured.pop(RAW), measured, groups.numpy(), categories)
     if calibrating.groups != card.calibrated_on:
         raise ValueError(f"{GROUPS}: {calibrating.groups} groups, not {card.calibrated_on}")
     if not np.isfinite(calibrating.raw).all():
         raise ValueError(f"{CALIBRATION}.{RAW} is not finite")
     return calibrating
+
+
+def _categories(tensors: dict[str, Tensor], card: ModelCard, count: int) -> np.ndarray | None:
+    """Of the images that calibrate, taken out of the tensors of a model."""
+    codes = tensors.pop(CATEGORIES, None)
+    if codes is None and not card.categories:
+        return None
+    if codes is None or codes.shape != (count,) or codes.dtype != torch.int64:
+        raise ValueError(f"{CATEGORIES}: is no row of {count} torch.int64")
+    if set(codes.tolist()) != set(range(len(card.categories))):
+        raise ValueError(f"{CATEGORIES}: {len(card.categories)} names do not belong to these")
+    names = np.asarray(card.categories)
+    return np.asarray(names[codes.numpy()])
 
 
 def _numbers(name: str, stored: Tensor, count: int) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +18,7 @@ from anomirror.images import (
     check_files,
     fingerprints,
     known_sizes,
+    places_in,
     unreadable_error,
 )
 from anomirror.progress import Progress
@@ -36,6 +38,8 @@ class TrainingSet:
     together: np.ndarray
     """Of the normal images, ``(n,)`` int: images of one number, copies or of one group, never
     stand on both sides of a split."""
+    categories: np.ndarray | None
+    """Of the normal images, ``(n,)`` text: each is decided among those of its own; None without."""
     fingerprint: str
     sizes: SizeRange | None
     """Of the normal images in their files; None if they are not known."""
@@ -53,6 +57,7 @@ class TrainingSet:
         images: ImageSet,
         y: object,
         groups: object = None,
+        by: object = None,
         *,
         workers: int,
         skip_bad: bool,
@@ -64,38 +69,63 @@ class TrainingSet:
         ------
         ImageError : unreadable files (all of them are listed), unless ``skip_bad``; fewer than two
             normal images; an image that is given as normal and as an anomaly.
-        InputError : labels or groups that do not fit the images.
+        InputError : labels, groups or categories that do not fit the images.
         """
         members = _groups(groups, len(images))
+        categories = categories_of_each(by, len(images))
         images, places, labels = _readable(
             images, _labels(y, len(images)), skip_bad=skip_bad, verbose=verbose
         )
         skipped = len(members) - len(places)
         members = members[places][labels == 1]
+        if categories is not None:
+            categories = categories[places][labels == 1]
         normal: ImageSet = images
         anomalies: ImageSet | None = None
         if (labels == -1).any():
             normal = Subset(images, np.flatnonzero(labels == 1).tolist())
             anomalies = Subset(images, np.flatnonzero(labels == -1).tolist())
-        if len(normal) < 2:
-            raise ImageError(
-                f"{len(normal)} normal image(s): a detector needs at least 2, and hundreds to be "
-                "any good"
-            )
+        _refuse_few(normal)
         fingerprint, hashes = fingerprints(normal, workers)
         anomaly_hashes = np.empty(0, np.int64)
         if anomalies is not None:
             anomaly_hashes = fingerprints(anomalies, workers)[1]
             _refuse_two_roles(normal, hashes, anomalies, anomaly_hashes)
-        known = known_sizes(normal)
-        sizes = SizeRange.of(known) if len(known) else None
-        if sizes is not None and sizes.mixed:
-            warn(
-                "training images differ in size and shape, and all are brought into one frame: "
-                f"{sizes}"
-            )
-        together = joined(hashes, members)
-        return cls(normal, anomalies, hashes, anomaly_hashes, together, fingerprint, sizes, skipped)
+        return cls(
+            normal=normal,
+            anomalies=anomalies,
+            hashes=hashes,
+            anomaly_hashes=anomaly_hashes,
+            together=joined(hashes, members),
+            categories=categories,
+            fingerprint=fingerprint,
+            sizes=_sizes(normal),
+            skipped=skipped,
+        )
+
+    def categories_of(self, images: ImageSet) -> np.ndarray | None:
+        """Of some of the normal images."""
+        places = places_in(images, self.normal)
+        return None if self.categories is None or places is None else self.categories[places]
+
+    @property
+    def split_fingerprint(self) -> str:
+        """Short hash of groups and categories, which decide what is held out."""
+        digest = hashlib.sha256(self.together.tobytes())
+        if self.categories is not None:
+            digest.update("\0".join(self.categories).encode())
+        return digest.hexdigest()[:16]
+
+
+def _sizes(images: ImageSet) -> SizeRange | None:
+    """Of the images in their files; that they differ is said."""
+    known = known_sizes(images)
+    sizes = SizeRange.of(known) if len(known) else None
+    if sizes is not None and sizes.mixed:
+        warn(
+            f"training images differ in size and shape, and all are brought into one frame: {sizes}"
+        )
+    return sizes
 
 
 def _readable(
@@ -148,6 +178,26 @@ def _groups(groups: object, count: int) -> np.ndarray:
     return np.asarray(np.unique(names, return_inverse=True)[1])
 
 
+def categories_of_each(by: object, count: int) -> np.ndarray | None:
+    """A category for each of so many images, ``(count,)`` text; None without.
+
+    Raises
+    ------
+    InputError : not one for each image; one is empty.
+    """
+    if by is None:
+        return None
+    categories = np.asarray(by)
+    if categories.shape != (count,):
+        raise InputError(
+            f"by has shape {categories.shape}: expected a category for each of {count} images"
+        )
+    categories = categories.astype(str)
+    if (empty := np.flatnonzero(np.char.strip(categories) == "")).size:
+        raise InputError(f"by: the category of image {empty[0]} is empty; give each a name")
+    return categories
+
+
 def _labels(y: object, count: int) -> np.ndarray:
     if y is None:
         return np.ones(count, dtype=int)
@@ -162,6 +212,14 @@ def _labels(y: object, count: int) -> np.ndarray:
             f"y holds {wrong[0].item()!r}: expected +1 (normal) or -1 (labelled anomaly)"
         )
     return labels.astype(int)
+
+
+def _refuse_few(normal: ImageSet) -> None:
+    if len(normal) < 2:
+        raise ImageError(
+            f"{len(normal)} normal image(s): a detector needs at least 2, and hundreds to be any "
+            "good"
+        )
 
 
 def _refuse_two_roles(

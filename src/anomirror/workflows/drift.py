@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom, false_discovery_control, ks_2samp
 
-from anomirror.decisions import place_taken, rate_bound
+from anomirror.decisions import place_taken, rate_bound, within_groups
 from anomirror.detectors import Detector
 from anomirror.errors import ImageError
 from anomirror.images import ImageSet, check_files, fingerprints
 from anomirror.scorers import Scores
 from anomirror.sequential import DriftMonitor
+from anomirror.workflows.naming import categories_for
 from anomirror.workflows.scoring import Row, score_rows
 
 ALARM = 20.0
@@ -94,27 +95,29 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     stream = {"score": np.array([row.score for row in scored])}
     stream |= zip(names, np.array([row.statistics for row in scored]).T, strict=True)
     calibration = {"score": detector.calibration_} | dict(detector.calibration_statistics_)
+    before, now = detector.calibration_categories_, categories_for(detector, _paths(scored))
     monitors = {
-        name: _monitored(detector, name, calibration[name], stream[name]) for name in stream
+        name: _monitored(detector, name, calibration[name], stream[name], before, now)
+        for name in stream
     }
-    tests = [
-        ks_2samp(calibration[name], stream[name][monitor.since() or 0 :]).pvalue
-        for name, monitor in monitors.items()
-    ]
+    tests = []
+    for name, monitor in monitors.items():
+        start = monitor.since() or 0
+        moved_by = None if now is None else now[start:]
+        tests.append(_moved_apart(calibration[name], stream[name][start:], before, moved_by))
     adjusted = dict(zip(stream, false_discovery_control(tests, method="by"), strict=True))
     moved = {
         name: _moved(name, float(p), monitors[name], calibration[name], stream[name])
         for name, p in adjusted.items()
     }
-    count, asked = detector.calibrated_on_, (detector.false_alarm_rate, detector.guarantee)
     return Drift(
-        paths=tuple(row.path for row in scored),
+        paths=tuple(_paths(scored)),
         score=moved.pop("score"),
         statistics=tuple(sorted(moved.values(), key=lambda each: -each.e_value)),
-        p_values=detector.p_values_from(stream["score"]),
+        p_values=detector.p_values_from(stream["score"], now),
         e_values=monitors["score"].e_values,
         flagged=sum(row.is_anomaly for row in scored),
-        highest_rate=rate_bound(count, place_taken(count, *asked)),
+        highest_rate=_highest_rate(detector),
         unreadable=tuple(unreadable),
         known=known,
     )
@@ -137,17 +140,48 @@ def _scored(
     return scored, unreadable, known
 
 
-def _monitored(detector: Detector, name: str, calibration: Scores, stream: Scores) -> DriftMonitor:
-    """A bet on one number of the images, in order."""
+def _paths(rows: Sequence[Row]) -> list[str]:
+    return [row.path for row in rows]
+
+
+def _highest_rate(detector: Detector) -> float:
+    """Bound on the share of normal images that are flagged: of the category with the loosest."""
+    asked = detector.false_alarm_rate, detector.guarantee
+    counts = detector.categories_.values() or [detector.calibrated_on_]
+    return max(rate_bound(count, place_taken(count, *asked)) for count in counts)
+
+
+def _moved_apart(
+    calibration: Scores, stream: Scores, before: np.ndarray | None, now: np.ndarray | None
+) -> float:
+    """p-value of a two-sample test; within categories the least, by Bonferroni."""
+    if before is None or now is None:
+        return float(ks_2samp(calibration, stream).pvalue)
+    tests = [
+        ks_2samp(calibration[members], stream[new]).pvalue
+        for members, new in within_groups(before, now)
+    ]
+    return min(1.0, len(tests) * float(min(tests)))
+
+
+def _monitored(
+    detector: Detector,
+    name: str,
+    calibration: Scores,
+    stream: Scores,
+    before: np.ndarray | None,
+    now: np.ndarray | None,
+) -> DriftMonitor:
+    """A bet on one number of the images, in order, within their categories."""
     if detector.calibrated_by_ != "folds":
-        monitor = DriftMonitor(calibration)
-        monitor.update(stream)
+        monitor = DriftMonitor(calibration, by=before)
+        monitor.update(stream, now)
         return monitor
     # new images look a little more normal than those of folds: a bet on odder ones alone. What
     # methods that fold measure are deviations, high for odd images; the score is low for them
     odd = 1.0 if name == "score" else -1.0
-    monitor = DriftMonitor(odd * calibration, two_sided=False)
-    monitor.update(odd * stream)
+    monitor = DriftMonitor(odd * calibration, two_sided=False, by=before)
+    monitor.update(odd * stream, now)
     return monitor
 
 

@@ -20,6 +20,7 @@ from anomirror.images import (
     find_files,
     fingerprints,
 )
+from anomirror.workflows.naming import categories_for
 from anomirror.workflows.reading import readable
 
 
@@ -30,6 +31,8 @@ class Group:
     name: str
     raw: np.ndarray
     hashes: np.ndarray
+    by: np.ndarray | None
+    """Categories, where the detector has some."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Evaluation:
         """All anomalies."""
         parts = zip(*((kind.raw, kind.hashes) for kind in self.kinds), strict=True)
         raw, hashes = map(np.concatenate, parts)
-        return Group("all", raw, hashes)
+        by = [kind.by for kind in self.kinds if kind.by is not None]
+        return Group("all", raw, hashes, np.concatenate(by) if by else None)
 
     def by_score(self, kind: Group) -> dict[str, metrics.Metrics]:
         """Of ``score``, and of ``raw_score``."""
@@ -76,7 +80,7 @@ class Evaluation:
 
     def flagged(self, group: Group) -> Share:
         """Images that are called anomalies at the model's threshold."""
-        flags = self.detector.flagged(self.detector.normality(group.raw))
+        flags = self.detector.flagged(self.detector.normality(group.raw), group.by)
         return Share(int(flags.sum()), len(flags))
 
     def decisions(self, kind: Group) -> dict[str, float]:
@@ -164,12 +168,16 @@ def evaluate_model(
 
 
 def _scored(detector: Detector, name: str, sources: Sequence[ImageInput], skip_bad: bool) -> Group:
-    raw, hashes = [], []
+    raw, hashes, by = [], [], []
     for source in sources:
         images, _ = readable(detector.open_to_score(source), skip_bad=skip_bad)
+        if (categories := categories_for(detector, images.names)) is not None:
+            by.append(categories)
         raw.append(detector.raw_scores(images))
         hashes.append(fingerprints(images)[1])
-    return Group(name, np.concatenate(raw), np.concatenate(hashes))
+    return Group(
+        name, np.concatenate(raw), np.concatenate(hashes), np.concatenate(by) if by else None
+    )
 
 
 # ---------------------------------------------------------------------- what is evaluated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,58 +122,28 @@ def labelled_images(
     return images, labels
 
 
-def groups_of(names: Sequence[str], pattern: str) -> list[str]:
-    """What a pattern finds in each name: its first group, or all of it.
-
-    A name without it is a group of its own.
-
-    Raises
-    ------
-    SettingError : no pattern, or one that no name has.
-
-    >>> groups_of(["a/part_1/top.png", "a/part_1/side.png", "b.png"], "part_([0-9]+)")
-    ['=1', '=1', 'b.png']
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SettingError(f"--group-by {pattern}: is no pattern ({error})") from error
-    matches = [compiled.search(name) for name in names]
-    if not any(matches):
-        raise SettingError(f"--group-by {pattern}: in none of the names, such as {names[0]}")
-    groups = [
-        f"={next((part for part in match.groups() if part is not None), match[0])}"
-        if match
-        else name
-        for name, match in zip(names, matches, strict=True)
-    ]
-    if len(set(groups)) == 1:
-        raise SettingError(
-            f"--group-by {pattern}: finds {groups[0][1:]!r} in all {len(names)} names, such as "
-            f"{names[0]}: they are one group"
-        )
-    return groups
-
-
 def fit_to_folder(
     detector: Detector,
     images: ImageSet,
     labels: np.ndarray,
     place: Destination,
     groups: np.ndarray | None = None,
+    by: np.ndarray | None = None,
     *,
+    category_pattern: str = "",
     suspects_dropped: int = 0,
 ) -> Path | None:
     """Fit, save, and remove the checkpoint.
 
     Parameters
     ----------
+    category_pattern : what found the categories ``by`` in names of images.
     suspects_dropped : images that were left out before, for the model to say so.
 
     Returns the model folder, or None of all processes but the first.
     """
     try:
-        detector.fit(images, labels, groups)
+        detector.fit(images, labels, groups, by)
     except DivergenceError as error:
         way_on = ""
         if place.partial.exists():
@@ -183,6 +152,7 @@ def fit_to_folder(
     if rank() > 0:
         return None
     detector.suspects_dropped_ = suspects_dropped
+    detector.category_pattern_ = category_pattern
     folder = detector.save(place.target)
     if "checkpoint_dir" in detector.get_params():
         remove_checkpoint(place.partial)

@@ -14,6 +14,7 @@ from anomirror.errors import InputError
 from anomirror.images import FileImages, ImageSet, Subset, check_files, in_batches
 from anomirror.report.overlays import SIDES, as_ours, is_ours, overlay
 from anomirror.storage import replacing
+from anomirror.workflows.naming import categories_for
 
 PIECE, MAPPED_PIECE = 256, 64
 """Images that are decoded and scored at once, and mapped at once."""
@@ -71,18 +72,24 @@ def score_rows(
     statistics : names of those that a row holds.
     """
     sizes = np.zeros((len(images), 2), np.int32)
+    categories = categories_for(detector, images.names)
     for indices, readable, bad in _pieces(images, PIECE):
         good = [index for within, index in enumerate(indices) if within not in bad]
         sizes[good] = readable.native_sizes()
         names = (images.names[index] for index in good)
-        scored = _scored(detector, readable, names, statistics)
+        by = None if categories is None else categories[good]
+        scored = _scored(detector, readable, names, statistics, by)
         for within, index in enumerate(indices):
             yield Row(images.names[index], error=bad[within]) if within in bad else next(scored)
     detector.warn_of_sizes(sizes, images.names)
 
 
 def _scored(
-    detector: Detector, images: ImageSet, names: Iterable[str], statistics: Sequence[str]
+    detector: Detector,
+    images: ImageSet,
+    names: Iterable[str],
+    statistics: Sequence[str],
+    by: np.ndarray | None,
 ) -> Iterator[Row]:
     """A row of each image."""
     if not len(images):
@@ -90,8 +97,9 @@ def _scored(
     measured = detector.measure(images, {*detector.scoring_statistics, *statistics})
     raw = detector.raw_scores_from(measured)
     normality = detector.normality(raw)
-    flagged = detector.flagged(normality)
-    values = detector.p_values_from(normality).tolist() if detector.has_p_values else repeat(None)
+    flagged, values = detector.flagged(normality, by), repeat(None)
+    if detector.has_p_values:
+        values = detector.p_values_from(normality, by).tolist()
     of_each = zip(*(measured[name].tolist() for name in statistics), strict=True)
     yield from map(
         Row,
