@@ -83,8 +83,12 @@ CHOSEN = Rule(averaged=True, recomputed=True, relative=True, scorer="log-gaussia
 """The rule that the study chose. What R is relative to has changed since (docs/references.md): here
 it is the median pixel.
 """
-STUDIED: dict[str, Any] = {"structure_power": 1.0, "reference_image": "median"}
-"""AMA's arguments for a relative R of the study."""
+STUDIED: dict[str, Any] = {
+    "structure_power": 1.0,
+    "reference_image": "median",
+    "restart": False,
+}
+"""AMA's arguments for a relative R of the study, each training as it went."""
 
 R_SCORE = replace(CHOSEN, scorer="negate")
 """What the cells of every release hold."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from anomirror.images import ImageSet
+from anomirror.images import ImageSet, to_network
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,24 @@ class TrainingData:
     anomalies: ImageSet | None = None
     anomalies_per_batch: int = 0
     workers: int = 0
+
+    def order(self, batch_size: int, steps: int, generator: torch.Generator) -> list[list[int]]:
+        """Indices of ``steps`` minibatches of shuffled normal images.
+
+        A new permutation whenever one is used up, incomplete batches dropped.
+        """
+        whole = len(self.normal) // batch_size
+        order: list[list[int]] = []
+        while len(order) < steps:
+            shuffled = torch.randperm(len(self.normal), generator=generator)
+            order += shuffled[: whole * batch_size].view(whole, batch_size).tolist()
+        return order[:steps]
+
+    def once(
+        self, batch_size: int, generator: torch.Generator, device: torch.device
+    ) -> Iterator[Batch]:
+        """All normal images in a random order; the first minibatch is one like any other."""
+        order = torch.randperm(len(self.normal), generator=generator).tolist()
+        for start in range(0, len(order), batch_size):
+            x = to_network(self.normal.take(order[start : start + batch_size]).to(device))
+            yield Batch(x, torch.zeros(len(x), dtype=torch.bool, device=device))

@@ -67,6 +67,10 @@ class Run:
     """The modules, as they would have been kept, after the best epoch so far; empty if none is
     singled out.
     """
+    attempt: int = 0
+    """How often this training was begun before."""
+    given_up: bool = False
+    """Whether it ended early, to be begun again."""
 
     @property
     def progress(self) -> float:
@@ -116,14 +120,18 @@ def train(
     checkpoints: Checkpoints | None = None,
     on_epoch: Callable[[Run], Mapping[str, float]] | None = None,
     best_by: str | None = None,
+    gives_up: Callable[[Run, Mapping[str, float]], bool] | None = None,
     verbose: bool = False,
 ) -> History:
     """Run all phases; returns one row for each epoch.
 
     A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of what the steps
-    returned, and what ``on_epoch`` returned. ``best_by`` names the value of a row by whose lowest
+    returned, and what ``on_epoch`` returned; of a training that was begun again ``attempt``, how
+    often. ``best_by`` names the value of a row by whose lowest
     the epoch of the last phase is chosen whose weights are kept. A run that finds its checkpoint
-    goes on from it: on the CPU to the same weights, bit for bit.
+    goes on from it: on the CPU to the same weights, bit for bit. Where ``gives_up(run, row)`` says
+    so after an epoch, the run ends there, ``given_up``, and its last checkpoint is the epoch's
+    before: whoever goes on from it gives up again.
 
     Raises
     ------
@@ -147,10 +155,14 @@ def train(
                 means = _one_epoch(epoch, data, run, batch_size, bar)
             run.epoch = epoch.number
             row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
+            row |= {"attempt": run.attempt} if run.attempt else {}
             if on_epoch is not None:
                 row |= _observed(on_epoch(run), row)
             if epoch.is_last_phase and best_by is not None and best_by in row:
                 _keep_if_best(run, best_by, row[best_by])
+            if gives_up is not None and gives_up(run, row):
+                run.given_up = True
+                return history
             history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
             if checkpoints is not None and run.group.rank == 0:
                 write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
@@ -193,7 +205,7 @@ def _start(phase: Phase, data: TrainingData, run: Run, batch_size: int) -> None:
     run.phase = phase.name
     if phase.start is not None:
         with _seeded_layers(run, 0):
-            phase.start(_once(data, run, batch_size), run)
+            phase.start(data.once(batch_size, run.generator, run.device), run)
         for module in run.modules.values():
             # the same to the last digit in all processes
             run.group.average(p.data for p in module.parameters())
@@ -221,7 +233,7 @@ def _one_epoch(
     counts: Counter[str] = Counter()
     for module in run.modules.values():
         module.train()
-    order, shared = _order(data, run, batch_size, len(epoch.steps)), run.generator
+    order, shared = data.order(batch_size, len(epoch.steps), run.generator), run.generator
     run.generator = _own_generator(run)
     for batch in _epoch_batches(data, run, order):
         factor = run.schedule.learning_rate_factor(run.step, epoch)
@@ -293,19 +305,6 @@ def _own_generator(run: Run) -> torch.Generator:
     return torch.Generator().manual_seed(seed + run.group.rank)
 
 
-def _order(data: TrainingData, run: Run, batch_size: int, steps: int) -> list[list[int]]:
-    """``steps`` minibatches of shuffled normals.
-
-    A new permutation whenever one is used up, incomplete batches dropped.
-    """
-    whole = len(data.normal) // batch_size
-    order: list[list[int]] = []
-    while len(order) < steps:
-        shuffled = torch.randperm(len(data.normal), generator=run.generator)[: whole * batch_size]
-        order += shuffled.view(whole, batch_size).tolist()
-    return order[:steps]
-
-
 def _epoch_batches(data: TrainingData, run: Run, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
     """The minibatches of an epoch, or this process's share of them, with labelled anomalies."""
     batches = iterate(data.normal, [run.group.share(indices) for indices in order], data.workers)
@@ -333,22 +332,11 @@ def _seeded_layers(run: Run, epoch: int) -> Iterator[None]:
         yield
 
 
-def _once(data: TrainingData, run: Run, batch_size: int) -> Iterator[Batch]:
-    """All images in a random order, which is the same in all processes.
-
-    The first minibatch is one like any other.
-    """
-    order = torch.randperm(len(data.normal), generator=run.generator).tolist()
-    for start in range(0, len(order), batch_size):
-        images = data.normal.take(order[start : start + batch_size])
-        x = to_network(images.to(run.device))
-        yield Batch(x, torch.zeros(len(x), dtype=torch.bool, device=run.device))
-
-
 def _state(run: Run) -> dict[str, object]:
     return {
         "epoch": run.epoch,
         "step": run.step,
+        **({"attempt": run.attempt} if run.attempt else {}),
         "generator": run.generator.get_state(),
         "modules": {name: module.state_dict() for name, module in run.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
@@ -366,6 +354,10 @@ def _continue_from(checkpoints: Checkpoints | None, run: Run) -> History:
         return []
     state, history = checkpoint
     try:
+        attempt = int(state.get("attempt", 0))
+        if attempt < run.attempt:  # of a run that was given up
+            return []
+        run.attempt = attempt
         run.epoch, run.step = int(state["epoch"]), int(state["step"])
         run.generator.set_state(state["generator"])
         for name, module in run.modules.items():

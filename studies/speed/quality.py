@@ -74,6 +74,7 @@ class TrainedByReference(AMA):
 def trained(way: Way, split: Comparison, seed: int, **more: Any) -> tuple[AMA, float]:
     """AMA with its own step again, and the seconds that its fit took."""
     settings = as_published("ama") | more | {"random_state": seed, "scoring_precision": "float32"}
+    settings |= {"restart": False}  # one training is compared with one
     ama = (
         AMA(**settings) if way is Way.FAST else TrainedByReference(**settings, precision="float32")
     )

@@ -303,6 +303,8 @@ def _report(detector: Detector, images: ImageSet, place: str) -> None:
     skipped = f", {detector.skipped_} unreadable ones left out" if detector.skipped_ else ""
     copies = f", {detector.copies_} exact copies among them" if detector.copies_ else ""
     _report_choice(detector)
+    if any("attempt" in row for row in detector.history_):
+        say("the training began badly and was begun again (docs/stability.md); that took longer")
     how = {"heldout": "held-out", "folds": "cross-fitted", "train": "fitted"}[
         detector.calibrated_by_
     ]

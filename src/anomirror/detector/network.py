@@ -44,6 +44,8 @@ from anomirror.tensors import state_tensors, without_prefix
 from anomirror.training import Checkpoints, Run, refuse_taken, train
 
 Callback = Callable[["NetworkDetector"], Mapping[str, float]]
+ATTEMPTS = 2
+"""Trainings that are begun at most, where a method gives one up."""
 MakeOptimizers = Callable[[], dict[str, Optimizer]]
 _Module = TypeVar("_Module", bound=nn.Module)
 Built = tuple[dict[str, nn.Module], MakeOptimizers]
@@ -189,25 +191,33 @@ class NetworkDetector(Detector, Rehearsed):
                 "together; "
                 "for a model of its own in each, start them without torchrun"
             )
-        run = self.begin_run(seed)
-        run.group = group
         data = TrainingData(
             normal,
             anomalies,
             self.anomalies_per_batch(min(self.batch_size, len(normal))),
             self.workers,
         )
-        self.history_ = train(
-            self._phases(),
-            data,
-            run,
-            checkpoints=self._checkpoints(anomalies, group),
-            on_epoch=lambda run: self._observe(run, normal, heldout),
-            best_by=self._best_by,
-            verbose=self.verbose and group.rank == 0,
-        )
+        for attempt in range(ATTEMPTS):
+            run = self.begin_run(seed)
+            run.group, run.attempt = group, attempt
+            self.history_ = train(
+                self._phases(),
+                data,
+                run,
+                checkpoints=self._checkpoints(anomalies, group),
+                on_epoch=lambda run: self._observe(run, normal, heldout),
+                best_by=self._best_by,
+                gives_up=self._gives_up,
+                verbose=self.verbose and group.rank == 0,
+            )
+            if not run.given_up:
+                break
         self.networks_.eval()
         self.finish(evenly_spaced(normal, 4096))
+
+    def _gives_up(self, run: Run, row: Mapping[str, float]) -> bool:
+        """Whether a training is begun again after this epoch; never at the second attempt."""
+        return False
 
     def schedule(self) -> Schedule:
         """How long the training is, and how its learning rates and averages move."""

@@ -15,7 +15,7 @@ from anomirror.detector.network import Built
 from anomirror.detector.parameters import Betas, Count, Fraction, Rate, Weight, declared, within
 from anomirror.detector.streaming import evenly_spaced, shuffled_whole_batches
 from anomirror.detectors.structure_corrected import StructureCorrected
-from anomirror.errors import SettingError
+from anomirror.errors import SettingError, warn
 from anomirror.images import ImageSet, ImageShape
 from anomirror.losses import Term
 from anomirror.minibatch import Batch
@@ -45,7 +45,8 @@ class AMA(StructureCorrected):
     Departures from the paper, each switched off by the argument in brackets. Scoring with averaged
     weights (``ema_decay=None``) and recomputed batch-norm statistics
     (``recompute_statistics=False``). R corrected for structure (``structure_power=0``; see
-    :class:`StructureCorrected`). The A-score as a density of log R around its median
+    :class:`StructureCorrected`). A training that begins badly is begun again (``restart=False``).
+    The A-score as a density of log R around its median
     (``scorer="gaussian"``): R has a long tail.
 
     Where the paper is silent: one endpoint of an interpolation stands next to it, or all; negatives
@@ -104,6 +105,10 @@ class AMA(StructureCorrected):
 
     negatives_start: Fraction = 0.1
     """Fraction of the run after which negatives start (the paper: 10 of 100 epochs)."""
+
+    restart: bool = True
+    """Begin the training again, with negatives from its first step, where after a quarter of it
+    they are reconstructed as well as normal images."""
 
     negatives_literal: bool = False
     """L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own
@@ -170,7 +175,7 @@ class AMA(StructureCorrected):
         terms = [Term("gap", 1.0, x, generator(z))]
         if self.interpolation is not None:
             terms += self._interpolations(x, z, run)
-        if run.progress >= self.negatives_start:
+        if run.attempt or run.progress >= self.negatives_start:
             terms += self._negatives(batch, z, run)
 
         critic.requires_grad_(True).train()
@@ -200,6 +205,25 @@ class AMA(StructureCorrected):
                 t.name == term.name for t in terms
             )
         return logged
+
+    def _gives_up(self, run: Run, row: Mapping[str, float]) -> bool:
+        """After the first epoch that ends beyond a quarter of the run: whether D tells negatives
+        from their reconstruction no better than normal images from theirs.
+
+        Codes of normal images had then left the shell before negatives came from it, and what is
+        generated from it looks like normal images (docs/stability.md).
+        """
+        if not (self.restart and self.mirrored) or self.negatives_start == 0:
+            return False
+        quarter, before = run.total_steps / 4, run.step * (1.0 - 1.0 / row["epoch"])
+        looked_at = before < quarter <= run.step <= 2 * quarter
+        missed = looked_at and row.get("gap_negative", math.inf) < row.get("gap", 0.0)
+        if missed and run.attempt:
+            warn(
+                "negatives are reconstructed as well as normal images, at the second attempt too: "
+                "they teach this training little; another random_state may do better"
+            )
+        return missed and not run.attempt
 
     def _penalty(self, term: Term, run: Run) -> Tensor:
         """The gradient penalty between (x, x) and (x, x_hat); 0 if it has no weight."""
