@@ -47,6 +47,10 @@ Fdr = Annotated[
 Statistics = Annotated[
     bool, typer.Option("--statistics", help="a column for everything the method measures")
 ]
+Why = Annotated[
+    bool,
+    typer.Option("--why", help="a column: what of the image is oddest, and by how much"),
+]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="replace files of --out and --maps that are not ours"),
@@ -61,6 +65,7 @@ def score(
     alpha: Alpha = None,
     fdr: Fdr = None,
     statistics: Statistics = False,
+    why: Why = False,
     overwrite: Overwrite = False,
     device: Device = None,
     data_dir: DataDir = None,
@@ -91,7 +96,7 @@ def score(
         maps.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, sets))
     names = detector.available_statistics() if statistics else ()
-    unreadable = _write_rows(detector, sets, out, names, fdr)
+    unreadable = _write_rows(detector, sets, out, names, fdr, why=why)
     if maps is not None:
         _write_maps(detector, sets, maps, overwrite=overwrite)
     if unreadable:
@@ -121,18 +126,24 @@ def _write_rows(
     out: Path | None,
     statistics: Sequence[str],
     fdr: float | None,
+    *,
+    why: bool,
 ) -> int:
     """Score all images and write a row of each; returns how many cannot be read."""
+    from anomirror.workflows.reasons import Reasons
     from anomirror.workflows.scoring import COLUMNS, score_rows, selected_rows
 
     unreadable, total = 0, sum(map(len, sets))
     shown = Loudness.level >= 0 and out is not None
     with written(out) as stream, Progress("scoring", total, "images", shown=shown) as progress:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *statistics, "error"])
-        rows = chain.from_iterable(score_rows(detector, images, statistics) for images in sets)
+        columns = [*COLUMNS, *statistics, *["why"] * why, "error"]
+        writer.writerow(columns)
+        reasons = Reasons(detector) if why else None
+        scored = (score_rows(detector, images, statistics, reasons) for images in sets)
+        rows = chain.from_iterable(scored)
         for row in rows if fdr is None else selected_rows(detector, rows, fdr):
-            writer.writerow(row.cells(len(statistics)))
+            writer.writerow(row.unread(len(columns)) if row.error else row.cells())
             unreadable += bool(row.error)
             progress.advance(1)
     return unreadable

@@ -15,12 +15,13 @@ from anomirror.images import FileImages, ImageSet, Subset, check_files, in_batch
 from anomirror.report.overlays import SIDES, as_ours, is_ours, overlay
 from anomirror.storage import replacing
 from anomirror.workflows.naming import categories_for
+from anomirror.workflows.reasons import Reasons
 
 PIECE, MAPPED_PIECE = 256, 64
 """Images that are decoded and scored at once, and mapped at once."""
 
 COLUMNS = ("path", "p_value", "is_anomaly", "score", "raw_score")
-"""Then one for each statistic that was asked for, and ``error``."""
+"""Then one for each statistic that was asked for, ``why`` if it was, and ``error``."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,20 @@ class Row:
     """None of a detector that has none."""
     is_anomaly: bool = True
     statistics: tuple[float, ...] = ()
+    why: str | None = None
+    """The oddest statistic, in words; None where it was not asked for."""
     error: str = ""
 
-    def cells(self, statistics: int = 0) -> list[str | int]:
-        """Under :data:`COLUMNS`, with so many statistics."""
-        if self.error:
-            return [self.path, *[""] * (len(COLUMNS) - 1 + statistics), self.error]
+    def cells(self) -> list[str | int]:
+        """Under :data:`COLUMNS`, the statistics and ``why``."""
         p_value = "" if self.p_value is None else f"{self.p_value:.6g}"
         numbers = (f"{x:.9g}" for x in (self.score, self.raw_score, *self.statistics))
-        return [self.path, p_value, int(self.is_anomaly), *numbers, ""]
+        why = () if self.why is None else (self.why,)
+        return [self.path, p_value, int(self.is_anomaly), *numbers, *why, ""]
+
+    def unread(self, columns: int) -> list[str | int]:
+        """Of an image that cannot be read: its path and its error in a row of so many columns."""
+        return [self.path, *[""] * (columns - 2), self.error]
 
 
 def selected_rows(detector: Detector, rows: Iterable[Row], fdr: float) -> list[Row]:
@@ -61,7 +67,10 @@ def selected_rows(detector: Detector, rows: Iterable[Row], fdr: float) -> list[R
 
 
 def score_rows(
-    detector: Detector, images: ImageSet, statistics: Sequence[str] = ()
+    detector: Detector,
+    images: ImageSet,
+    statistics: Sequence[str] = (),
+    reasons: Reasons | None = None,
 ) -> Iterator[Row]:
     """One row for each image, in order; each file is decoded once, and then let go.
 
@@ -70,6 +79,7 @@ def score_rows(
     Parameters
     ----------
     statistics : names of those that a row holds.
+    reasons : what finds out why an image is odd; None leaves that out.
     """
     sizes = np.zeros((len(images), 2), np.int32)
     categories = categories_for(detector, images.names)
@@ -78,7 +88,7 @@ def score_rows(
         sizes[good] = readable.native_sizes()
         names = (images.names[index] for index in good)
         by = None if categories is None else categories[good]
-        scored = _scored(detector, readable, names, statistics, by)
+        scored = _scored(detector, readable, names, statistics, by, reasons)
         for within, index in enumerate(indices):
             yield Row(images.names[index], error=bad[within]) if within in bad else next(scored)
     detector.warn_of_sizes(sizes, images.names)
@@ -90,11 +100,13 @@ def _scored(
     names: Iterable[str],
     statistics: Sequence[str],
     by: np.ndarray | None,
+    reasons: Reasons | None,
 ) -> Iterator[Row]:
     """A row of each image."""
     if not len(images):
         return
-    measured = detector.measure(images, {*detector.scoring_statistics, *statistics})
+    compared = () if reasons is None else reasons.names
+    measured = detector.measure(images, {*detector.scoring_statistics, *statistics, *compared})
     raw = detector.raw_scores_from(measured)
     normality = detector.normality(raw)
     flagged, values = detector.flagged(normality, by), repeat(None)
@@ -109,6 +121,9 @@ def _scored(
         values,
         flagged.tolist(),
         of_each if statistics else repeat(()),
+        repeat(None)
+        if reasons is None
+        else reasons.of({name: measured[name] for name in compared}),
     )
 
 
