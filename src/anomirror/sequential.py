@@ -124,7 +124,7 @@ class DriftMonitor:
         random_state: int = 0,
         *,
         two_sided: bool = True,
-        by: np.ndarray | None = None,
+        by: Sequence[object] | np.ndarray | None = None,
     ) -> None:
         self._sorted: dict[str, list[float]] = {}
         for members, category in _parts(by, len(calibration)):
@@ -150,7 +150,7 @@ class DriftMonitor:
         """The highest e-value so far: an alarm at 1 / alpha is one at any time."""
         return float(_e_values([max(self.history, default=0.0)])[0])
 
-    def update(self, normality: Scores, by: np.ndarray | None = None) -> float:
+    def update(self, normality: Scores, by: Sequence[object] | np.ndarray | None = None) -> float:
         """Take the next images of the stream, in order; returns :attr:`e_value`.
 
         NaN counts as lower than every score.
@@ -163,9 +163,12 @@ class DriftMonitor:
         ------
         SettingError : a category of which there is no calibration image.
         """
-        categories = [_ALL] * len(normality) if by is None else by.tolist()
+        categories = [_ALL] * len(normality) if by is None else [str(each) for each in by]
         if unknown := set(categories) - self._sorted.keys():
-            raise SettingError(f"by: no calibration image is of category {min(unknown)!r}")
+            what = "give by=, a category for each image" if by is None else f"not {min(unknown)!r}"
+            raise SettingError(f"calibration images are of {sorted(self._sorted)}: {what}")
+        if len(categories) != len(normality):
+            raise SettingError(f"by: {len(categories)} categories of {len(normality)} images")
         values = np.where(np.isnan(normality), -np.inf, normality).tolist()
         for value, category in zip(values, categories, strict=True):
             p = self._p_value(value, self._sorted[category])
@@ -192,13 +195,16 @@ class DriftMonitor:
         return int(np.argmin(self.history[: peak + 1]))
 
 
-def _parts(by: np.ndarray | None, count: int) -> Iterator[tuple[np.ndarray, str]]:
+def _parts(
+    by: Sequence[object] | np.ndarray | None, count: int
+) -> Iterator[tuple[np.ndarray, str]]:
     """Which of so many images are of each category; all, without categories."""
     if by is None:
         yield np.ones(count, bool), _ALL
         return
-    for category in np.unique(by):
-        yield by == category, str(category)
+    names = np.array([str(each) for each in by])
+    for category in np.unique(names):
+        yield names == category, str(category)
 
 
 def _e_values(log10: Sequence[float]) -> Scores:

@@ -125,13 +125,11 @@ def train(
 ) -> History:
     """Run all phases; returns one row for each epoch.
 
-    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, the mean of what the steps
-    returned, and what ``on_epoch`` returned; of a training that was begun again ``attempt``, how
-    often. ``best_by`` names the value of a row by whose lowest
-    the epoch of the last phase is chosen whose weights are kept. A run that finds its checkpoint
-    goes on from it: on the CPU to the same weights, bit for bit. Where ``gives_up(run, row)`` says
-    so after an epoch, the run ends there, ``given_up``, and its last checkpoint is the epoch's
-    before: whoever goes on from it gives up again.
+    A row holds ``epoch``, ``phase`` (its number), ``step``, ``seconds``, ``attempt`` if it is not
+    the first, the mean of what the steps returned, and what ``on_epoch`` returned. ``best_by``
+    names the value of a row by whose lowest the epoch of the last phase is chosen whose weights are
+    kept. A run that finds its checkpoint goes on from it: on the CPU to the same weights, bit for
+    bit. Where ``gives_up(run, row)`` the run ends without a checkpoint of that epoch.
 
     Raises
     ------
@@ -154,28 +152,45 @@ def train(
             with _seeded_layers(run, epoch.number):
                 means = _one_epoch(epoch, data, run, batch_size, bar)
             run.epoch = epoch.number
-            row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
-            row |= {"attempt": run.attempt} if run.attempt else {}
-            if on_epoch is not None:
-                row |= _observed(on_epoch(run), row)
+            row = _row(epoch, run, means, on_epoch)
             if epoch.is_last_phase and best_by is not None and best_by in row:
                 _keep_if_best(run, best_by, row[best_by])
-            if gives_up is not None and gives_up(run, row):
-                run.given_up = True
+            run.given_up = gives_up is not None and gives_up(run, row)
+            if run.given_up:
                 return history
             history.append(row | {"step": run.step, "seconds": time.perf_counter() - started})
-            if checkpoints is not None and run.group.rank == 0:
-                write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
-    run.rest(*run.averaged)
-    for name, state in run.best.items():
-        run.modules[name].load_state_dict(state)
+            _write(checkpoints, run, history)
+    _settle(run)
     return history
 
 
-def _observed(returned: Mapping[str, float], row: Mapping[str, float]) -> Mapping[str, float]:
-    """What ``on_epoch`` returned, if none of its names is taken."""
-    refuse_taken(returned, {**row, "step": 0, "seconds": 0})
-    return returned
+def _settle(run: Run) -> None:
+    """Leave the weights that are kept: averages, or those of the best epoch."""
+    run.rest(*run.averaged)
+    for name, state in run.best.items():
+        run.modules[name].load_state_dict(state)
+
+
+def _write(checkpoints: Checkpoints | None, run: Run, history: History) -> None:
+    """A checkpoint, by the first of the processes."""
+    if checkpoints is not None and run.group.rank == 0:
+        write_checkpoint(checkpoints.folder, checkpoints.identity, _state(run), history)
+
+
+def _row(
+    epoch: Epoch,
+    run: Run,
+    means: Mapping[str, float],
+    on_epoch: Callable[[Run], Mapping[str, float]] | None,
+) -> dict[str, float]:
+    """Of the history, with what ``on_epoch`` returned, if none of its names is taken."""
+    row = {"epoch": epoch.number, "phase": epoch.phase_number, **means}
+    row |= {"attempt": run.attempt} if run.attempt else {}
+    if on_epoch is None:
+        return row
+    observed = on_epoch(run)
+    refuse_taken(observed, {**row, "step": 0, "seconds": 0})
+    return row | dict(observed)
 
 
 def _prepare(run: Run) -> None:

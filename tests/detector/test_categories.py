@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from PIL import Image
 
 from anomirror import KNN, PCA, load
 from anomirror.data.sample import load_sample
-from anomirror.decisions import grouped_p_values
-from anomirror.detector.calibration import held_out_of_each
+from anomirror.decisions import grouped_p_values, place_taken, rate_bound
+from anomirror.detector.calibration import guarantee_sentence, held_out_of_each
 from anomirror.errors import AnomirrorWarning, ImageError, InputError, ModelFileError, SettingError
 from anomirror.sequential import DriftMonitor
-from anomirror.workflows.drift import drift_of
+from anomirror.workflows.drift import _highest_rate, drift_of
 from anomirror.workflows.evaluating import evaluate_model
 from anomirror.workflows.naming import categories_of
+from anomirror.workflows.suspects import without_suspects
 from tests.commands import failed, run
 from tests.first_hour.conftest import tiles, write
 from tests.tiny import tiny
@@ -83,10 +85,13 @@ def test_categories_are_asked_for_and_unknown_ones_refused(model: KNN) -> None:
         model.predict(images)
     with pytest.raises(SettingError, match="category new: no normal image of it calibrates"):
         model.p_values(images, by=["good", "new", "worse"])
-    with pytest.raises(InputError, match=r"by has shape \(2,\): expected a category for each of 3"):
+    with pytest.raises(InputError, match="by has 2 categories: expected one for each of 3"):
         model.predict(images, by=["good", "worse"])
-    with pytest.raises(InputError, match="the category of image 1 is empty"):
-        PCA(image_size=None).fit(images, by=["a", " ", "b"])
+    for wrong in (" ", None, 1.0, math.nan, b"a", ["a"]):
+        with pytest.raises(InputError, match="the category of image 1 is"):
+            PCA(image_size=None).fit(images, by=["a", wrong, "b"])
+    with pytest.raises(InputError, match="by='abc': expected a category for each"):
+        PCA(image_size=None).fit(images, by="abc")
     with pytest.raises(SettingError, match="was calibrated without categories"):
         PCA(image_size=None).fit(tiles(40, size=32)).predict(images, by=["a"] * 3)
 
@@ -98,10 +103,11 @@ def test_a_saved_model_decides_the_same(model: KNN, tmp_path: Path) -> None:
     assert np.array_equal(loaded.p_values(images, cameras), model.p_values(images, cameras))
     card = json.loads((tmp_path / "model" / "model.json").read_text())
     assert card["categories"] == ["good", "worse"]
-    card["categories"] = ["good"]
-    (tmp_path / "model" / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ModelFileError, match="1 names do not belong to these"):
-        load(tmp_path / "model")
+    for names in (["good"], ["good", "good"], ["worse", "good"]):
+        card["categories"] = names
+        (tmp_path / "model" / "model.json").write_text(json.dumps(card))
+        with pytest.raises(ModelFileError, match="names do not belong to these"):
+            load(tmp_path / "model")
 
 
 def test_held_out_images_come_from_every_category() -> None:
@@ -115,7 +121,7 @@ def test_held_out_images_come_from_every_category() -> None:
     assert auto.calibrated_by_ == "heldout"
     assert auto.categories_ == {"good": 36, "worse": 19}  # what 5 % needs
     sentence = auto.guarantee_sentence()
-    assert "in each of 2 categories; of worse, with the fewest images: 5.0 %" in sentence
+    assert "in each of 2 categories; of worse, the least certain: 5.0 %" in sentence
 
 
 def test_whole_groups_are_held_out_of_each_category() -> None:
@@ -125,9 +131,20 @@ def test_whole_groups_are_held_out_of_each_category() -> None:
     assert chosen.tolist() == [0, 1, 2, 3, 4, 5, 24, 25, 26, 27, 28, 29]
     across = np.where(np.arange(40) % 2, "a", "b")  # each part was shot by both
     assert held_out_of_each(order, parts, across, 4, least=3).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    lone = np.where(np.arange(40) < 2, "a", "b")
-    with pytest.raises(ImageError, match="category a: 1 image or group of it"):
+    lone = np.where(np.arange(40) < 2, "a", np.where(np.arange(40) < 4, "b", "c"))
+    with pytest.raises(ImageError, match="category a, b: too few images or groups"):
         held_out_of_each(order, parts, lone, 4)
+
+
+def test_groups_that_span_categories_never_take_more_than_half_of_one() -> None:
+    parts = np.arange(15).repeat(2)  # 0 to 9 by camera a, 5 to 14 by camera b
+    cameras = np.where(np.arange(30) % 2, "a", "b")
+    cameras[parts < 5], cameras[parts > 9] = "a", "b"
+    chosen = held_out_of_each(list(range(30)), parts, cameras, 8, least=5)
+    for camera in "ab":
+        own = parts[cameras == camera]
+        held = parts[chosen][cameras[chosen] == camera]
+        assert 0 < len(set(held.tolist())) <= len(set(own.tolist())) // 2
 
 
 def test_of_a_group_the_oddest_of_each_category_calibrates() -> None:
@@ -172,8 +189,107 @@ def test_another_mixture_of_cameras_is_no_drift() -> None:
     assert DriftMonitor(calibration).update(stream) > 20
     assert DriftMonitor(calibration, by=of).update(stream, cameras) < 20
     assert DriftMonitor(calibration, by=of).update(stream - 1.5, cameras) > 20
-    with pytest.raises(SettingError, match="no calibration image is of category 'third'"):
-        DriftMonitor(calibration, by=of).update(stream[:1], np.array(["third"]))
+    with pytest.raises(SettingError, match=r"are of \['good', 'worse'\]: not 'third'"):
+        DriftMonitor(calibration, by=of).update(stream[:1], ["third"])
+    with pytest.raises(SettingError, match="give by=, a category for each image"):
+        DriftMonitor(calibration, by=of).update(stream[:1])
+    with pytest.raises(SettingError, match="1 categories of 2 images"):
+        DriftMonitor(calibration, by=of).update(stream[:2], ["good"])
+    numbered = DriftMonitor(calibration, by=np.repeat([0, 1], [200, 50]))
+    assert numbered.update(stream, np.ones(150, int)) < 20
+
+
+def test_a_copy_counts_in_each_category_that_it_is_of() -> None:
+    images, shared = tiles(40, size=32), noisy(tiles(20, 5, size=32))
+    both = np.concatenate([images, shared, shared])
+    by = ["a"] * 20 + ["b"] * 20 + ["a"] * 20 + ["b"] * 20
+    detector = KNN(image_size=None).fit(both, by=by)
+    assert detector.categories_ == {"a": 40, "b": 40}
+    assert detector.copies_ == 20
+    whole = KNN(image_size=None).fit(np.concatenate([images, images]), by=["a", "b"] * 40)
+    assert whole.categories_ == {"a": 20, "b": 20}
+    again = PCA(image_size=None).fit(tiles(60, 7, size=32)).recalibrate(both, by=by)
+    assert again.categories_ == {"a": 40, "b": 40}
+
+
+def test_a_category_that_comes_later_is_no_mixture(recwarn: pytest.WarningsRecorder) -> None:
+    images, cameras = shot(120)
+    detector = KNN(image_size=None).fit(images, by=cameras)
+    new = noisy(noisy(tiles(60, 4, size=32)), 1)
+    detector.recalibrate(new, add=True, by=["third"] * 60)
+    assert not [each for each in recwarn if "mixture" in str(each.message)]
+    assert set(detector.categories_) == {"good", "worse", "third"}
+    with pytest.warns(AnomirrorWarning, match="together they promise the rate for a mixture"):
+        detector.recalibrate(noisy(tiles(60, 8, size=32)), add=True, by=["good"] * 60)
+
+
+def test_a_pattern_does_not_outlive_its_categories() -> None:
+    detector = PCA(image_size=None).fit(tiles(40, size=32), by=["a", "b"] * 20)
+    for by in (["c"] * 40, None):
+        detector.category_pattern_ = "cam([0-9])"
+        detector.recalibrate(tiles(40, 6, size=32), by=by)
+        assert detector.category_pattern_ == ""
+    detector.category_pattern_ = "cam([0-9])"
+    assert detector.fit(tiles(40, size=32)).category_pattern_ == ""
+
+
+def test_suspects_are_the_oddest_of_their_own_category() -> None:
+    images, cameras = shot(200)
+    good = int(np.flatnonzero(cameras == "good")[0])
+    images[good] = 255 - images[good] // 4  # odd for its camera, usual in noise
+    judge = KNN(image_size=None)
+    opened = judge.open(images)
+    labels = np.ones(200, int)
+    of_all = without_suspects(judge, opened, labels, 6).dropped
+    of_each = without_suspects(judge, opened, labels, 6, None, cameras).dropped
+    assert {cameras[each.index] for each in of_all} >= {"worse"}
+    assert [cameras[each.index] for each in of_each].count("good") >= 3
+    assert good in [each.index for each in of_each]
+
+
+def test_what_is_promised_is_that_of_the_least_certain_category() -> None:
+    sentence = guarantee_sentence("heldout", 77, 0.05, "expected", 77, 0, {"a": 38, "b": 39})
+    assert "of b, the least certain: 5.0 % are called" in sentence
+    assert "at most 11.6 %" in sentence
+
+
+def test_fit_predict_and_a_selection_know_categories() -> None:
+    images, cameras = shot(120)
+    detector = KNN(image_size=None)
+    flags = detector.fit_predict(images, by=cameras)
+    assert np.array_equal(flags, detector.predict(images, by=cameras))
+    values = np.full(50, 0.5)
+    with pytest.warns(AnomirrorWarning, match="30 images calibrate the smallest category"):
+        detector.select_from(values, 0.1)
+
+
+def test_a_training_is_not_continued_with_other_categories(tmp_path: Path) -> None:
+    images, cameras = shot(60)
+    first, second = (
+        tiny("deep_svdd", calibration="auto").fit(images, by=by)
+        for by in (cameras, ["a", "b"] * 30)
+    )
+    assert first.groups_fingerprint_ != second.groups_fingerprint_
+
+
+def test_drift_is_found_within_each_camera_and_bounded_by_the_loosest(folder: Path) -> None:
+    fit = ("fit", folder / "fit", "--method", "knn", "--out", folder / "m")
+    assert run(*fit, "--by", "(good|worse)").returncode == 0
+    model = load(folder / "m")
+    found = drift_of(model, [model.open_to_score(folder / "new" / "worse")])
+    of_80 = rate_bound(80, place_taken(80, 0.05))
+    assert found.highest_rate == pytest.approx(of_80)
+    usual = np.median(model.calibration_[model.calibration_categories_ == "worse"])
+    assert found.score.before == pytest.approx(usual)
+    moved = write(noisy(tiles(60, 12), 3) // 2, folder / "later" / "worse")
+    assert drift_of(model, [model.open_to_score(moved)]).alarm
+
+
+def test_a_bound_on_drift_is_that_of_the_category_with_the_fewest_images() -> None:
+    images, cameras = shot(160)
+    detector = PCA(image_size=None).fit(images, by=cameras)
+    bounds = [rate_bound(n, place_taken(n, 0.05)) for n in (120, 40)]
+    assert _highest_rate(detector) == pytest.approx(max(bounds))
 
 
 def test_categories_of_names() -> None:
@@ -203,6 +319,7 @@ def test_the_command_line_finds_cameras_in_names(folder: Path) -> None:
     assert "decided within each: 80 of good, 80 of worse" in done.stderr
     told = json.loads(run("info", folder / "m", "--json").stdout)
     assert set(told["thresholds"]) == {"good", "worse"}
+    assert "threshold" not in told
     assert told["category_pattern"] == "([^/]+)/[^/]*$"
     assert "threshold of worse" in run("info", folder / "m").stdout
     rows = list(csv.DictReader(run("score", folder / "m", folder / "new").stdout.splitlines()))
@@ -228,6 +345,13 @@ def test_the_command_line_refuses_what_it_cannot_place(folder: Path) -> None:
         "recalibrate", in_python, folder / "new", "--out", folder / "m2", "--by", "(good|worse)"
     )
     assert "40 of good, 40 of worse" in again.stderr
+    added = ("recalibrate", folder / "m", folder / "new", "--out", folder / "m3", "--add")
+    failed(run(*added, "--by", "(new)"), r"this model has its categories by (good|worse)")
+    assert run(*added).returncode == 0
+    assert load(folder / "m3").categories_ == {"good": 120, "worse": 120}
+    out_of_all = run(*fit, "--by", "(good|worse)", "--overwrite", "--drop-suspects", 4)
+    assert out_of_all.stderr.count("/good/") >= 1
+    assert out_of_all.stderr.count("/worse/") >= 1
     assert run("score", folder / "m2", folder / "new").returncode == 0
 
 
@@ -235,7 +359,10 @@ def test_evaluation_and_drift_know_the_cameras(folder: Path) -> None:
     fit = ("fit", folder / "fit", "--method", "knn", "--out", folder / "m")
     assert run(*fit, "--by", "(good|worse)").returncode == 0
     model, new = load(folder / "m"), folder / "new"
+    apart = [new / "worse", new / "good"]
+    by_parts = evaluate_model(model, apart, {"worse": new / "worse"})
     evaluation = evaluate_model(model, [new], {"worse": new / "worse"})
+    assert by_parts.flagged(by_parts.normal) == evaluation.flagged(evaluation.normal)
     by = categories_of([str(file) for file in sorted(new.rglob("*.png"))], "(good|worse)")
     flags = model.predict(new, by=by) == -1
     assert evaluation.flagged(evaluation.normal).count == flags.sum()

@@ -42,8 +42,24 @@ def test_it_gives_up_once_a_quarter_of_the_way_where_negatives_are_reconstructed
     assert not gives_up(AMA(mirrored=False), 128, 0.5)
     assert not gives_up(AMA(negatives_start=0.0), 128, 0.5)  # nothing would change
     assert not AMA()._gives_up(run_at(128), {"epoch": 2, "gap": 1.0})  # without negatives
-    assert not gives_up(ama, 100, 0.5, total=100, epoch=1)  # too late: one epoch in all
-    assert gives_up(ama, 300, 0.5, total=1200, epoch=1)
+    assert not gives_up(AMA(negatives_weight=0.0), 128, 0.5)
+    assert not gives_up(ama, 512, 0.5, total=512, epoch=1)  # too late: one epoch in all
+    assert not gives_up(ama, 300, 0.5, total=1200, epoch=1)  # negatives came in the middle of it
+    assert gives_up(ama, 600, 0.5, total=1200, epoch=2)
+    assert not gives_up(ama, 20, 0.5, total=80, epoch=1)  # has hardly learnt
+    assert not gives_up(ama, 40, 0.5, total=80, epoch=2)
+    assert gives_up(ama, 128, 0.5, total=256)
+    assert not gives_up(ama, 128, 0.5, total=128)
+
+
+def test_labelled_anomalies_are_no_reason(
+    clothes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AMA, "_gives_up", lambda ama, run, row: run.attempt == 0)
+    y = np.ones(len(clothes), int)
+    y[:8] = -1
+    assert "attempt" not in tiny("ama", **FOUR).fit(clothes, y).history_[0]
+    assert tiny("ama", **FOUR).fit(clothes).history_[0]["attempt"] == 1
 
 
 def test_the_second_attempt_is_not_given_up_but_its_failure_is_said() -> None:

@@ -42,11 +42,11 @@ def info(
     from anomirror.storage import read_card
 
     card, detector = read_card(model), load(model, device="cpu")
-    said: dict[str, object] = {"threshold": detector.offset_}
     names = list(detector.categories_)
+    said: dict[str, object] = {"threshold": detector.offset_}
     if names:
         values = detector.thresholds(names, len(names)).tolist()
-        said |= {"thresholds": dict(zip(names, values, strict=True))}
+        said = {"thresholds": dict(zip(names, values, strict=True))}
     said["guarantee"] = detector.guarantee_sentence()
     if as_json:
         print(json.dumps(json.loads(card.model_dump_json()) | said, indent=2))

@@ -126,30 +126,39 @@ def fit(
     """Fit a detector on normal images and write it as a model folder.
 
     Without --method the one is chosen that finds anomalies best that are made up of your images.
-    Some images are kept out of the fit, and say where the threshold lies. Of a folder with
-    train/good and test/, train/good is read.
+    Some images are kept out of it, for the threshold. Of train/good and test/ the first is read.
     """
     from anomirror.detectors import make_detector
-    from anomirror.storage import refuse_overlap
 
     parameters = _parameters(method, preset_name, config, set_, size)
     parameters |= _given(random_state=seed, device=device, calibration_split=split)
     detector = make_detector(method, **parameters | _given(skip_bad=skip_bad or None))
     detector = _with_candidates(detector, minutes, with_)
-    for read in (data, *(labelled := _labelled_sources(detector, anomalies))):
-        refuse_overlap(out, read, "--out")
+    labelled = _labelled_sources(detector, anomalies)
+    _refuse_inside(out, data, *labelled)
     if (place := _place(detector, out, overwrite=overwrite, resume=resume)) is None:
         return
     images, labels = _opened(detector, data, labelled, out, data_dir)
     if minutes is not None:
         detector = _within_minutes(detector, images, minutes)
     groups = grouped(images.names, data, group_by)
+    categories = categorised(images.names, by, labels)
     if drop_suspects:
-        images, labels, groups = _cleared(detector, images, labels, groups, drop_suspects)
+        cleared = _cleared(detector, images, labels, groups, categories, drop_suspects)
+        images, labels, groups, categories = cleared
     _announce(detector, images)
-    written = _fitted_to_folder(detector, images, labels, groups, by, place, drop_suspects)
+    of_each = groups, categories
+    written = _fitted_to_folder(detector, images, labels, of_each, by, place, drop_suspects)
     if written is not None:
         _report(detector, images, str(out) if written == out.resolve() else str(written))
+
+
+def _refuse_inside(out: Path, *sources: str) -> None:
+    """A model among images would be read as images, and the other way round."""
+    from anomirror.storage import refuse_overlap
+
+    for source in sources:
+        refuse_overlap(out, source, "--out")
 
 
 def _place(detector: Detector, out: Path, *, overwrite: bool, resume: bool) -> Destination | None:
@@ -191,43 +200,48 @@ def _cleared(
     images: ImageSet,
     labels: np.ndarray,
     groups: np.ndarray | None,
+    categories: np.ndarray | None,
     count: int,
-) -> tuple[ImageSet, np.ndarray, np.ndarray | None]:
+) -> tuple[ImageSet, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """The images without the oddest ones among the normal; these are named."""
     from anomirror.detectors import make_detector
     from anomirror.workflows.suspects import without_suspects
 
     judge = make_detector("pca", image_size=detector.image_size, skip_bad=detector.skip_bad)
-    cleared = without_suspects(judge, images, labels, count, groups)
+    cleared = without_suspects(judge, images, labels, count, groups, categories)
     say(
         f"{count} suspects of {len(images)} images are left out, judged by pca fits without them "
         "(the promise then holds for images like those that are left): "
         f"{', '.join(f'{each.path} (p {each.p_value:.2g})' for each in cleared.dropped)}"
     )
-    return cleared.images, cleared.labels, None if groups is None else groups[cleared.places]
+    groups, categories = (
+        None if each is None else each[cleared.places] for each in (groups, categories)
+    )
+    return cleared.images, cleared.labels, groups, categories
 
 
 def _fitted_to_folder(
     detector: Detector,
     images: ImageSet,
     labels: np.ndarray,
-    groups: np.ndarray | None,
+    of_each: tuple[np.ndarray | None, np.ndarray | None],
     by: str | None,
     place: Destination,
     suspects_dropped: int,
 ) -> Path | None:
-    """Where the model was written; a run that is stopped says how to go on."""
+    """Where the model was written; a run that is stopped says how to go on.
+
+    ``of_each`` are groups and categories, ``by`` the pattern of the latter.
+    """
     from anomirror.workflows.fitting import fit_to_folder
 
-    categories = categorised(images.names, by, labels)
     try:
         return fit_to_folder(
             detector,
             images,
             labels,
             place,
-            groups,
-            categories,
+            *of_each,
             category_pattern=by or "",
             suspects_dropped=suspects_dropped,
         )

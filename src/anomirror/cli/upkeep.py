@@ -35,7 +35,7 @@ from anomirror.cli.common import (
     side,
     write_table,
 )
-from anomirror.errors import InputError
+from anomirror.errors import InputError, SettingError
 
 if TYPE_CHECKING:
     from anomirror.images import ImageSet
@@ -185,7 +185,13 @@ def recalibrate(
     images, _ = readable(
         reduce(Joined, opened_to_score(detector, good, data_dir)), skip_bad=skip_bad
     )
-    pattern = by if by is not None else detector.category_pattern_ or None
+    known = detector.category_pattern_ or None
+    if add and by is not None and by != known:
+        raise SettingError(
+            f"--by {by}: this model has its categories by {known or 'no pattern'}, and with --add "
+            "they must be the same; leave out --by, or --add"
+        )
+    pattern = by if by is not None else known
     detector.recalibrate(images, add=add, by=categorised(images.names, pattern))
     detector.category_pattern_ = pattern or ""
     folder = detector.save(place)

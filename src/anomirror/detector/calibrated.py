@@ -205,7 +205,7 @@ class Calibrated(ABC):
         self.n_train_ = len(fitting)
         calibrating, together = fitting, np.arange(len(fitting))
         if self.calibrated_by_ == "heldout" and heldout is not None:
-            once = calibration.distinct(given.hashes, np.asarray(heldout.indices))
+            once = calibration.distinct(given.hashes, np.asarray(heldout.indices), given.categories)
             calibrating, together = Subset(given.normal, once), given.together[once]
         if self.explains:
             self.map_scale_ = self._map_scale(evenly_spaced(calibrating, MAPPED))
@@ -263,7 +263,8 @@ class Calibrated(ABC):
             self.map_scale_ = float(np.median(scales))
         self.n_train_ = len(given.normal)
         # fewer than 1,000, or asked for
-        once = calibration.distinct(given.hashes, np.arange(len(given.normal)))
+        every = np.arange(len(given.normal))
+        once = calibration.distinct(given.hashes, every, given.categories)
         return measured[np.asarray(once)]
 
     def raw_by_fold(self, given: TrainingSet) -> Scores:

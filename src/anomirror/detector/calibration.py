@@ -83,30 +83,35 @@ def held_out_of_each(
     least: int = 0,
 ) -> np.ndarray:
     """:func:`held_out`, of each category its share of ``count`` and at least ``least``, but never
-    more than half of its images or groups, ``(m,)`` sorted; whole groups, so perhaps more.
+    more than half of its images or groups, ``(m,)`` sorted; whole groups, so perhaps more images.
 
     Raises
     ------
-    ImageError : a category of which nothing can be held out.
+    ImageError : categories of which nothing can be held out.
     """
-    groups = _groups(order, copies)
-    wanted = {}
-    for category in np.unique(categories):
-        size = len(np.unique(copies[categories == category]))
-        share = math.ceil(count * size / len(np.unique(copies)))
-        wanted[category] = min(max(share, least), size // 2)
-        if not wanted[category]:
-            raise ImageError(
-                f"category {category}: {size} image or group of it, of which none can be held out "
-                "to calibrate; give more, or leave the category out"
-            )
+    room = {
+        category: len(np.unique(copies[categories == category])) // 2
+        for category in np.unique(categories).tolist()
+    }
+    all_groups = len(np.unique(copies))
+    wanted = {
+        category: min(max(math.ceil(count * 2 * half / all_groups), least), half)
+        for category, half in room.items()
+    }
     chosen: list[int] = []
-    for group in groups:
-        within = np.unique(categories[group])
-        if any(wanted[category] > 0 for category in within):
+    for group in _groups(order, copies):
+        within = np.unique(categories[group]).tolist()
+        if any(wanted[each] > 0 for each in within) and all(room[each] > 0 for each in within):
             chosen += group
-            for category in within:
-                wanted[category] -= 1
+            for each in within:
+                wanted[each] -= 1
+                room[each] -= 1
+    if without := sorted(set(room) - set(categories[chosen].tolist())):
+        listed = ", ".join(without[:5]) + (" and others" if len(without) > 5 else "")
+        raise ImageError(
+            f"category {listed}: too few images or groups to hold one out to calibrate it; give "
+            "more, or leave it out"
+        )
     return np.sort(np.asarray(chosen, dtype=np.int64))
 
 
@@ -207,12 +212,17 @@ def held_out_places(
     return chosen
 
 
-def distinct(copies: np.ndarray, places: np.ndarray) -> list[int]:
-    """Of some places the first of each group of copies, in order.
+def distinct(
+    copies: np.ndarray, places: np.ndarray, categories: np.ndarray | None = None
+) -> list[int]:
+    """Of some places the first of each group of copies (in each category), in order.
 
     Copies say nothing more of what is normal.
     """
-    _, first = np.unique(copies[places], return_index=True)
+    keys = copies[None, places]
+    if categories is not None:
+        keys = np.stack([copies, np.unique(categories, return_inverse=True)[1]])[:, places]
+    _, first = np.unique(keys, axis=1, return_index=True)
     return [int(place) for place in np.sort(places[first])]
 
 
@@ -276,23 +286,31 @@ def guarantee_sentence(
     'of new normal images 5.0 % are called anomalies on average over calibration sets, and with \
 95 % confidence at most 7.8 % (199 held-out images calibrate this)'
     """
-    fewest = min(categories.values()) if categories else count
-    unkept = promise(by, fewest, asked, guarantee, categories)
+    unkept = promise(
+        by, min(categories.values()) if categories else count, asked, guarantee, categories
+    )
     if unkept is not None and by == "train":
         return unkept
-    at = place_taken(fewest, asked, guarantee)
+
+    def most_of(number: int) -> float:
+        return rate_bound(number, place_taken(number, asked, guarantee))
+
+    within = ""
+    if categories:
+        loosest = max(categories, key=lambda name: most_of(categories[name]))
+        count_of_it = categories[loosest]
+        within = f", in each of {len(categories)} categories; of {loosest}, the least certain:"
+    else:
+        count_of_it = count
+    at = place_taken(count_of_it, asked, guarantee)
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
     since = f", {later:,} of them given later" if later else ""
     groups = f" in {count:,} groups" if count < images else ""
     most = "at most " if groups else ""
-    within = ""
-    if categories:
-        least = min(categories, key=lambda name: categories[name])
-        within = f", in each of {len(categories)} categories; of {least}, with the fewest images:"
     return (
-        f"of new normal images{within} {most}{100 * at / (fewest + 1):.1f} % are called anomalies "
-        f"on average over calibration sets, and with 95 % confidence at most "
-        f"{100 * rate_bound(fewest, at):.1f} % "
+        f"of new normal images{within} {most}{100 * at / (count_of_it + 1):.1f} % are called "
+        f"anomalies on average over calibration sets, and with 95 % confidence at most "
+        f"{100 * most_of(count_of_it):.1f} % "
         f"({images:,} {words} image{' calibrates' if images == 1 else 's calibrate'} this{groups}"
         f"{since}"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"

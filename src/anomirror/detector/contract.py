@@ -282,6 +282,14 @@ class Detector(
             warn(promise)
         return self
 
+    def fit_predict(
+        self, X: ImageInput, y: object = None, groups: object = None, by: object = None
+    ) -> np.ndarray:
+        """:meth:`fit`, then :meth:`predict` of the same images: odd ones among them look more
+        normal than new ones do.
+        """
+        return self.fit(X, y, groups, by).predict(X, by)
+
     def _begin(self, X: ImageInput, y: object, groups: object, by: object = None) -> TrainingSet:
         """Read and check what a fit is given, and keep what a model says of it."""
         self.validate()

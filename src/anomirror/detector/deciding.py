@@ -285,13 +285,14 @@ class Deciding(ABC):
     def select_from(self, values: Scores, fdr: float, method: Selection = "bh") -> np.ndarray:
         """:meth:`select` from p-values that are there already."""
         selected = decisions.select(values, fdr, method)
-        count = max(self.categories_.values(), default=self.calibrated_on_)
+        count = min(self.categories_.values(), default=self.calibrated_on_)
         needed = decisions.enough_to_select(count, len(values), fdr)
         if needed is not None and not selected.any():
+            what = "this" if not self.categories_ else "the smallest category"
             warn(
-                f"{count} images calibrate this: no single anomaly among {len(values)} images can "
-                f"be selected at fdr={fdr:g} (that needs {needed:,}; several can be, if they are "
-                "odder than all of these)"
+                f"{count} images calibrate {what}: no single anomaly among {len(values)} images "
+                f"can be selected at fdr={fdr:g} (that needs {needed:,}; several can be, if they "
+                "are odder than all of these)"
             )
         return selected
 

@@ -207,7 +207,7 @@ class NetworkDetector(Detector, Rehearsed):
                 checkpoints=self._checkpoints(anomalies, group),
                 on_epoch=lambda run: self._observe(run, normal, heldout),
                 best_by=self._best_by,
-                gives_up=self._gives_up,
+                gives_up=self._gives_up if anomalies is None else None,
                 verbose=self.verbose and group.rank == 0,
             )
             if not run.given_up:
@@ -216,7 +216,9 @@ class NetworkDetector(Detector, Rehearsed):
         self.finish(evenly_spaced(normal, 4096))
 
     def _gives_up(self, run: Run, row: Mapping[str, float]) -> bool:
-        """Whether a training is begun again after this epoch; never at the second attempt."""
+        """Whether a training without labelled anomalies is begun again after this epoch; never at
+        the second attempt.
+        """
         return False
 
     def schedule(self) -> Schedule:

@@ -266,7 +266,8 @@ def _categories(tensors: dict[str, Tensor], card: ModelCard, count: int) -> np.n
         return None
     if codes is None or codes.shape != (count,) or codes.dtype != torch.int64:
         raise ValueError(f"{CATEGORIES}: is no row of {count} torch.int64")
-    if set(codes.tolist()) != set(range(len(card.categories))):
+    sorted_once = sorted(set(card.categories)) == card.categories
+    if not sorted_once or set(codes.tolist()) != set(range(len(card.categories))):
         raise ValueError(f"{CATEGORIES}: {len(card.categories)} names do not belong to these")
     names = np.asarray(card.categories)
     return np.asarray(names[codes.numpy()])

@@ -58,9 +58,9 @@ class Recalibrating(Deciding):
                 f"{seen.sum()} of {len(seen)} images were given to the fit or calibrate already, "
                 "and are left out"
             )
-        new = calibration.distinct(hashes, np.flatnonzero(~seen)) if not seen.all() else []
-        if not new:
+        if seen.all():
             raise ImageError("no image is new to this model; recalibrate on others")
+        new = calibration.distinct(hashes, np.flatnonzero(~seen), categories)
         measured, known = self._measure_to_calibrate(Subset(images, new)), hashes[new]
         measured = replace(measured, categories=None if categories is None else categories[new])
         if add:
@@ -68,8 +68,7 @@ class Recalibrating(Deciding):
         else:
             self.calibrated_by_ = "heldout"
         self._calibrate(measured)
-        if by is None:
-            self.category_pattern_ = ""
+        self.category_pattern_ = ""
         self.calibration_fingerprint_, self.calibration_hashes_ = fingerprint, known
         if (unkept := self.promise()) is not None:
             warn(unkept)
@@ -89,8 +88,7 @@ class Recalibrating(Deciding):
     def _added(self, new: Calibrating) -> Calibrating:
         """What calibrated before, and new images next to it."""
         before = self.calibrating_
-        raw = self.calibration_raw_
-        if (p_value := ks_2samp(raw, new.raw).pvalue) < 0.01:
+        if (p_value := self._otherwise_than_before(new)) < 0.01:
             warn(
                 "the new images score otherwise than those that calibrated before (Kolmogorov and "
                 f"Smirnov: p {p_value:.2g}): together they promise the rate for a mixture of both"
@@ -104,6 +102,19 @@ class Recalibrating(Deciding):
             np.concatenate([before.together, before.together.max() + 1 + new.together]),
             categories,
         )
+
+    def _otherwise_than_before(self, new: Calibrating) -> float:
+        """p-value of a test whether new images score as those that calibrate: of a category alone
+        with its own, the least of all by Bonferroni.
+        """
+        raw, before = self.calibration_raw_, self.calibration_categories_
+        if before is None or new.categories is None:
+            return float(ks_2samp(raw, new.raw).pvalue)
+        tests = [
+            float(ks_2samp(raw[before == each], new.raw[new.categories == each]).pvalue)
+            for each in np.intersect1d(before, new.categories)
+        ]
+        return min([1.0, *(len(tests) * p for p in tests)])
 
     def learnt_as_anomalies(self, hashes: np.ndarray) -> np.ndarray:
         """Which images were given to the fit as anomalies, ``(n,)`` bool, by their hashes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -187,15 +188,26 @@ def categories_of_each(by: object, count: int) -> np.ndarray | None:
     """
     if by is None:
         return None
-    categories = np.asarray(by)
-    if categories.shape != (count,):
+    if isinstance(by, str) or not isinstance(by, Iterable):
+        raise InputError(f"by={by!r}: expected a category for each of {count} images")
+    listed = list(by)
+    if len(listed) != count:
         raise InputError(
-            f"by has shape {categories.shape}: expected a category for each of {count} images"
+            f"by has {len(listed)} categories: expected one for each of {count} images"
         )
-    categories = categories.astype(str)
-    if (empty := np.flatnonzero(np.char.strip(categories) == "")).size:
-        raise InputError(f"by: the category of image {empty[0]} is empty; give each a name")
-    return categories
+    return np.array([_category(each, place) for place, each in enumerate(listed)], dtype=np.str_)
+
+
+def _category(each: object, place: int) -> str:
+    """Text of a name or an integer; anything else would be another one elsewhere."""
+    if isinstance(each, np.generic):
+        each = each.item()
+    if not isinstance(each, (str, int)) or not str(each).strip():
+        raise InputError(
+            f"by: the category of image {place} is {each!r}; give each a name, or an integer"
+        )
+    # of undecodable file names what JSON can hold; numpy's text ends at a zero
+    return str(each).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _labels(y: object, count: int) -> np.ndarray:

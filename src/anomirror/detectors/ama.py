@@ -26,6 +26,9 @@ from anomirror.networks.spectral import converge_sigma
 from anomirror.schedule import Phase
 from anomirror.training import Run
 
+LEAST_STEPS = 128
+"""Of a training before it is judged: a critic that has hardly learnt tells nothing apart."""
+
 
 @declared
 class AMA(StructureCorrected):
@@ -108,7 +111,7 @@ class AMA(StructureCorrected):
 
     restart: bool = True
     """Begin the training again, with negatives from its first step, where after a quarter of it
-    they are reconstructed as well as normal images."""
+    they are reconstructed better than normal images."""
 
     negatives_literal: bool = False
     """L_neg = D(x, x) - D(x, G(z_neg)) with a normal x, instead of the negatives' own
@@ -207,20 +210,24 @@ class AMA(StructureCorrected):
         return logged
 
     def _gives_up(self, run: Run, row: Mapping[str, float]) -> bool:
-        """After the first epoch that ends beyond a quarter of the run: whether D tells negatives
-        from their reconstruction no better than normal images from theirs.
+        """Whether D tells negatives from their reconstruction less than normal images from theirs.
 
-        Codes of normal images had then left the shell before negatives came from it, and what is
-        generated from it looks like normal images (docs/stability.md).
+        Looked at once: after the first epoch that had negatives throughout and ends beyond a
+        quarter of the run and 128 steps, in its first half. What it means: docs/stability.md.
         """
-        if not (self.restart and self.mirrored) or self.negatives_start == 0:
+        if not (self.restart and self.mirrored) or 0.0 in (
+            self.negatives_start,
+            self.negatives_weight,
+        ):
             return False
-        quarter, before = run.total_steps / 4, run.step * (1.0 - 1.0 / row["epoch"])
-        looked_at = before < quarter <= run.step <= 2 * quarter
+        steps = run.step / row["epoch"]
+        negatives_from = 0 if run.attempt else math.ceil(self.negatives_start * run.total_steps)
+        first = max(run.total_steps / 4, LEAST_STEPS, negatives_from + steps)
+        looked_at = run.step - steps < first <= run.step <= run.total_steps / 2
         missed = looked_at and row.get("gap_negative", math.inf) < row.get("gap", 0.0)
         if missed and run.attempt:
             warn(
-                "negatives are reconstructed as well as normal images, at the second attempt too: "
+                "negatives are reconstructed better than normal images, at the second attempt too: "
                 "they teach this training little; another random_state may do better"
             )
         return missed and not run.attempt

@@ -107,7 +107,13 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
         tests.append(_moved_apart(calibration[name], stream[name][start:], before, moved_by))
     adjusted = dict(zip(stream, false_discovery_control(tests, method="by"), strict=True))
     moved = {
-        name: _moved(name, float(p), monitors[name], calibration[name], stream[name])
+        name: _moved(
+            name,
+            float(p),
+            monitors[name],
+            _as_mixed(calibration[name], before, now),
+            stream[name],
+        )
         for name, p in adjusted.items()
     }
     return Drift(
@@ -138,6 +144,16 @@ def _scored(
     if not scored:
         raise ImageError("no image can be read")
     return scored, unreadable, known
+
+
+def _as_mixed(calibration: Scores, before: np.ndarray | None, now: np.ndarray | None) -> Scores:
+    """For each image of the stream the median of its category; all of them, without categories."""
+    if before is None or now is None:
+        return calibration
+    medians = np.empty(len(now))
+    for members, new in within_groups(before, now):
+        medians[new] = np.median(calibration[members])
+    return medians
 
 
 def _paths(rows: Sequence[Row]) -> list[str]:

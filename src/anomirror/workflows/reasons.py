@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.stats import median_abs_deviation
@@ -12,7 +12,8 @@ from anomirror.scorers import Scores
 
 
 class Reasons:
-    """Compares statistics of new images with those of the images that calibrate a detector.
+    """Compares statistics of new images with those of the images that calibrate a detector, of
+    their own category where it has some.
 
     A statistic's distance is counted from the median in robust standard deviations (of its
     logarithm, where all are above 0: most have a long tail). It says what is unusual, and promises
@@ -20,34 +21,56 @@ class Reasons:
     """
 
     def __init__(self, detector: Detector) -> None:
-        available, self._scales = set(detector.available_statistics()), {}
-        for name, values in detector.calibration_statistics_.items():
-            scale = _Scale.of(values)
-            if name in available and scale is not None:
-                self._scales[name] = scale
-
-    @property
-    def names(self) -> tuple[str, ...]:
+        available, categories = detector.available_statistics(), detector.calibration_categories_
+        values = {
+            name: values
+            for name, values in detector.calibration_statistics_.items()
+            if name in available and _Scale.of(values) is not None
+        }
+        self.names = tuple(values)
         """Of the statistics that are compared."""
-        return tuple(self._scales)
+        self._scales = {
+            category: {name: _Scale.of(values[name][members]) for name in values}
+            for category, members in _members(categories, len(detector.calibration_raw_))
+        }
 
-    def of(self, measured: Mapping[str, Scores]) -> list[str]:
+    def of(
+        self, measured: Mapping[str, Scores], count: int, by: np.ndarray | None = None
+    ) -> list[str]:
         """The oddest statistic of each image, such as "code norm 4.1 sigma high"; empty where none
         can be compared.
 
         Parameters
         ----------
-        measured : ``(n,)`` values of each of :attr:`names`.
+        measured : ``(count,)`` values of each of :attr:`names`.
+        count : images.
+        by : their categories, where the detector has some.
         """
-        count = len(next(iter(measured.values()), ()))
-        if not self._scales:
-            return [""] * count
-        distances = np.stack([self._scales[name].distance(measured[name]) for name in self.names])
-        oddest = np.abs(distances).argmax(axis=0)
-        return [
-            _words(self.names[place], float(distances[place, image]))
-            for image, place in enumerate(oddest)
-        ]
+        words = [""] * count
+        for category, members in _members(by, count):
+            scales = self._scales[category]
+            distances = {
+                name: scale.distance(measured[name][members])
+                for name, scale in scales.items()
+                if scale is not None
+            }
+            if not distances:
+                continue
+            table = np.stack(list(distances.values()))
+            oddest = np.abs(table).argmax(axis=0)
+            for at, image in enumerate(np.flatnonzero(members)):
+                place = oddest[at]
+                words[image] = _words(list(distances)[place], float(table[place, at]))
+        return words
+
+
+def _members(categories: np.ndarray | None, count: int) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Each category and its images; None and all of them, where there is none."""
+    if categories is None:
+        yield None, np.ones(count, bool)
+        return
+    for category in np.unique(categories).tolist():
+        yield category, categories == category
 
 
 class _Scale:

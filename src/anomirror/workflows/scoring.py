@@ -121,9 +121,7 @@ def _scored(
         values,
         flagged.tolist(),
         of_each if statistics else repeat(()),
-        repeat(None)
-        if reasons is None
-        else reasons.of({name: measured[name] for name in compared}),
+        repeat(None) if reasons is None else reasons.of(measured, len(images), by),
     )
 
 

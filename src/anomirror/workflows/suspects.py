@@ -23,12 +23,15 @@ class Suspect:
     raw_score: float
 
 
-def suspects_of(detector: Detector, images: ImageSet, groups: object = None) -> list[Suspect]:
+def suspects_of(
+    detector: Detector, images: ImageSet, groups: object = None, by: np.ndarray | None = None
+) -> list[Suspect]:
     """All images, the oddest first.
 
     Parameters
     ----------
     detector : not fitted, and left as it is.
+    by : categories: each image is ranked among those of its own, the oddest of each come first.
 
     Raises
     ------
@@ -36,12 +39,16 @@ def suspects_of(detector: Detector, images: ImageSet, groups: object = None) -> 
     """
     good, places = readable(images, skip_bad=detector.skip_bad)
     raw = detector.out_of_fold(good, None if groups is None else np.asarray(groups)[places])
-    order = np.argsort(-raw, kind="stable")
-    # conformal among the others: its own score is the 1 of 1 + #{others at least as high}
-    at_least = len(raw) - np.searchsorted(np.sort(raw), raw, side="left")
+    of_each = np.full(len(raw), "") if by is None else by[places]
+    values = np.empty(len(raw))
+    for category in np.unique(of_each):
+        own = raw[of_each == category]
+        # conformal among the others: its own score is the 1 of 1 + #{others at least as high}
+        at_least = len(own) - np.searchsorted(np.sort(own), own, side="left")
+        values[of_each == category] = at_least / len(own)
     return [
-        Suspect(int(places[at]), good.names[at], float(at_least[at] / len(raw)), float(raw[at]))
-        for at in order.tolist()
+        Suspect(int(places[at]), good.names[at], float(values[at]), float(raw[at]))
+        for at in np.lexsort((-raw, values)).tolist()
     ]
 
 
@@ -62,6 +69,7 @@ def without_suspects(
     labels: np.ndarray,
     count: int,
     groups: np.ndarray | None = None,
+    by: np.ndarray | None = None,
 ) -> Cleared:
     """All images but the ``count`` oddest ones of those that are taken as normal.
 
@@ -78,8 +86,8 @@ def without_suspects(
             f"--drop-suspects {count}: expected at least 1, and at most half of {len(normal)} "
             "normal images"
         )
-    of_normal = None if groups is None else groups[places][normal]
-    ranked = suspects_of(detector, Subset(good, normal.tolist()), of_normal)[:count]
+    of_normal = (None if each is None else each[places][normal] for each in (groups, by))
+    ranked = suspects_of(detector, Subset(good, normal.tolist()), *of_normal)[:count]
     dropped = normal[[each.index for each in ranked]]
     left = np.setdiff1d(np.arange(len(good)), dropped)
     return Cleared(Subset(good, left.tolist()), labels[left], places[left], tuple(ranked))
