@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -112,11 +112,7 @@ class Deciding(ABC):
         """Of each category that was given as ``by``: images that calibrate it, or groups of them;
         empty without.
         """
-        categories = self.calibration_categories_
-        if categories is None:
-            return {}
-        names, counts = np.unique(categories, return_counts=True)
-        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+        return _counted(self.calibration_categories_)
 
     def _calibrating(self, by: object, count: int) -> list[tuple[np.ndarray, Scores]]:
         """Of new images those that are decided together, ``(count,)`` bool, and the normalities
@@ -135,12 +131,13 @@ class Deciding(ABC):
                     "it with by="
                 )
             return [(np.ones(count, bool), normality)]
+        known = _counted(calibrating.categories)
         if categories is None:
             raise SettingError(
-                f"this {self.method} decides within categories ({self._listed()}): give by=, a "
+                f"this {self.method} decides within categories ({_listed(known)}): give by=, a "
                 "category for each image"
             )
-        self.check_categories(categories)
+        _refuse_unknown(categories, known)
         within = decisions.within_groups(calibrating.categories, categories)
         return [(new, normality[members]) for members, new in within]
 
@@ -151,16 +148,7 @@ class Deciding(ABC):
         ------
         SettingError : names the first of them.
         """
-        unknown = sorted(set(categories.tolist()) - self.categories_.keys())
-        if unknown:
-            raise SettingError(
-                f"category {unknown[0]}: no normal image of it calibrates this model (it has "
-                f"{self._listed()}); recalibrate it with images of each category"
-            )
-
-    def _listed(self) -> str:
-        names = list(self.categories_)
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        _refuse_unknown(categories, self.categories_)
 
     @property
     def offset_(self) -> float:
@@ -330,4 +318,25 @@ class Deciding(ABC):
             self.calibrated_images_,
             len(self.calibration_hashes_),
             self.categories_,
+        )
+
+
+def _counted(categories: np.ndarray | None) -> dict[str, int]:
+    """How many images are of each; empty without categories."""
+    if categories is None:
+        return {}
+    names, counts = np.unique(categories, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _listed(known: Iterable[str]) -> str:
+    names = list(known)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _refuse_unknown(categories: np.ndarray, known: Mapping[str, int]) -> None:
+    if unknown := sorted(set(categories.tolist()) - known.keys()):
+        raise SettingError(
+            f"category {unknown[0]}: no normal image of it calibrates this model (it has "
+            f"{_listed(known)}); recalibrate it with images of each category"
         )
