@@ -134,7 +134,9 @@ class TwoHalves(AMA):
             found.extend(torch.autograd.grad(loss, self._claimed(run, name)))
             raise _Reached
 
-        half_run: Any = SimpleNamespace(progress=run.progress, generator=generator, update=update)
+        half_run: Any = SimpleNamespace(
+            progress=run.progress, attempt=run.attempt, generator=generator, update=update
+        )
         images = batch.images[half::2]
         with pytest.raises(_Reached):
             super()._step(Batch(images, torch.zeros(len(images), dtype=torch.bool)), half_run)
