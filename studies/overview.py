@@ -28,7 +28,7 @@ def overview_table(results: Path) -> str:
     """AUROC on clothes and on solar cells; seconds of a fit with defaults."""
     first_hour = results / "first-hour"
     seeds = {
-        "ama": read_entries(first_hour / "six-seeds"),
+        "ama": read_entries(first_hour / "with-restart"),
         **dict.fromkeys(
             ("pca", "knn", "deep_svdd", "scattering", "auto"),
             read_entries(results / "cpu/fashion-mnist"),

@@ -221,6 +221,21 @@ def table() -> None:
 def peers_table(folder: Path = OUT) -> str:
     """For docs/choosing.md."""
     rows = Rows(folder / "peers.json").rows
+    return _table(rows, list(dict.fromkeys(row["method"] for row in rows)))
+
+
+def best_table(folder: Path = OUT) -> str:
+    """For the README: what our command line fits by default, next to the best of PyOD's."""
+    rows = Rows(folder / "peers.json").rows
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        means.setdefault(row["method"], []).extend(row.get("auroc", {}).values())
+    theirs = [name for name, found in means.items() if name.startswith("pyod") and found]
+    best = sorted(theirs, key=lambda name: -float(np.mean(means[name])))[:3]
+    return _table(rows, ["auto", "scattering", *best])
+
+
+def _table(rows: list[dict[str, Any]], methods: list[str]) -> str:
     columns = [
         (name, key)
         for name in SETS
@@ -230,7 +245,6 @@ def peers_table(folder: Path = OUT) -> str:
     ]
     heading = ["AUROC", *(f"{name} → {key}" for name, key in columns)]
     heading += ["fit, s", "images/s", "GB"]
-    methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = []
     for method in methods:
         own = [row for row in rows if row["method"] == method]
