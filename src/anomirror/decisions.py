@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from scipy.stats import beta, false_discovery_control, iqr, ksone
+from scipy.stats import beta, false_discovery_control, iqr, ks_2samp, ksone
 
 from anomirror.errors import SettingError
 from anomirror.scorers import Scores
@@ -110,6 +110,35 @@ def within_groups(
         yield members, groups == group
 
 
+def parts(categories: np.ndarray | None, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Each category of so many images, and which ones are of it, ``(count,)`` bool; without
+    categories all of them, under the empty name.
+    """
+    if categories is None:
+        yield "", np.ones(count, bool)
+        return
+    for category in np.unique(categories).tolist():
+        yield category, categories == category
+
+
+def score_otherwise(
+    calibration: Scores,
+    values: Scores,
+    calibration_groups: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> float:
+    """p-value of Kolmogorov and Smirnov's two-sample test: whether new images score as those that
+    calibrate; within groups that both have the least of all, by Bonferroni (1 where there is none).
+    """
+    if calibration_groups is None or groups is None:
+        return float(ks_2samp(calibration, values).pvalue)
+    tests = [
+        float(ks_2samp(calibration[calibration_groups == each], values[groups == each]).pvalue)
+        for each in np.intersect1d(calibration_groups, groups)
+    ]
+    return min([1.0, *(len(tests) * p for p in tests)])
+
+
 # ---------------------------------------------------------------- one threshold
 
 
@@ -172,6 +201,16 @@ def rate_bound(count: int, at: int, confidence: float = CONFIDENCE) -> float:
     0.0901
     """
     return float(_rate_quantile(count, np.asarray(at), confidence))
+
+
+def highest_rate(count: int, rate: float, guarantee: Guarantee = "expected") -> float:
+    """Bound on the true false-alarm rate of the threshold that is taken for a rate: of
+    :func:`place_taken`, with 95 % confidence.
+
+    >>> round(highest_rate(199, 0.05), 3)
+    0.078
+    """
+    return rate_bound(count, place_taken(count, rate, guarantee))
 
 
 def rate_band(count: int, confidence: float = CONFIDENCE) -> np.ndarray:

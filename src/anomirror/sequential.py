@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from anomirror.decisions import check_fdr
+from anomirror.decisions import check_fdr, parts
 from anomirror.errors import SettingError
 from anomirror.scorers import Scores
 
 OnlineMethod = Literal["lord", "saffron"]
-
-_ALL = ""
-"""The category of images that have none."""
 
 
 class OnlineSelection:
@@ -126,9 +123,11 @@ class DriftMonitor:
         two_sided: bool = True,
         by: Sequence[object] | np.ndarray | None = None,
     ) -> None:
-        self._sorted: dict[str, list[float]] = {}
-        for members, category in _parts(by, len(calibration)):
-            self._sorted[category] = np.sort(calibration[members]).tolist()
+        names = None if by is None else np.array([str(each) for each in by])
+        self._sorted = {
+            category: np.sort(calibration[members]).tolist()
+            for category, members in parts(names, len(calibration))
+        }
         self._rng = np.random.default_rng(random_state)
         self._stakes = np.array([-1.0, 0.0, 1.0] if two_sided else [-1.0, 0.0])
         self._log_capital = np.full(len(self._stakes), -math.log(len(self._stakes)))
@@ -163,7 +162,7 @@ class DriftMonitor:
         ------
         SettingError : a category of which there is no calibration image.
         """
-        categories = [_ALL] * len(normality) if by is None else [str(each) for each in by]
+        categories = [""] * len(normality) if by is None else [str(each) for each in by]
         if unknown := set(categories) - self._sorted.keys():
             what = "give by=, a category for each image" if by is None else f"not {min(unknown)!r}"
             raise SettingError(f"calibration images are of {sorted(self._sorted)}: {what}")
@@ -193,18 +192,6 @@ class DriftMonitor:
             return None
         peak = int(np.argmax(self.history))
         return int(np.argmin(self.history[: peak + 1]))
-
-
-def _parts(
-    by: Sequence[object] | np.ndarray | None, count: int
-) -> Iterator[tuple[np.ndarray, str]]:
-    """Which of so many images are of each category; all, without categories."""
-    if by is None:
-        yield np.ones(count, bool), _ALL
-        return
-    names = np.array([str(each) for each in by])
-    for category in np.unique(names):
-        yield names == category, str(category)
 
 
 def _e_values(log10: Sequence[float]) -> Scores:

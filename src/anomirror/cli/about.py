@@ -42,11 +42,12 @@ def info(
     from anomirror.storage import read_card
 
     card, detector = read_card(model), load(model, device="cpu")
-    names = list(detector.categories_)
-    said: dict[str, object] = {"threshold": detector.offset_}
-    if names:
-        values = detector.thresholds(names, len(names)).tolist()
-        said = {"thresholds": dict(zip(names, values, strict=True))}
+    counts = detector.categories_
+    values = detector.thresholds(list(counts), len(counts)).tolist() if counts else []
+    thresholds = dict(zip(counts, values, strict=True))
+    said: dict[str, object] = (
+        {"thresholds": thresholds} if counts else {"threshold": detector.offset_}
+    )
     said["guarantee"] = detector.guarantee_sentence()
     if as_json:
         print(json.dumps(json.loads(card.model_dump_json()) | said, indent=2))
@@ -66,11 +67,10 @@ def info(
         table.add_row(escape(f"tried.{each.name}"), escape(what))
     for name, value in card.parameters.items():
         table.add_row(escape(f"parameters.{name}"), escape(str(value)))
-    for name, count in detector.categories_.items():
-        value = float(detector.thresholds([name], 1)[0])
-        what = f"{value:.6g} (from {count:,} images)"
+    for name, value in thresholds.items():
+        what = f"{value:.6g} (from {counts[name]:,} images)"
         table.add_row(escape(f"threshold of {name}"), escape(what))
-    if not names:
+    if not counts:
         table.add_row("threshold (of score)", f"{detector.offset_:.6g}")
     Console().print(table)
     print(f"guarantee: {said['guarantee']}")

@@ -57,11 +57,7 @@ class Calibrating:
     @property
     def units(self) -> np.ndarray:
         """Numbers, ``(n,)``: equal for images that count once, those of a group in one category."""
-        if self.categories is None:
-            return self.together
-        codes = np.unique(self.categories, return_inverse=True)[1]
-        pairs = np.stack([codes, self.together])
-        return np.asarray(np.unique(pairs, axis=1, return_inverse=True)[1])
+        return calibration.within_categories(self.together, self.categories)
 
     @property
     def groups(self) -> int:
@@ -245,12 +241,9 @@ class Calibrated(ABC):
         """Held-out images by which an epoch is chosen, and the others, groups on one side."""
         order = self._shuffled(len(heldout)).tolist()
         count = min(WATCHED, len(heldout) // 2)
+        categories = None if given.categories is None else given.categories[heldout]
         together = given.together[heldout]
-        if given.categories is None:
-            places = calibration.held_out(order, together, count)
-        else:
-            of = given.categories[heldout]
-            places = calibration.held_out_of_each(order, together, of, count)
+        places = calibration.held_out(order, together, count, categories=categories)
         watched, others = heldout[places], np.delete(heldout, places)
         return Subset(given.normal, watched.tolist()), Subset(given.normal, others.tolist())
 

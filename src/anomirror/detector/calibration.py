@@ -8,7 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from anomirror.decisions import Guarantee, least_count, least_rate, place_taken, rate_bound
+from anomirror.decisions import (
+    Guarantee,
+    highest_rate,
+    least_count,
+    least_rate,
+    place_taken,
+    rate_bound,
+)
 from anomirror.errors import ImageError, warn
 
 Calibration = Literal["auto", "train", "heldout", "folds"]
@@ -45,7 +52,13 @@ def heldout_count(count: int, share: float) -> int:
 
 
 def held_out(
-    order: Sequence[int], copies: np.ndarray, count: int, *, in_order: bool = False
+    order: Sequence[int],
+    copies: np.ndarray,
+    count: int,
+    *,
+    in_order: bool = False,
+    categories: np.ndarray | None = None,
+    least: int = 0,
 ) -> np.ndarray:
     """The first ``count`` images of a random order, but copies of one image stay together, ``(m,)``
     sorted.
@@ -57,7 +70,10 @@ def held_out(
     count : how many are wanted; fewer come where only groups of copies are left that are larger
         than what is missing.
     in_order : take whole groups in their order until there are so many, perhaps more.
+    categories, least : as of :func:`held_out_of_each`, where there are some.
     """
+    if categories is not None:
+        return held_out_of_each(order, copies, categories, count, least=least)
     members = _groups(order, copies)
     chosen: list[int] = []
     if in_order:
@@ -198,11 +214,14 @@ def held_out_places(
         if calibration == "heldout"
         else max(heldout_count(count, fraction), min(least, count // 2))
     )
-    if categories is None:
-        chosen = held_out(order, copies, wanted, in_order=in_order)
-    else:
-        least = 0 if calibration == "heldout" else least
-        chosen = held_out_of_each(order, copies, categories, wanted, least=least)
+    chosen = held_out(
+        order,
+        copies,
+        wanted,
+        in_order=in_order,
+        categories=categories,
+        least=0 if calibration == "heldout" else least,
+    )
     if calibration == "heldout" and len(chosen) < SMALL_LEAST:
         raise ImageError(
             f"calibration='heldout': calibration_fraction={fraction} of {count} images are "
@@ -212,6 +231,14 @@ def held_out_places(
     return chosen
 
 
+def within_categories(numbers: np.ndarray, categories: np.ndarray | None) -> np.ndarray:
+    """Numbers, ``(n,)``: equal where these are, and the categories."""
+    if categories is None:
+        return numbers
+    pairs = np.stack([np.unique(categories, return_inverse=True)[1], numbers])
+    return np.asarray(np.unique(pairs, axis=1, return_inverse=True)[1])
+
+
 def distinct(
     copies: np.ndarray, places: np.ndarray, categories: np.ndarray | None = None
 ) -> list[int]:
@@ -219,10 +246,7 @@ def distinct(
 
     Copies say nothing more of what is normal.
     """
-    keys = copies[None, places]
-    if categories is not None:
-        keys = np.stack([copies, np.unique(categories, return_inverse=True)[1]])[:, places]
-    _, first = np.unique(keys, axis=1, return_index=True)
+    _, first = np.unique(within_categories(copies, categories)[places], return_index=True)
     return [int(place) for place in np.sort(places[first])]
 
 
@@ -291,26 +315,20 @@ def guarantee_sentence(
     )
     if unkept is not None and by == "train":
         return unkept
-
-    def most_of(number: int) -> float:
-        return rate_bound(number, place_taken(number, asked, guarantee))
-
-    within = ""
+    within, deciding = "", count
     if categories:
-        loosest = max(categories, key=lambda name: most_of(categories[name]))
-        count_of_it = categories[loosest]
+        loosest = max(categories, key=lambda name: highest_rate(categories[name], asked, guarantee))
+        deciding = categories[loosest]
         within = f", in each of {len(categories)} categories; of {loosest}, the least certain:"
-    else:
-        count_of_it = count
-    at = place_taken(count_of_it, asked, guarantee)
+    at = place_taken(deciding, asked, guarantee)
     words = {"heldout": "held-out", "folds": "cross-fitted"}[by]
     since = f", {later:,} of them given later" if later else ""
     groups = f" in {count:,} groups" if count < images else ""
     most = "at most " if groups else ""
     return (
-        f"of new normal images{within} {most}{100 * at / (count_of_it + 1):.1f} % are called "
+        f"of new normal images{within} {most}{100 * at / (deciding + 1):.1f} % are called "
         f"anomalies on average over calibration sets, and with 95 % confidence at most "
-        f"{100 * most_of(count_of_it):.1f} % "
+        f"{100 * rate_bound(deciding, at):.1f} % "
         f"({images:,} {words} image{' calibrates' if images == 1 else 's calibrate'} this{groups}"
         f"{since}"
         f"{'; folds keep this nearly' if by == 'folds' else ''})"

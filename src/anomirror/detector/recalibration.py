@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
-from scipy.stats import ks_2samp
 
+from anomirror.decisions import score_otherwise
 from anomirror.detector import calibration
 from anomirror.detector.calibrated import Calibrating
 from anomirror.detector.deciding import Deciding
@@ -88,7 +88,10 @@ class Recalibrating(Deciding):
     def _added(self, new: Calibrating) -> Calibrating:
         """What calibrated before, and new images next to it."""
         before = self.calibrating_
-        if (p_value := self._otherwise_than_before(new)) < 0.01:
+        p_value = score_otherwise(
+            self.calibration_raw_, new.raw, self.calibration_categories_, new.categories
+        )
+        if p_value < 0.01:
             warn(
                 "the new images score otherwise than those that calibrated before (Kolmogorov and "
                 f"Smirnov: p {p_value:.2g}): together they promise the rate for a mixture of both"
@@ -102,19 +105,6 @@ class Recalibrating(Deciding):
             np.concatenate([before.together, before.together.max() + 1 + new.together]),
             categories,
         )
-
-    def _otherwise_than_before(self, new: Calibrating) -> float:
-        """p-value of a test whether new images score as those that calibrate: of a category alone
-        with its own, the least of all by Bonferroni.
-        """
-        raw, before = self.calibration_raw_, self.calibration_categories_
-        if before is None or new.categories is None:
-            return float(ks_2samp(raw, new.raw).pvalue)
-        tests = [
-            float(ks_2samp(raw[before == each], new.raw[new.categories == each]).pvalue)
-            for each in np.intersect1d(before, new.categories)
-        ]
-        return min([1.0, *(len(tests) * p for p in tests)])
 
     def learnt_as_anomalies(self, hashes: np.ndarray) -> np.ndarray:
         """Which images were given to the fit as anomalies, ``(n,)`` bool, by their hashes."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, false_discovery_control, ks_2samp
+from scipy.stats import binom, false_discovery_control
 
-from anomirror.decisions import place_taken, rate_bound, within_groups
+from anomirror.decisions import highest_rate, score_otherwise, within_groups
 from anomirror.detectors import Detector
 from anomirror.errors import ImageError
 from anomirror.images import ImageSet, check_files, fingerprints
@@ -104,7 +104,7 @@ def drift_of(detector: Detector, sets: Iterable[ImageSet]) -> Drift:
     for name, monitor in monitors.items():
         start = monitor.since() or 0
         moved_by = None if now is None else now[start:]
-        tests.append(_moved_apart(calibration[name], stream[name][start:], before, moved_by))
+        tests.append(score_otherwise(calibration[name], stream[name][start:], before, moved_by))
     adjusted = dict(zip(stream, false_discovery_control(tests, method="by"), strict=True))
     moved = {
         name: _moved(
@@ -164,20 +164,7 @@ def _highest_rate(detector: Detector) -> float:
     """Bound on the share of normal images that are flagged: of the category with the loosest."""
     asked = detector.false_alarm_rate, detector.guarantee
     counts = detector.categories_.values() or [detector.calibrated_on_]
-    return max(rate_bound(count, place_taken(count, *asked)) for count in counts)
-
-
-def _moved_apart(
-    calibration: Scores, stream: Scores, before: np.ndarray | None, now: np.ndarray | None
-) -> float:
-    """p-value of a two-sample test; within categories the least, by Bonferroni."""
-    if before is None or now is None:
-        return float(ks_2samp(calibration, stream).pvalue)
-    tests = [
-        ks_2samp(calibration[members], stream[new]).pvalue
-        for members, new in within_groups(before, now)
-    ]
-    return min(1.0, len(tests) * float(min(tests)))
+    return max(highest_rate(count, *asked) for count in counts)
 
 
 def _monitored(

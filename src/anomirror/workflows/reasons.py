@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.stats import median_abs_deviation
 
+from anomirror.decisions import parts
 from anomirror.detectors import Detector
 from anomirror.scorers import Scores
 
@@ -31,7 +32,7 @@ class Reasons:
         """Of the statistics that are compared."""
         self._scales = {
             category: {name: _Scale.of(values[name][members]) for name in values}
-            for category, members in _members(categories, len(detector.calibration_raw_))
+            for category, members in parts(categories, len(detector.calibration_raw_))
         }
 
     def of(
@@ -47,7 +48,7 @@ class Reasons:
         by : their categories, where the detector has some.
         """
         words = [""] * count
-        for category, members in _members(by, count):
+        for category, members in parts(by, count):
             scales = self._scales[category]
             distances = {
                 name: scale.distance(measured[name][members])
@@ -62,15 +63,6 @@ class Reasons:
                 place = oddest[at]
                 words[image] = _words(list(distances)[place], float(table[place, at]))
         return words
-
-
-def _members(categories: np.ndarray | None, count: int) -> Iterator[tuple[str | None, np.ndarray]]:
-    """Each category and its images; None and all of them, where there is none."""
-    if categories is None:
-        yield None, np.ones(count, bool)
-        return
-    for category in np.unique(categories).tolist():
-        yield category, categories == category
 
 
 class _Scale:

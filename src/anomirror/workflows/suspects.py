@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anomirror.decisions import parts
 from anomirror.detectors import Detector
 from anomirror.errors import SettingError
 from anomirror.images import ImageSet, Subset
@@ -39,13 +40,12 @@ def suspects_of(
     """
     good, places = readable(images, skip_bad=detector.skip_bad)
     raw = detector.out_of_fold(good, None if groups is None else np.asarray(groups)[places])
-    of_each = np.full(len(raw), "") if by is None else by[places]
     values = np.empty(len(raw))
-    for category in np.unique(of_each):
-        own = raw[of_each == category]
+    for _, members in parts(None if by is None else by[places], len(raw)):
+        own = raw[members]
         # conformal among the others: its own score is the 1 of 1 + #{others at least as high}
         at_least = len(own) - np.searchsorted(np.sort(own), own, side="left")
-        values[of_each == category] = at_least / len(own)
+        values[members] = at_least / len(own)
     return [
         Suspect(int(places[at]), good.names[at], float(values[at]), float(raw[at]))
         for at in np.lexsort((-raw, values)).tolist()
