@@ -87,6 +87,7 @@ STUDIED: dict[str, Any] = {
     "structure_power": 1.0,
     "reference_image": "median",
     "restart": False,
+    "score": "r",
 }
 """AMA's arguments for a relative R of the study, each training as it went."""
 

@@ -373,17 +373,32 @@ def test_every_experiment_is_made_of_trials_that_can_be_built() -> None:
         assert len({(trial.normal, trial.name) for trial in made}) == len(made), name
         for trial in made:
             assert make_detector(trial.method, **trial.parameters)
-            assert set(trial.scorings) <= {"plain-r"}
+            assert set(trial.scorings) <= {"plain-r", "density"}
     rows = ROWS["ama"]
     for table, variants in ((table1, rows.ablations), (table2, {}), (table3, rows.negatives)):
         ours = [trial for trial in table(settings, lambda _: True) if trial.method == "ama"]
         assert {trial.variant for trial in ours} == {"", *variants}
-        assert all(trial.scorings.keys() == {"plain-r"} for trial in ours)
+        for trial in ours:  # the density is one of the method itself, where it is compared
+            beside = table is not table2 and not trial.variant
+            assert set(trial.scorings) == {"plain-r"} | ({"density"} if beside else set())
     paper = table1(Settings(("ama",), preset="paper"), lambda _: True)
-    assert not any(trial.scorings for trial in paper)  # there it is the method's own
+    assert not any("plain-r" in trial.scorings for trial in paper)  # there it is the method's own
     assert len(table1(settings, lambda _: True)) == 4 * 2 * (4 + 2)
     assert len(table2(settings, lambda _: True)) == 20 * 2 * 3
     assert len(table3(settings, lambda _: True)) == 4 * 2 * (4 + 2)
+
+
+def test_a_density_is_one_sided_and_of_the_paper_there_is_none() -> None:
+    cells = [
+        entry(0.9),
+        entry(0.97, scoring="density", side="one-sided", scorer="negate"),
+        entry(0.6, scoring="density", side="two-sided", scorer="gaussian"),
+    ]
+    rows = comparison(cells, "fashion-mnist").rows
+    assert [row[:2] for row in rows] == [
+        ["ama, two-sided", "0.900 [0.890, 0.910] (paper 0.987, -0.087)"],
+        ["ama scored by the density of its statistics, one-sided", "0.970 [0.960, 0.980]"],
+    ]
 
 
 def test_a_search_for_each_image_is_tested_on_a_sample() -> None:

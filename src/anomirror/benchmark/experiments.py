@@ -102,8 +102,12 @@ def _none(rows: MethodRows) -> Mapping[str, Changes]:
 
 
 def all_scorings(rows: MethodRows) -> Mapping[str, Changes]:
-    """Every further scoring of a method."""
+    """Every further scoring of a method and its variants."""
     return rows.scorings
+
+
+def _beside(rows: MethodRows) -> Mapping[str, Changes]:
+    return rows.beside
 
 
 def trials(
@@ -112,8 +116,11 @@ def trials(
     settings: Settings,
     variants: Choice = _none,
     scorings: Choice = _none,
+    beside: Choice = _none,
 ) -> Iterable[Trial]:
-    """Every method, variant and seed on one normal set."""
+    """Every method, variant and seed on one normal set; scorings ``beside`` are those of the method
+    alone.
+    """
     normal, columns = canonical(normal), tuple(canonical(column) for column in anomalies)
     labelled = settings.labelled
     if labelled:
@@ -127,6 +134,7 @@ def trials(
             ).get_params()
             own = _differing(usual, settings.changes)
             for variant, changes in {variant_name(own): own, **variants(rows)}.items():
+                further = {**scorings(rows), **({} if variant else beside(rows))}
                 yield Trial(
                     method=method,
                     preset=name,
@@ -140,7 +148,7 @@ def trials(
                     group=settings.preset,
                     scorings={
                         scoring: changed
-                        for scoring, changed in scorings(rows).items()
+                        for scoring, changed in further.items()
                         if _differing(usual, changed) and _usable(changed)
                     },
                     own=rows.own_scoring({**usual, **changes}),
@@ -176,7 +184,7 @@ def _each(
     return [
         trial
         for normal, columns in _available(sets, there)
-        for trial in trials(normal, columns, settings, variants, all_scorings)
+        for trial in trials(normal, columns, settings, variants, all_scorings, _beside)
     ]
 
 

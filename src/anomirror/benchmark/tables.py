@@ -104,7 +104,8 @@ def comparison(entries: Sequence[Entry], normal: str, metric: str = "auroc") -> 
     shown = _shown_columns(normal, list(measured))
     rows = []
     for row in grid.rows():
-        if row.variant in rows_of(row.method).ablations and not row.is_own_side:
+        own = rows_of(row.method)
+        if (row.variant in own.ablations or row.scoring in own.beside) and not row.is_own_side:
             continue  # of an ablation the paper, too, has its own score alone
         against = [_against_paper(grid, row, normal, column) for column in shown]
         rows.append([row.label, *against, grid.seeds(row)])

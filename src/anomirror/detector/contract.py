@@ -29,13 +29,12 @@ from anomirror.detector.parameters import (
     check,
     declared,
     fitted,
+    marked,
     within,
 )
 from anomirror.detector.persistence import Persistent
 from anomirror.detector.recalibration import Recalibrating
-from anomirror.detector.streaming import (
-    spaced,
-)
+from anomirror.detector.streaming import spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import DivergenceError, SettingError, warn
 from anomirror.images import (
@@ -309,8 +308,7 @@ class Detector(
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
         self.anomaly_hashes_ = given.anomaly_hashes
         self.copies_, self.skipped_, self.suspects_dropped_ = given.copies, given.skipped, 0
-        self.category_pattern_ = ""
-        self.history_ = []
+        self.category_pattern_, self.history_ = "", []
         self.n_train_, self.calibrated_on_ = len(given.normal), 0
         self.calibration_fingerprint_, self.calibration_hashes_ = "", np.empty(0, np.int64)
         # of one split: a training is not continued with another
@@ -318,6 +316,15 @@ class Detector(
         self.groups_fingerprint_ = given.split_fingerprint if grouped else ""
         self._forget_calibration()
         return given
+
+    def set_params(self, **params: object) -> Self:
+        """Set parameters by name; a fitted detector's scorer follows a new formula."""
+        before = {name: getattr(self, name) for name in marked(type(self), SCORING)}
+        super().set_params(**params)
+        changed = any(getattr(self, name) != value for name, value in before.items())
+        if changed and self.__sklearn_is_fitted__():
+            self._follow_formula()
+        return self
 
     def out_of_fold(self, X: ImageInput, groups: object = None) -> Scores:
         """Raw score of each image by a fit that has not seen it, ``(n,)``; high is anomalous.

@@ -18,7 +18,7 @@ from anomirror.detector.parameters import first_difference, parameters_of
 from anomirror.detector.training_set import categories_of_each
 from anomirror.errors import SettingError, warn
 from anomirror.images import ImageInput, ImageSet
-from anomirror.scorers import Scorer, Scores
+from anomirror.scorers import Scorer, Scores, make_scorer
 
 
 class Deciding(ABC):
@@ -27,6 +27,7 @@ class Deciding(ABC):
     method: ClassVar[str]
     false_alarm_rate: float
     guarantee: Guarantee
+    scorer: str | Scorer
     scorer_: Scorer
     calibrating_: Calibrating
     calibrated_on_: int
@@ -41,6 +42,9 @@ class Deciding(ABC):
 
     @abstractmethod
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores: ...
+
+    @abstractmethod
+    def validate(self) -> None: ...
 
     @abstractmethod
     def measured_with(self) -> dict[str, object]: ...
@@ -89,6 +93,18 @@ class Deciding(ABC):
     def _raw_of_calibrating(self, statistics: Mapping[str, Scores]) -> Scores:
         """Raw scores of the images that calibrate, as those of new images."""
         return np.asarray(self._raw(statistics), np.float64)
+
+    def _follow_formula(self) -> None:
+        """The scorer again, under a formula that has changed after the fit.
+
+        Raises
+        ------
+        SettingError : there is no scoring with these parameters.
+        """
+        self.validate()
+        if self.scoring_statistics <= self.calibrating_.statistics.keys():
+            raw = self._raw_of_calibrating(self.calibrating_.statistics)
+            self.scorer_ = make_scorer(self.scorer).fit(raw)
 
     def _oddest(self) -> Calibrating:
         """Of each group of the images that calibrate the oddest, under the present formula.

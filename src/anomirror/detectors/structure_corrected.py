@@ -14,13 +14,18 @@ from anomirror import losses, structure
 from anomirror.detector.network import ReconstructingDetector
 from anomirror.detector.parameters import SCORING, Fraction, declared, fitted
 from anomirror.detector.streaming import evenly_spaced
+from anomirror.detectors.density import Density
+from anomirror.errors import SettingError
 from anomirror.images import ImageSet
 from anomirror.networks.residual import Critic
 from anomirror.networks.spectral import cached_weights
-from anomirror.scorers import Scores
+from anomirror.scorers import Domain, Scores
 
 FITTED_ON = 2048
-"""Normal images of which the power is fitted, at most."""
+"""Normal images of which the power and the density are fitted, at most."""
+
+TOGETHER = frozenset({"r", "s", "code_norm", "code_cycle", "residual", "contrast"})
+"""Statistics that have a density: all that are at least 0."""
 
 
 @declared
@@ -41,6 +46,10 @@ class StructureCorrected(ReconstructingDetector):
 
     statistic_names = ("r", "s", "gap", "code_norm", "code_cycle", "residual", "contrast")
 
+    score: Annotated[Literal["r", "density"], SCORING] = "r"
+    """"r": R(x) / S(x)^p; "density": how unusual that is, or all statistics together (docs/
+    density.md), which is one-sided and takes the fitted power."""
+
     structure_power: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
     """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see
     Notes): "fitted" is the one that the normal images show (1/2 if fewer than 32 do); 0 is Eq. (5)
@@ -54,6 +63,16 @@ class StructureCorrected(ReconstructingDetector):
     sensitivity_floor_: float = fitted()
     structure_power_: float = fitted()
     """Slope of log R on log S."""
+    density_: Density | None = fitted(default=None)
+    """Of the statistics of normal images; None in models that were saved before there was one."""
+
+    def validate(self) -> None:
+        super().validate()
+        if self.score == "density" and self.structure_power != "fitted":
+            raise SettingError(
+                f"structure_power={self.structure_power!r}: score='density' takes the fitted "
+                "power; leave structure_power as it is, or score='r'"
+            )
 
     def _reference(self, x: Tensor) -> Tensor:
         """The reference image of each image: without its structure."""
@@ -112,25 +131,43 @@ class StructureCorrected(ReconstructingDetector):
         return measured
 
     def _fit_correction(self, normal: ImageSet) -> None:
-        """The reference image, and the power of its distance, from the final networks."""
+        """The reference image, the power of its distance and the density, of the final networks."""
         batches = self._batches(evenly_spaced(normal, 256))
         pixels = torch.cat([x.cpu() for x in batches]).transpose(0, 1).flatten(1)
         self.reference_image_ = pixels.median(1).values[:, None, None]
-        measured = self.measure(evenly_spaced(normal, FITTED_ON), ("r", "s"))
+        measured = self.measure(evenly_spaced(normal, FITTED_ON), TOGETHER)
         self.sensitivity_floor_ = structure.floor_of(measured["s"])
         self.structure_power_ = structure.usual_power(measured["r"], measured["s"])
+        self.density_ = Density.of(self._corrected(measured, self.structure_power_), measured)
+
+    @property
+    def raw_domain(self) -> Domain:
+        """Deviations of a density may be negative."""
+        return "real" if self.score == "density" else "nonnegative"
 
     @property
     def scoring_statistics(self) -> frozenset[str]:
-        """r, and s where R is corrected for structure."""
+        """r, and s where R is corrected for structure; all that have a density."""
+        if self.score == "density":
+            return TOGETHER
         return frozenset({"r", "s"} if self.structure_power else {"r"})
 
     def _raw(self, statistics: Mapping[str, Scores]) -> Scores:
-        """R(x), over a power of S(x)."""
+        """R(x), over a power of S(x); or the deviation of the density."""
+        if self.score == "density":
+            if self.density_ is None:
+                raise SettingError(
+                    "score='density': this model was saved before there was one; fit again, or "
+                    "score='r'"
+                )
+            raw = self._corrected(statistics, self.structure_power_)
+            return self.density_.deviation(raw, {name: statistics[name] for name in TOGETHER})
         power = self.structure_power
         if not power:
             return statistics["r"]
-        power = self.structure_power_ if isinstance(power, str) else power
+        return self._corrected(statistics, self.structure_power_ if power == "fitted" else power)
+
+    def _corrected(self, statistics: Mapping[str, Scores], power: float) -> Scores:
         return structure.corrected(statistics["r"], statistics["s"], self.sensitivity_floor_, power)
 
     def fitted_numbers(self) -> dict[str, float]:
@@ -141,7 +178,8 @@ class StructureCorrected(ReconstructingDetector):
         }
 
     def _tensors(self) -> dict[str, Tensor]:
-        return super()._tensors() | {"reference_image": self.reference_image_}
+        density = {} if self.density_ is None else self.density_.tensors()
+        return super()._tensors() | {"reference_image": self.reference_image_} | density
 
     def _restore(self, tensors: Mapping[str, Tensor], fitted: Mapping[str, float]) -> None:
         super()._restore(tensors, fitted)
@@ -149,6 +187,9 @@ class StructureCorrected(ReconstructingDetector):
         if self.reference_image_.shape != (self.image_shape_[0], 1, 1):
             shape = tuple(self.reference_image_.shape)
             raise ValueError(f"a reference image of {shape} for images of {self.image_shape_}")
+        # a model that was saved before there were densities has none
+        known = any(name.startswith("density.") for name in tensors)
+        self.density_ = Density.restored(tensors, len(TOGETHER)) if known else None
         self.map_scale_ = fitted["residual_scale"]
         self.sensitivity_floor_ = fitted["sensitivity_floor"]
         self.structure_power_ = fitted["structure_power"]
