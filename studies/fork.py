@@ -20,6 +20,7 @@ import typer
 
 from anomirror.benchmark.cells import Entry, read_entries
 from anomirror.benchmark.render import markdown, mean_and_spread
+from anomirror.benchmark.rows import Row
 from anomirror.data import load_dataset
 from anomirror.detectors import AMA
 from anomirror.training import Run
@@ -101,14 +102,17 @@ def fork_table(file: Path) -> str:
 def seeds_table(*folders: Path) -> str:
     """For docs/stability.md: AUROC of whole trainings, of each folder's seeds."""
     lines = []
+    wanted = Row("ama", "", "", "two-sided")
     for folder in folders:
-        of = [entry for entry in read_entries(folder) if entry.cell.side == "two-sided"]
+        of = [entry for entry in read_entries(folder) if Row.of(entry) == wanted]
+        restarts = {bool(entry.record.parameters["restart"]) for entry in of}
         again = {entry.record.seed for entry in of if "attempt" in entry.record.history[0]}
         values = [_aurocs(of, name) for name in COLUMNS]
         spreads = [f"{mean_and_spread(each)} ({min(each):.3f})" for each in values]
         begun = ", ".join(map(str, sorted(again))) or "none"
         seeds = sorted({entry.record.seed for entry in of})
-        lines.append([folder.name, *spreads, ", ".join(map(str, seeds)), begun])
+        word = "with" if restarts == {True} else "without"
+        lines.append([f"{word} restart", *spreads, ", ".join(map(str, seeds)), begun])
     return markdown(["A-score", *COLUMNS, "seeds", "begun again"], lines)
 
 

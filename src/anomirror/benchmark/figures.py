@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from anomirror.benchmark.cells import Entry, entries_of, read_arrays, read_record
 from anomirror.benchmark.measure import shown
 from anomirror.benchmark.trial import Trial, folder_name, joined
+from anomirror.errors import InputError
 from anomirror.report.plots import image_rows, score_densities
 from anomirror.scorers import SIDES
 from anomirror.storage import replacing
@@ -57,12 +59,14 @@ def figure4(trials: Sequence[Trial], folder: Path, data_dir: Path | None) -> lis
 
 
 def _raw_scores(trial: Trial, folder: Path, scoring: str) -> dict[str, np.ndarray]:
-    """By images; both sides have the same."""
+    """By images; both sides have the same. Published results are without most training images."""
     file = trial.file(folder)
     groups: dict[str, np.ndarray] = {}
     for entry in _columns(entries_of(file, read_record(file)), trial, scoring):
         if not groups:
-            groups = {"train": entry.raw_scores("train"), "normal test": entry.raw_scores("normal")}
+            with suppress(InputError):
+                groups["train"] = entry.raw_scores("train")
+            groups["normal test"] = entry.raw_scores("normal")
         groups[entry.column.name] = entry.raw_scores("anomalies")
     return groups
 
