@@ -39,7 +39,7 @@ def test_linked_folders_are_read_once_and_loops_end(good: Path) -> None:
 def test_hidden_files_broken_links_and_other_files_are_left_out_and_named(good: Path) -> None:
     write(tiles(3), good / ".Trash-1000")
     (good / "._000.png").write_bytes(b"resource fork")
-    (good / "photo.heic").write_bytes(b"heic")
+    (good / "photo.psd").write_bytes(b"psd")
     (good / "Thumbs.db").write_bytes(b"db")
     (good / "gone.png").symlink_to(good / "nowhere.png")
     done = run("fit", good, "--out", good.parent / "model", *PCA_FIT)
@@ -48,12 +48,12 @@ def test_hidden_files_broken_links_and_other_files_are_left_out_and_named(good: 
     for said in (
         "2 hidden (",
         ".Trash-1000",
-        "1 .heic file (photo.heic)",
+        "1 .psd file (photo.psd)",
         "1 .db file (Thumbs.db)",
         "1 broken link (gone.png)",
     ):
         assert said in note, note
-    with pytest.warns(AnomirrorWarning, match=r"1 \.heic file"):
+    with pytest.warns(AnomirrorWarning, match=r"1 \.psd file"):
         PCA().fit(good)
     quiet = run("fit", good, "--out", good.parent / "quiet", *PCA_FIT, "-q")
     assert (quiet.returncode, quiet.stderr) == (0, "")

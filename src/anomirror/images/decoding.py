@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError
+from anomirror.images.pictures import file_and_page, opened
 
 _CHECKED_AT_ONCE = 1024
 
@@ -62,7 +63,7 @@ class Header:
 def header(path: str) -> Header | None:
     """The header of a file, upright; None if it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             deep = picture.mode in _DEEP or _deep_colour(picture)
             height, width = picture.height, picture.width
             # else Pillow would decode the whole image to look for it
@@ -147,7 +148,8 @@ def decode_for(
     ``(c, h, w)`` uint8, or float32 in [0, 1] if it has 16 bits a channel.
 
     Grey files have one channel, all others three; ``channels`` converts. Alpha is dropped, EXIF
-    orientation is applied, of an animation the first frame is taken. With ``wanted`` a JPEG over
+    orientation is applied; of a file that holds several images the first is taken, or the one that
+    the name ends in (``scan.tif#3``). With ``wanted`` a JPEG over
     one megapixel is decoded at a half, a quarter or an eighth of its size, never below four times
     as many pixels on its longest side.
 
@@ -157,7 +159,7 @@ def decode_for(
         that nothing here reads.
     """
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
             if _deep_colour(picture):
                 deep = torch.from_numpy(_deep_pixels(path, picture, channels))
@@ -198,7 +200,8 @@ def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.nd
         raise ValueError(
             "16-bit colour TIFF needs tifffile: pip install 'anomirror[formats]'"
         ) from error
-    array = np.asarray(tifffile.imread(path, key=0))
+    file, page = file_and_page(path)
+    array = np.asarray(tifffile.imread(file, key=page))
     if array.dtype != np.uint16 or array.ndim != 3:
         raise ValueError(f"TIFF pixels of {array.dtype} {array.shape} are not supported")
     planes = (

@@ -11,7 +11,8 @@ from typing import Literal
 from anomirror.errors import ImageError, InputError
 
 SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"}
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"}
+    | {".avif", ".jp2", ".heic", ".heif", ".dcm"}
 )
 """File name endings, in lower case, that count as images when a folder is searched."""
 

@@ -16,6 +16,7 @@ from anomirror.images.decoding import as_array, as_batch, dataset_item, header, 
 from anomirror.images.file_images import FileImages
 from anomirror.images.files import Part, find_files
 from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
+from anomirror.images.pictures import with_pages
 from anomirror.images.protocol import ImageInput, ImageSet
 from anomirror.images.sets import (
     ArrayImages,
@@ -50,7 +51,8 @@ def open_images(
           w)`` and ``(h, w, 3)`` are one image;
         * a folder (searched recursively), one image file, a ``.txt`` file with one path a line
           (relative to its folder), an ``.npy`` or ``.npz`` array, or a list, tuple, array or Series
-          of image paths;
+          of image paths. Of a file with several images, pages of a TIFF or frames of an animation,
+          each counts, named ``scan.tif#1``, ``scan.tif#2``, ...; in a list of paths the first;
         * a list or tuple of arrays, tensors or PIL images, which may differ in size; one PIL image;
         * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
     image_size : side of the square that the networks see; None keeps the pixels, "auto" does where
@@ -95,7 +97,27 @@ def _open_path(path: Path, part: Part | None, wanted: _Wanted) -> ImageSet:
     files = find_files(path, part)
     if files.left_out:
         warn(f"left out of {path}: {files.left_out}")
-    return _open_files(files.paths, wanted)
+    names, several = with_pages(files.paths)
+    if several:
+        first, count = next(iter(several.items()))
+        warn(
+            f"{len(several)} of {len(files.paths)} files hold several images, such as {first} with "
+            f"{count}: each counts as one of its own, named {first}#1, {first}#2, ...; where those "
+            "of one file are alike, --group-by '(.*)#' keeps them together"
+        )
+    return _open_files(names, wanted)
+
+
+def _open_listed(paths: Sequence[str], wanted: _Wanted) -> FileImages:
+    """One image for each path, as labels and groups count them."""
+    _, several = with_pages(paths)
+    if several:
+        first, count = next(iter(several.items()))
+        warn(
+            f"{len(several)} of {len(paths)} files hold several images, such as {first} with "
+            f"{count}: of a list the first of each is read; {first}#2 names the second"
+        )
+    return _open_files(paths, wanted)
 
 
 def _counted(dataset: Dataset[object]) -> Dataset[object]:
@@ -108,7 +130,7 @@ def _counted(dataset: Dataset[object]) -> Dataset[object]:
 def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
     """Paths, a list of images, or an array of them."""
     if (paths := _paths(X)) is not None:
-        return _open_files(paths, wanted)
+        return _open_listed(paths, wanted)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     if isinstance(X, (list, tuple)) and (listed := _listed(X)) is not None:
