@@ -1,0 +1,1 @@
+"""Odd files as they lie in users' folders: a script that makes each, and what should come of it."""
