@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+from anomirror.cli.common import resolve
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import AnomirrorWarning, ImageError
 from anomirror.images import ImageSet, open_images
@@ -97,6 +98,12 @@ def test_a_list_of_paths_counts_each_once_and_may_name_a_page(tmp_path: Path) ->
     assert_array_equal(third.numpy(), np.asarray(images[2]))
     (tmp_path / "list.txt").write_text("a.tif#2\na.tif#3\n")
     assert names_in(open_images(tmp_path / "list.txt")) == ["a.tif#2", "a.tif#3"]
+
+
+def test_one_page_is_scored_by_its_name(tmp_path: Path) -> None:
+    file = saved(tmp_path / "a.tif", pictures(3))
+    assert names_in(open_images(f"{file}#2")) == ["a.tif#2"]
+    assert resolve(f"{file}#2", "test", None) == Path(f"{file}#2")
 
 
 def test_a_page_that_is_not_there_is_named(tmp_path: Path) -> None:

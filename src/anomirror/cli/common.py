@@ -203,7 +203,9 @@ def refuse_files_of_others(out: Path, columns: Sequence[str]) -> None:
 
 def resolve(data: str, split: Split, data_dir: Path | None) -> ImageInput:
     """A path as it is, or the images of a named data set."""
-    if Path(data).exists():
+    from anomirror.images import is_there
+
+    if is_there(Path(data)):
         return Path(data)
     if data in DATASETS:
         return load_dataset(data, split, data_dir)[0]

@@ -20,6 +20,7 @@ from anomirror.images.frame import (
     within_border,
 )
 from anomirror.images.opening import frame_of, open_images
+from anomirror.images.pictures import is_there
 from anomirror.images.protocol import ImageInput, ImageSet, Report
 from anomirror.images.sets import (
     ArrayImages,
@@ -61,6 +62,7 @@ __all__ = [
     "frame_of",
     "framed",
     "in_batches",
+    "is_there",
     "iterate",
     "known_sizes",
     "open_images",

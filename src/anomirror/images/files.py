@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from anomirror.errors import ImageError, InputError
+from anomirror.images.pictures import is_there
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".gif"}
@@ -112,7 +113,8 @@ def find_files(path: Path, part: Part | None = None) -> Found:
 
     Parameters
     ----------
-    path : a folder, an image, or a ``.txt`` file with one path a line.
+    path : a folder, an image (``scan.tif#3`` is the third in a file), or a ``.txt`` file with one
+        path a line.
     part : of a folder that is divided into ``train`` and ``test``: the one to read; None reads
         both.
 
@@ -122,7 +124,7 @@ def find_files(path: Path, part: Part | None = None) -> Found:
     """
     if path.is_dir():
         return _in_folder(path, part)
-    if not path.exists():
+    if not is_there(path):
         raise ImageError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".txt":
         return Found(_listed_in(path))

@@ -103,7 +103,7 @@ def _open_path(path: Path, part: Part | None, wanted: _Wanted) -> ImageSet:
         warn(
             f"{len(several)} of {len(files.paths)} files hold several images, such as {first} with "
             f"{count}: each counts as one of its own, named {first}#1, {first}#2, ...; where those "
-            "of one file are alike, --group-by '(.*)#' keeps them together"
+            "of one file are alike, fit --group-by '(.*)#' keeps them together"
         )
     return _open_files(names, wanted)
 

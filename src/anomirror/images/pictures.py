@@ -37,6 +37,11 @@ def file_and_page(path: str) -> tuple[str, int]:
     return match[1], int(match[2]) - 1
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path, or the file of which it names a page, is there."""
+    return path.exists() or Path(file_and_page(str(path))[0]).is_file()
+
+
 @contextmanager
 def opened(path: str) -> Iterator[Image.Image]:
     """The picture of a file, at the page that the name ends in, not decoded yet.
