@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+from anomirror import PCA, load
 from anomirror.cli.common import resolve
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import AnomirrorWarning, ImageError
@@ -258,3 +259,54 @@ def test_a_dicom_without_pixels_and_16_bit_colour_are_refused(tmp_path: Path) ->
     (tmp_path / "b.dcm").write_bytes(b"no DICOM at all")
     with pytest.raises(ImageError, match=r"b\.dcm: .*DICOM"):
         decode(str(tmp_path / "b.dcm"))
+
+
+# ---------------------------------------------------------------------- bits in use
+
+
+def camera(folder: Path, top: int, count: int = 24) -> np.ndarray:
+    """16-bit images whose brightest pixel is as bright as this, ``(n, 40, 40)``."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, top + 1, (count, 40, 40)).astype(np.uint16)
+    pixels[:, 0, 0] = top
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{index:02}.png")
+    return pixels
+
+
+@pytest.mark.parametrize(("top", "bits"), [(200, 8), (1000, 10), (4095, 12), (4096, 14)])
+def test_a_camera_of_fewer_bits_has_its_own_white(top: int, bits: int, tmp_path: Path) -> None:
+    pixels = camera(tmp_path / "good", top)
+    with pytest.warns(AnomirrorWarning, match=rf"fill {bits} of them, so {2**bits - 1:,} is taken"):
+        images = open_images(tmp_path / "good")
+    assert_allclose(images.take([3])[0, 0, 12:52, 12:52], pixels[3] / (2**bits - 1), atol=1e-6)
+    with pytest.warns(AnomirrorWarning, match="such as those of the array"):
+        same = open_images(pixels)
+    assert_array_equal(same.take([3]), images.take([3]))
+
+
+def test_a_model_keeps_the_white_that_it_was_fitted_with(tmp_path: Path) -> None:
+    pixels = camera(tmp_path / "good", 4000)
+    with pytest.warns(AnomirrorWarning, match="fill 12 of them"):
+        model = PCA(random_state=0).fit(tmp_path / "good")
+    assert model.white_ == 4095
+    again = load(model.save(tmp_path / "model"))
+    dark = pixels[:3] // 8  # would have 10 bits by itself
+    Image.fromarray(dark[0]).save(tmp_path / "dark.png")
+    (from_file,) = again.raw_scores(tmp_path / "dark.png")
+    assert_allclose(from_file, again.raw_scores(dark)[0], rtol=1e-6)
+    assert_allclose(from_file, again.raw_scores(dark / np.float32(4095))[0], rtol=1e-5)
+    bright = np.full((1, 40, 40), 9000, np.uint16)  # beyond white: white
+    assert_allclose(again.raw_scores(bright), again.raw_scores(np.ones((1, 40, 40), np.float32)))
+
+
+def test_what_fills_16_bits_and_what_a_window_shows_stay_as_they_are(tmp_path: Path) -> None:
+    pixels = camera(tmp_path / "good", 65535)
+    images = open_images(tmp_path / "good")
+    assert_allclose(images.take([3])[0, 0, 12:52, 12:52], pixels[3] / 65535, atol=1e-6)
+    (tmp_path / "dark").mkdir()
+    # a window so wide that all that is stored is nearly black
+    dicom(tmp_path / "dark" / "a.dcm", STORED, WindowCenter=50_000, WindowWidth=100_001)
+    found = open_images(tmp_path / "dark").take([0])
+    assert 0.03 < found.max() < 0.05

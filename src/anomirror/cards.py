@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
-from anomirror.images import SIZES
+from anomirror.images import SIZES, WHITE
 
 Value = bool | int | float | str | None | list[float] | list[int]
 
@@ -80,6 +80,8 @@ class ModelCard(BaseModel):
     """Of the training images: shortest and longest longest side, narrowest and widest width over
     height.
     """
+    white: int = Field(gt=0, le=WHITE, default=WHITE)
+    """Of pixels with 16 bits."""
     weights_sha256: str = ""
     """Set where the weights are written."""
 

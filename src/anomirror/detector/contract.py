@@ -16,6 +16,7 @@ from anomirror.decisions import Guarantee
 from anomirror.detector.calibrated import Calibrated, Calibrating
 from anomirror.detector.calibration import CalibratedBy, Calibration
 from anomirror.detector.costs import Costed
+from anomirror.detector.framing import Framing
 from anomirror.detector.maps import Explaining
 from anomirror.detector.measuring import Measuring
 from anomirror.detector.membership import Member
@@ -38,13 +39,14 @@ from anomirror.detector.streaming import spaced
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import DivergenceError, SettingError, warn
 from anomirror.images import (
+    WHITE,
     Frame,
     ImageInput,
     ImageSet,
     ImageShape,
     ImageSize,
     SizeRange,
-    open_images,
+    white_of,
 )
 from anomirror.scorers import Domain, Scorer, Scores, make_scorer
 from anomirror.training import History
@@ -58,6 +60,7 @@ class Detector(
     OutlierMixin,
     BaseEstimator,
     Persistent,
+    Framing,
     Measuring,
     Explaining,
     Calibrated,
@@ -160,6 +163,9 @@ class Detector(
 
     sizes_: SizeRange | None = fitted()
     """Sizes of the training images in their files; None if they are not known."""
+
+    white_: int = fitted(default=WHITE)
+    """White of images with 16 bits."""
 
     copies_: int = fitted()
     """Training images that are exact copies of another one."""
@@ -303,7 +309,7 @@ class Detector(
             skip_bad=self.skip_bad,
             verbose=self.verbose,
         )
-        self.image_shape_ = images.shape
+        self.image_shape_, self.white_ = images.shape, white_of(images)
         self.data_fingerprint_, self.sizes_ = given.fingerprint, given.sizes
         self.training_hashes_ = given.hashes[spaced(len(given.hashes), REMEMBERED)]
         self.anomaly_hashes_ = given.anomaly_hashes
@@ -354,21 +360,6 @@ class Detector(
         """
         raise SettingError(f"{self.method} has no candidates (auto has)")
 
-    def open(self, X: ImageInput) -> ImageSet:
-        """Images to fit on, as this detector would see them.
-
-        Of a folder with ``train`` and ``test`` the first.
-        """
-        return open_images(X, image_size=self.image_size, most=self.auto_size, part="train")
-
-    def open_to_score(self, X: ImageInput) -> ImageSet:
-        """Images to score, as this fitted detector sees them.
-
-        Of a folder with ``train`` and ``test`` the second.
-        """
-        self._check_fitted()
-        return open_images(X, shape=self.image_shape_, frame=self._frame(), part="test")
-
     def score_samples(self, X: ImageInput) -> Scores:
         """Normality of each image, ``(n,)`` float64, high = normal."""
         return self.normality(self.raw_scores(X))
@@ -377,24 +368,6 @@ class Detector(
         """``score_samples`` from raw scores that are there already."""
         self._check_fitted()
         return self.scorer_.normality(raw)
-
-    @property
-    def frame_(self) -> Frame:
-        """How images of any size come into the square that the detector sees."""
-        self._check_fitted()
-        return self._frame()
-
-    # ------------------------------------------------------------------ shared by all
-
-    def _frame(self) -> Frame:
-        size = self.image_shape_[1]
-        sizes = self.sizes_
-        # as it was fitted: another size that is set later does not move the images
-        asked = self.__dict__.get("fitted_with_", {}).get("image_size", self.image_size)
-        shrunk = asked == "auto" and sizes is not None and sizes.longest > size
-        scaled = shrunk or isinstance(asked, (int, np.integer))
-        frame = Frame.scaled(size) if scaled else Frame(size, 1, size)
-        return frame if sizes is None else frame.as_seen(sizes)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibrating_")

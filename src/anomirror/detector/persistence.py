@@ -64,6 +64,7 @@ class Persistent(ABC):
     calibrated_on_: int
     calibrated_by_: CalibratedBy
     sizes_: SizeRange | None
+    white_: int
     training_hashes_: np.ndarray
     anomaly_hashes_: np.ndarray
     copies_: int
@@ -130,6 +131,7 @@ class Persistent(ABC):
             calibrated_with={name: _plain(value) for name, value in self.calibrated_with_.items()},
             calibrated_by=self.calibrated_by_,
             sizes=None if self.sizes_ is None else dataclasses.astuple(self.sizes_),
+            white=self.white_,
             image_shape=list(self.image_shape_),
             trained_on=self.n_train_,
             copies=self.copies_,
@@ -168,7 +170,7 @@ class Persistent(ABC):
         self.suspects_dropped_, self.tried_ = card.suspects_dropped, card.tried
         self.data_fingerprint_ = card.data_fingerprint
         self.calibration_fingerprint_ = card.calibration_fingerprint
-        self.category_pattern_ = card.category_pattern
+        self.category_pattern_, self.white_ = card.category_pattern, card.white
 
     def measured_with(self) -> dict[str, object]:
         """Parameters that decide what is measured of an image, and may change after a fit."""

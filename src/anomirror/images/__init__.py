@@ -12,6 +12,7 @@ from anomirror.images.file_images import FileImages
 from anomirror.images.files import DefectLayout, Found, LeftOut, Part, defect_layout, find_files
 from anomirror.images.frame import (
     SIZES,
+    WHITE,
     Frame,
     ImageShape,
     ImageSize,
@@ -19,7 +20,7 @@ from anomirror.images.frame import (
     to_network,
     within_border,
 )
-from anomirror.images.opening import frame_of, open_images
+from anomirror.images.opening import frame_of, open_images, white_of
 from anomirror.images.pictures import is_there
 from anomirror.images.protocol import ImageInput, ImageSet, Report
 from anomirror.images.sets import (
@@ -37,6 +38,7 @@ from anomirror.images.shrinking import seen_at
 
 __all__ = [
     "SIZES",
+    "WHITE",
     "ArrayImages",
     "DefectLayout",
     "FileImages",
@@ -70,5 +72,6 @@ __all__ = [
     "seen_at",
     "to_network",
     "unreadable_error",
+    "white_of",
     "within_border",
 ]

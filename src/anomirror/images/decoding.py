@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError
-from anomirror.images.pictures import file_and_page, opened
+from anomirror.images.frame import WHITE
+from anomirror.images.pictures import file_and_page, opened, shows_stored
 
 _CHECKED_AT_ONCE = 1024
 
@@ -140,7 +141,7 @@ def decode(path: str, channels: int | None = None) -> Tensor:
 
 
 def decode_for(
-    wanted: int | None, path: str, channels: int | None = None
+    wanted: int | None, path: str, channels: int | None = None, white: int = WHITE
 ) -> tuple[Tensor, tuple[int, int]]:
     """One image file for a longest side of ``wanted`` pixels, and the height and width that it has
     in the file, upright.
@@ -151,7 +152,8 @@ def decode_for(
     orientation is applied; of a file that holds several images the first is taken, or the one that
     the name ends in (``scan.tif#3``). With ``wanted`` a JPEG over
     one megapixel is decoded at a half, a quarter or an eighth of its size, never below four times
-    as many pixels on its longest side.
+    as many pixels on its longest side. ``white`` is that of pixels with 16 bits, but of DICOM,
+    where the window says it.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def decode_for(
         with opened(path) as picture:
             width, height = picture.size
             if _deep_colour(picture):
-                deep = torch.from_numpy(_deep_pixels(path, picture, channels))
+                deep = torch.from_numpy(_deep_pixels(path, picture, channels, white))
                 return deep, (int(deep.shape[1]), int(deep.shape[2]))
             longest = max(picture.size)
             if (
@@ -178,7 +180,7 @@ def decode_for(
             if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
                 width, height = height, width
             upright = ImageOps.exif_transpose(picture)
-        array = _pixels(upright, channels)
+        array = _pixels(upright, channels, white if shows_stored(path) else WHITE)
     except MemoryError:
         raise
     except Exception as error:  # over damaged bytes Pillow's decoders stumble with any error
@@ -187,7 +189,7 @@ def decode_for(
     return torch.from_numpy(array), (height, width)
 
 
-def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.ndarray:
+def _deep_pixels(path: str, picture: Image.Image, channels: int | None, white: int) -> np.ndarray:
     """16-bit colour, through tifffile."""
     if picture.format != "TIFF":
         raise ValueError(
@@ -209,7 +211,7 @@ def _deep_pixels(path: str, picture: Image.Image, channels: int | None) -> np.nd
         if array.shape[0] in (3, 4) and array.shape[2] not in (3, 4)
         else np.moveaxis(array, 2, 0)
     )
-    colour = pixels(planes[None, :3])[0].numpy()
+    colour = pixels(planes[None, :3], white)[0].numpy()
     if channels == 1:
         colour = np.tensordot(np.asarray(_LUMA, np.float32), colour, 1)[None]
     turns = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
@@ -232,7 +234,7 @@ def _one_line(error: Exception, path: str = "") -> str:
     return " ".join(str(error).replace(path, "").split()) or type(error).__name__
 
 
-def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
+def _pixels(picture: Image.Image, channels: int | None, white: int) -> np.ndarray:
     wanted = channels or _channels(picture)
     if wanted not in (1, 3):
         raise ValueError(f"image files give 1 or 3 channels, not {wanted}")
@@ -244,13 +246,15 @@ def _pixels(picture: Image.Image, channels: int | None) -> np.ndarray:
             raise ValueError(
                 f"pixel mode {picture.mode} with values outside 0..65535 is not supported"
             )
-        deep = pixels(values.astype(np.uint16)[None, None])[0].numpy()
+        deep = pixels(values.astype(np.uint16)[None, None], white)[0].numpy()
         return np.ascontiguousarray(deep.repeat(wanted, axis=0))
     array = np.array(picture.convert("L" if wanted == 1 else "RGB"), dtype=np.uint8)
     return np.ascontiguousarray(array[None] if wanted == 1 else array.transpose(2, 0, 1))
 
 
-def dataset_item(dataset: Dataset[object], index: int, channels: int | None = None) -> Tensor:
+def dataset_item(
+    dataset: Dataset[object], index: int, channels: int | None = None, white: int = WHITE
+) -> Tensor:
     """One item of a dataset as ``(c, h, w)``, uint8 or float32 in [0, 1].
 
     Whatever goes wrong is an :class:`ImageError`.
@@ -262,11 +266,11 @@ def dataset_item(dataset: Dataset[object], index: int, channels: int | None = No
         if isinstance(item, (tuple, list)):
             item = item[0]
         if isinstance(item, Image.Image):
-            return torch.from_numpy(_pixels(ImageOps.exif_transpose(item), channels))
+            return torch.from_numpy(_pixels(ImageOps.exif_transpose(item), channels, white))
         array = as_array(item)
         if array.ndim not in (2, 3):
             raise InputError(f"an array of shape {array.shape} is not one image")
-        return pixels(as_batch(array[None], None))[0]
+        return pixels(as_batch(array[None], None), white)[0]
     except MemoryError:
         raise
     except Exception as error:  # a dataset is the caller's code
@@ -304,12 +308,15 @@ def as_batch(X: object, channels: int | None) -> np.ndarray:
     return array
 
 
-def pixels(array: np.ndarray) -> Tensor:
-    """Some images of a checked array as uint8, or float32 in [0, 1]: a copy."""
+def pixels(array: np.ndarray, white: int = WHITE) -> Tensor:
+    """Some images of a checked array as uint8, or float32 in [0, 1]: a copy.
+
+    uint16 values are shares of ``white``; larger ones are white.
+    """
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype == np.uint16:
-        array = (array / np.float32(65535)).astype(np.float32)
+        array = (array / np.float32(white)).astype(np.float32).clip(0, 1)
     elif np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float32).clip(0, 1)
     return torch.from_numpy(

@@ -45,7 +45,10 @@ class FileImages(Measured):
 
     def read(self, index: int) -> Tensor:
         """One framed image, ``(c, size, size)``: uint8, or float32 if it has 16 bits a channel."""
-        image, self._sizes[index] = decode_for(self.frame.high, self.names[index], self.shape[0])
+        frame = self.frame
+        image, self._sizes[index] = decode_for(
+            frame.high, self.names[index], self.shape[0], frame.white
+        )
         return self.frame.put(image)
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -56,7 +59,7 @@ class FileImages(Measured):
         self._sizes[index] = height, width
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        return decode_for(wanted, self.names[index], self.shape[0])[0]
+        return decode_for(wanted, self.names[index], self.shape[0], self.frame.white)[0]
 
     def part(self, indices: range) -> FileImages:
         """Some of the files, as a set of their own."""
@@ -98,7 +101,8 @@ class FileImages(Measured):
                     report(len(indices))
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
         if memory.images is not None and good:
-            return DecodedFiles(memory.images[: len(good)].numpy(), names, sizes), bad
+            decoded = memory.images[: len(good)].numpy()
+            return DecodedFiles(decoded, names, sizes, self.frame.white), bad
         return FileImages(names, self.shape[0], self.frame, deep=self._deep, sizes=sizes), bad
 
 
@@ -134,8 +138,9 @@ class DecodedFiles(ArrayImages):
 
     one_size = False
 
-    def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: Sizes) -> None:
-        super().__init__(framed, Frame(int(framed.shape[-1]), 1, int(framed.shape[-1])), names)
+    def __init__(self, framed: np.ndarray, names: Sequence[str], sizes: Sizes, white: int) -> None:
+        size = int(framed.shape[-1])
+        super().__init__(framed, Frame(size, 1, size, white), names)
         self._sizes = sizes
 
     def native_size(self, index: int) -> tuple[int, int]:
@@ -145,4 +150,4 @@ class DecodedFiles(ArrayImages):
         return self._sizes.all()
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        return decode_for(wanted, self.names[index], self.shape[0])[0]
+        return decode_for(wanted, self.names[index], self.shape[0], self.frame.white)[0]

@@ -17,6 +17,9 @@ ImageShape = tuple[int, int, int]
 SIZES = (32, 64, 128, 256)
 """Side lengths that the networks are built for."""
 
+WHITE = 65535
+"""White of pixels with 16 bits, if all of them are in use."""
+
 ImageSize = int | Literal["auto"] | None
 """One of :data:`SIZES`; "auto", which chooses by images and method; or None, which keeps the
 pixels.
@@ -111,6 +114,8 @@ class Frame:
     size: int
     low: int
     high: int
+    white: int = WHITE
+    """White of pixels with 16 bits: a camera of 12 bits fills 4095 of them."""
 
     @classmethod
     def choose(cls, height: int, width: int, image_size: ImageSize, most: int = SIZES[0]) -> Frame:
@@ -145,7 +150,7 @@ class Frame:
         low, high = (
             min(max(side, self.low), self.high) for side in (sizes.shortest, sizes.longest)
         )
-        return Frame(self.size, low, high)
+        return Frame(self.size, low, high, self.white)
 
     def inner(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where an image of this size lies in the square: ``(top, left, height, width)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError, warn
+from anomirror.images.bits import white_of_array, white_of_files
 from anomirror.images.decoding import as_array, as_batch, dataset_item, header, load_array
 from anomirror.images.file_images import FileImages
 from anomirror.images.files import Part, find_files
-from anomirror.images.frame import SIZES, Frame, ImageShape, ImageSize, SizeRange
+from anomirror.images.frame import SIZES, WHITE, Frame, ImageShape, ImageSize, SizeRange
 from anomirror.images.pictures import with_pages
 from anomirror.images.protocol import ImageInput, ImageSet
 from anomirror.images.sets import (
@@ -136,7 +138,10 @@ def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
     if isinstance(X, (list, tuple)) and (listed := _listed(X)) is not None:
         return _open_dataset(listed, wanted)
     batch = as_batch(_with_number(as_array(X)), None if wanted.shape is None else wanted.shape[0])
-    return ArrayImages(batch, wanted.frame_for(*batch.shape[1:]))
+    frame = wanted.frame_for(*batch.shape[1:])
+    if wanted.frame is None:
+        frame = replace(frame, white=white_of_array(batch))
+    return ArrayImages(batch, frame)
 
 
 def _with_number(array: np.ndarray) -> np.ndarray:
@@ -148,6 +153,17 @@ def _with_number(array: np.ndarray) -> np.ndarray:
         )
     one = array.ndim == 3 and array.shape[2] in (1, 3, 4) and min(array.shape[:2]) > 4
     return array[None] if array.ndim == 2 or one else array
+
+
+def white_of(images: ImageSet) -> int:
+    """White of their pixels with 16 bits; of parts of a set as of the whole."""
+    frame: Frame | None = getattr(images, "frame", None)
+    if frame is not None:
+        return frame.white
+    if isinstance(images, Joined):
+        return white_of(images.parts[0])
+    whole: ImageSet | None = getattr(images, "whole", None)
+    return WHITE if whole is None else white_of(whole)
 
 
 def frame_of(images: ImageSet) -> Frame | None:
@@ -294,6 +310,7 @@ def _open_files(paths: Sequence[str], wanted: _Wanted) -> FileImages:
             "the others 8: each is read as a share of what its own bits can hold, so that one kind "
             "may look darker than the other"
         )
+    frame = replace(frame, white=white_of_files(deep))
     images = FileImages(paths, channels, frame, deep=bool(deep))
     for index, known in enumerate(by_path):
         if known is not None:

@@ -42,6 +42,11 @@ def is_there(path: Path) -> bool:
     return path.exists() or Path(file_and_page(str(path))[0]).is_file()
 
 
+def shows_stored(path: str) -> bool:
+    """Whether pixels of a file are what is stored: of DICOM they are what its window shows."""
+    return Path(file_and_page(path)[0]).suffix.lower() not in _DICOM
+
+
 @contextmanager
 def opened(path: str) -> Iterator[Image.Image]:
     """The picture of a file, at the page that the name ends in, not decoded yet.

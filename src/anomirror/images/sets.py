@@ -86,7 +86,8 @@ class ArrayImages:
         return len(self._array)
 
     def take(self, indices: Sequence[int]) -> Tensor:
-        return self.frame.put(pixels(self._array[np.asarray(indices, dtype=np.int64)]))
+        some = self._array[np.asarray(indices, dtype=np.int64)]
+        return self.frame.put(pixels(some, self.frame.white))
 
     def native_size(self, index: int) -> tuple[int, int]:
         return int(self._array.shape[2]), int(self._array.shape[3])
@@ -95,7 +96,7 @@ class ArrayImages:
         return np.tile(np.asarray(self._array.shape[2:]), (len(self), 1))
 
     def picture(self, index: int, wanted: int) -> Tensor:
-        return pixels(self._array[[index]])[0]
+        return pixels(self._array[[index]], self.frame.white)[0]
 
 
 def framed(array: np.ndarray) -> ArrayImages:
@@ -229,7 +230,7 @@ class DatasetImages(Measured):
 
     def read(self, index: int) -> Tensor:
         """One image as it is, ``(c, h, w)``."""
-        image = dataset_item(self._dataset, index, self.shape[0])
+        image = dataset_item(self._dataset, index, self.shape[0], self.frame.white)
         if image.shape[0] != self.shape[0]:
             raise odd_item(index, f"has {image.shape[0]} channels, not {self.shape[0]}")
         self._sizes[index] = _size_of(image)
@@ -301,7 +302,7 @@ class Joined:
     def __init__(self, first: ImageSet, second: ImageSet) -> None:
         if first.shape != second.shape:
             raise ImageError(f"images of {first.shape} and of {second.shape} cannot be joined")
-        self._parts = (first, second)
+        self.parts = (first, second)
         self.names: Sequence[str] = [*first.names, *second.names]
         self.shape = first.shape
         self.in_memory = first.in_memory and second.in_memory
@@ -310,7 +311,7 @@ class Joined:
         return len(self.names)
 
     def _locate(self, index: int) -> tuple[ImageSet, int]:
-        first, second = self._parts
+        first, second = self.parts
         return (first, index) if index < len(first) else (second, index - len(first))
 
     def take(self, indices: Sequence[int]) -> Tensor:
@@ -322,7 +323,7 @@ class Joined:
         return images.native_size(own)
 
     def native_sizes(self) -> np.ndarray:
-        return np.concatenate([part.native_sizes() for part in self._parts])
+        return np.concatenate([part.native_sizes() for part in self.parts])
 
     def picture(self, index: int, wanted: int) -> Tensor:
         images, own = self._locate(index)
@@ -333,10 +334,10 @@ class Joined:
     ) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`, for both parts."""
         (first, bad), (second, more) = (
-            check_files(part, memory_limit, report) for part in self._parts
+            check_files(part, memory_limit, report) for part in self.parts
         )
         return Joined(first, second), bad | {
-            len(self._parts[0]) + index: reason for index, reason in more.items()
+            len(self.parts[0]) + index: reason for index, reason in more.items()
         }
 
 
