@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from anomirror.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from anomirror.pixel_metrics import PixelMetrics
     from anomirror.workflows.evaluating import Evaluation
 
 Sources = Annotated[
@@ -51,7 +53,8 @@ def evaluate(
     for all.
 
     Also how many of the normal images are flagged at the model's threshold, and how many of the
-    anomalies are found.
+    anomalies are found. Where masks lie in ground_truth/<kind>, how well maps find the defects, by
+    pixel and region.
     """
     from anomirror.workflows.evaluating import evaluate_model, roles
 
@@ -61,6 +64,7 @@ def evaluate(
         detector,
         [resolve(source, "test", data_dir) for source in goods],
         {name: resolve(source, "test", data_dir) for name, source in bads.items()},
+        root=root,
         skip_bad=skip_bad,
     )
     for warning in evaluation.warnings():
@@ -100,8 +104,21 @@ def _print(evaluation: Evaluation) -> None:
         share = f"{100 * flagged.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         table.add_row(name, f"{flagged.count:,}", f"{flagged.of - flagged.count:,}", share)
     Console().print(table)
+    if evaluation.pixels:
+        _print_pixels(evaluation.pixels)
     detector, decided = evaluation.detector, evaluation.decisions(kinds[-1])
     print(
         f"false alarms asked for: {100 * detector.false_alarm_rate:g} %; "
         + ", ".join(f"{name} {value:.3f}" for name, value in decided.items())
     )
+
+
+def _print_pixels(pixels: Mapping[str, PixelMetrics]) -> None:
+    table = Table("pixels of maps", padding=(0, 0, 0, 1))
+    headings = "AUROC", "AUPRO, to 30 %", "of regions found, at 1 %", "regions"
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for kind, found in pixels.items() if len(pixels) > 2 else [("all", pixels["all"])]:
+        values = (f"{value:.3f}" for value in (found.auroc, found.aupro, found.recall))
+        table.add_row(kind, *values, f"{found.regions:,}")
+    Console().print(table)

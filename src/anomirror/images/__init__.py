@@ -9,7 +9,15 @@ than memory.
 from anomirror.images.batches import fingerprint, fingerprints, in_batches, iterate
 from anomirror.images.decoding import decode
 from anomirror.images.file_images import FileImages
-from anomirror.images.files import DefectLayout, Found, LeftOut, Part, defect_layout, find_files
+from anomirror.images.files import (
+    MASKS,
+    DefectLayout,
+    Found,
+    LeftOut,
+    Part,
+    defect_layout,
+    find_files,
+)
 from anomirror.images.frame import (
     SIZES,
     WHITE,
@@ -37,6 +45,7 @@ from anomirror.images.sets import (
 from anomirror.images.shrinking import seen_at
 
 __all__ = [
+    "MASKS",
     "SIZES",
     "WHITE",
     "ArrayImages",

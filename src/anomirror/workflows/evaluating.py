@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from anomirror import metrics
 from anomirror.detectors import Detector
-from anomirror.errors import ImageError, InputError, warn
+from anomirror.errors import ImageError, InputError, SettingError, warn
 from anomirror.images import (
     DefectLayout,
     ImageInput,
@@ -20,6 +20,8 @@ from anomirror.images import (
     find_files,
     fingerprints,
 )
+from anomirror.pixel_metrics import PixelMetrics
+from anomirror.workflows.locating import locate
 from anomirror.workflows.naming import categories_for
 from anomirror.workflows.reading import readable
 
@@ -61,6 +63,8 @@ class Evaluation:
     detector: Detector
     normal: Group
     kinds: tuple[Group, ...]
+    pixels: Mapping[str, PixelMetrics]
+    """Of each kind that has masks, and of all."""
 
     @property
     def total(self) -> Group:
@@ -118,6 +122,8 @@ class Evaluation:
             "false_alarm_rate_asked": self.detector.false_alarm_rate,
             **described(self.total),
         }
+        if self.pixels:
+            said["pixels"] = {name: each.as_dict() for name, each in self.pixels.items()}
         if len(self.kinds) > 1:
             said["kinds"] = {kind.name: described(kind) for kind in self.kinds}
         return said
@@ -151,9 +157,14 @@ def evaluate_model(
     normal: Sequence[ImageInput],
     anomalies: Mapping[str, ImageInput],
     *,
+    root: Path | None = None,
     skip_bad: bool = False,
 ) -> Evaluation:
     """Score normal images and each kind of anomaly.
+
+    Parameters
+    ----------
+    root : a folder laid out as MVTec AD is, whose masks maps are compared with.
 
     Raises
     ------
@@ -164,7 +175,20 @@ def evaluate_model(
         detector,
         _scored(detector, "normal", normal, skip_bad),
         tuple(_scored(detector, name, [source], skip_bad) for name, source in kinds),
+        _located(detector, root, skip_bad),
     )
+
+
+def _located(detector: Detector, root: Path | None, skip_bad: bool) -> dict[str, PixelMetrics]:
+    """By masks, if there are any, and maps to compare them with."""
+    layout = None if root is None else defect_layout(root)
+    if layout is None:
+        return {}
+    try:
+        return locate(detector, layout, skip_bad=skip_bad)
+    except SettingError as error:
+        warn(f"there are masks, but {error}: no figures of pixels")
+        return {}
 
 
 def _scored(detector: Detector, name: str, sources: Sequence[ImageInput], skip_bad: bool) -> Group:
