@@ -77,11 +77,14 @@ def _measured(root: Path, method: str, seed: int) -> dict[str, Any]:
     said = json.loads(_command("evaluate", model, root, "--json"))
     image = {"all": said["score"]["auroc"]}
     image |= {name: each["score"]["auroc"] for name, each in said["kinds"].items()}
-    return {"image": {name: round(value, 4) for name, value in image.items()}} | {
+    pixels = said["pixels"]
+    located = {"all": pixels, **pixels.pop("kinds")}
+    return {
+        "image": {name: round(value, 4) for name, value in image.items()},
         "pixels": {
             name: {key: round(value, 4) for key, value in each.items()}
-            for name, each in said["pixels"].items()
-        }
+            for name, each in located.items()
+        },
     }
 
 

@@ -13,10 +13,12 @@ from PIL import Image
 
 from anomirror import PCA, load
 from anomirror.cli.common import resolve
+from anomirror.data.sets import _in_test, images_of
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import AnomirrorWarning, ImageError
-from anomirror.images import ImageSet, open_images
-from anomirror.images.decoding import decode, header
+from anomirror.images import ImageSet, check_files, open_images, white_of
+from anomirror.images.decoding import Header, decode, header
+from anomirror.images.sets import Joined
 
 tifffile = pytest.importorskip("tifffile")
 pillow_heif = pytest.importorskip("pillow_heif")
@@ -68,7 +70,7 @@ def test_pages_may_differ_in_size_and_mode(tmp_path: Path) -> None:
     assert found.shape == (3, 64, 64)
     assert_array_equal(found.native_sizes(), [[36, 36], [60, 60]])
     assert decode(f"{file}#2").shape == (3, 60, 60)
-    assert header(f"{file}#2") == header(str(tmp_path / "a.tif#2"))
+    assert header(f"{file}#2") == Header(3, 60, 60, deep=False)
 
 
 def test_16_bit_colour_pages_are_read_one_by_one(tmp_path: Path) -> None:
@@ -261,6 +263,108 @@ def test_a_dicom_without_pixels_and_16_bit_colour_are_refused(tmp_path: Path) ->
         decode(str(tmp_path / "b.dcm"))
 
 
+def test_no_number_in_a_jpeg_2000_makes_it_16_bit_colour(tmp_path: Path) -> None:
+    """Pillow tells its decoder the length of the file, in which there may be a 16."""
+    rng, lengths = np.random.default_rng(0), set()
+    for side in range(24, 64):
+        file = tmp_path / f"{side}.jp2"
+        Image.fromarray(rng.integers(0, 256, (side, side), dtype=np.uint8)).save(file)
+        lengths.add("16" in str(file.stat().st_size))
+        assert decode(str(file)).shape == (1, side, side)
+    assert lengths == {True, False}
+
+
+@pytest.mark.parametrize("suffix", ["dcm", "heic", "tif"])
+def test_too_many_megapixels_are_refused_in_every_format(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "dcm":
+        dicom(file, STORED)
+    elif suffix == "heic":
+        pillow_heif.from_pillow(pictures(1, 64)[0].convert("RGB")).save(file)
+    else:
+        pictures(1, 64)[0].save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="megapixels, more than"):
+        decode(str(file))
+
+
+def test_a_dicom_that_lies_about_its_frames_is_one_unreadable_file(tmp_path: Path) -> None:
+    file = dicom(tmp_path / "a.dcm", STORED, NumberOfFrames=3_000_000)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "b.png")
+    assert names_in(open_images(tmp_path)) == ["a.dcm", "b.png"]
+    with pytest.raises(ImageError, match="says that it holds 3,000,000 images"):
+        decode(str(file))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"WindowCenter": 1000, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": ["", ""], "WindowWidth": ["", ""]},
+        {"WindowCenter": "", "WindowWidth": ""},
+    ],
+)
+def test_a_window_that_is_none_counts_as_none(values: dict[str, object], tmp_path: Path) -> None:
+    found = decode(str(dicom(tmp_path / "a.dcm", STORED, **values)))[0].numpy()
+    assert_allclose(found, STORED / 4095, atol=1e-4)
+
+
+def test_a_frame_has_the_window_of_its_own_or_of_all(tmp_path: Path) -> None:
+    def group(**values: float) -> pydicom.Dataset:
+        window, all_of = pydicom.Dataset(), pydicom.Dataset()
+        for name, value in values.items():
+            setattr(window, name, value)
+        all_of.FrameVOILUTSequence = [window]
+        return all_of
+
+    narrow, wide = (
+        group(WindowCenter=1000.5, WindowWidth=401),
+        group(WindowCenter=2048, WindowWidth=4096),
+    )
+    file = dicom(
+        tmp_path / "a.dcm",
+        np.stack([STORED, STORED]),
+        PerFrameFunctionalGroupsSequence=[narrow, pydicom.Dataset()],
+        SharedFunctionalGroupsSequence=[wide],
+    )
+    first, second = (decode(f"{file}#{page}")[0].numpy() for page in (1, 2))
+    assert_allclose(first, np.clip((STORED - 800.0) / 400, 0, 1), atol=2e-3)
+    assert_allclose(second, STORED / 4095, atol=2e-3)
+
+
+def test_a_file_that_is_called_like_a_page_is_itself(tmp_path: Path) -> None:
+    file = saved(tmp_path / "a.tif", pictures(3))
+    other = tmp_path / "a.tif#3"
+    Image.new("L", (30, 20), 9).save(other, "PNG")
+    assert decode(str(other)).shape == (1, 20, 30)
+    assert decode(f"{file}#2").shape == (1, 40, 40)
+
+
+def test_pages_in_a_list_lie_beside_it_or_where_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "a.tif", pictures(3))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "list.txt").write_text("a.tif#2\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(check_files(open_images(tmp_path / "sub" / "list.txt"))[1]) == 0
+
+
+def test_many_pages_are_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the beginning of the file for each."""
+    file, opens = saved(tmp_path / "a.tif", pictures(30)), []
+    original = Image.open
+    names = opened(tmp_path).names
+    monkeypatch.setattr(Image, "open", lambda *args: opens.append(args) or original(*args))
+    for name in names:
+        decode(name)
+    assert len(opens) <= 1
+    file.write_bytes(saved(tmp_path / "b.tif", pictures(2, 36)).read_bytes())
+    assert decode(f"{file}#1").shape == (1, 36, 36)  # changed since: read again
+
+
 # ---------------------------------------------------------------------- bits in use
 
 
@@ -297,8 +401,8 @@ def test_a_model_keeps_the_white_that_it_was_fitted_with(tmp_path: Path) -> None
     (from_file,) = again.raw_scores(tmp_path / "dark.png")
     assert_allclose(from_file, again.raw_scores(dark)[0], rtol=1e-6)
     assert_allclose(from_file, again.raw_scores(dark / np.float32(4095))[0], rtol=1e-5)
-    bright = np.full((1, 40, 40), 9000, np.uint16)  # beyond white: white
-    assert_allclose(again.raw_scores(bright), again.raw_scores(np.ones((1, 40, 40), np.float32)))
+    white, bright = (np.full((1, 40, 40), value, np.uint16) for value in (4095, 9000))
+    assert again.raw_scores(bright) > again.raw_scores(white)  # is not cut off
 
 
 def test_what_fills_16_bits_and_what_a_window_shows_stay_as_they_are(tmp_path: Path) -> None:
@@ -310,3 +414,30 @@ def test_what_fills_16_bits_and_what_a_window_shows_stay_as_they_are(tmp_path: P
     dicom(tmp_path / "dark" / "a.dcm", STORED, WindowCenter=50_000, WindowWidth=100_001)
     found = open_images(tmp_path / "dark").take([0])
     assert 0.03 < found.max() < 0.05
+
+
+def test_an_image_that_was_not_looked_at_may_be_brighter(tmp_path: Path) -> None:
+    pixels = camera(tmp_path / "good", 900, count=100)
+    pixels[1, 5, 5] = 60_000
+    Image.fromarray(pixels[1]).save(tmp_path / "good" / "01.png")
+    (tmp_path / "bad").mkdir()
+    Image.fromarray(np.full((40, 40), 30_000, np.uint16)).save(tmp_path / "bad" / "a.png")
+    normal = open_images(tmp_path / "good")
+    both = Joined(normal, open_images(tmp_path / "bad", shape=normal.shape, frame=normal.frame))
+    with pytest.warns(AnomirrorWarning, match="65,535 is taken for white after all"):
+        found, _ = check_files(both)
+    assert white_of(found) == 65535
+    assert_allclose(found.take([1])[0, 0, 12:52, 12:52], pixels[1] / 65535, atol=1e-6)
+    assert_allclose(found.take([100])[0, 0, 12:52, 12:52], 30_000 / 65535, atol=1e-6)
+
+
+def test_sets_of_a_benchmark_are_in_the_same_units(tmp_path: Path) -> None:
+    means = {}
+    for name, top in (("good", 4000), ("dark", 900)):
+        camera(tmp_path / name, top)
+        means[name] = images_of(str(tmp_path / name), None, (64, 1), None).images.mean()
+    assert means["dark"] < 0.5 * means["good"]
+
+
+def test_pages_of_one_file_are_not_parted_by_a_benchmark() -> None:
+    assert len({_in_test(f"folder/scan.tif#{page}") for page in range(1, 60)}) == 1

@@ -65,12 +65,10 @@ def test_maps_find_what_masks_show(model: Detector, root: Path) -> None:
     layout = _layout(root)
     with pytest.warns(AnomirrorWarning, match=r"1 of 8 images of square have no mask, .*007\.png"):
         found = locate(model, layout)
-    assert {name: each.regions for name, each in found.items()} == {
-        "spot": 8,
-        "square": 7,
-        "all": 15,
-    }
-    for each in found.values():
+    assert found is not None
+    assert {name: each.regions for name, each in found.kinds.items()} == {"spot": 8, "square": 7}
+    assert found.total.regions == 15
+    for each in (found.total, *found.kinds.values()):
         assert each.auroc > 0.9
         assert each.aupro > 0.7
         assert 0.1 < each.recall <= 1
@@ -87,7 +85,8 @@ def test_a_map_lies_where_its_image_does(model: Detector, root: Path, tmp_path: 
         mask = np.asarray(Image.open(file))
         Image.fromarray(np.roll(mask, (40, 40), (0, 1))).save(folder / file.name)
     layout = _layout(tmp_path)
-    moved, there = locate(model, layout)["spot"], locate(model, _layout(root))["spot"]
+    both = locate(model, layout), locate(model, _layout(root))
+    moved, there = (each.kinds["spot"] for each in both if each is not None)
     assert moved.recall < 0.3 * there.recall
     assert moved.aupro < there.aupro - 0.1
 
@@ -98,8 +97,8 @@ def test_the_command_prints_them_by_kind(model: Detector, root: Path, tmp_path: 
     assert "pixels of maps" in done.stdout
     assert "AUPRO, to 30 %" in done.stdout
     said = json.loads(run("evaluate", tmp_path / "model", root, "--json").stdout)["pixels"]
-    assert said.keys() == {"spot", "square", "all"}
-    assert said["all"]["regions"] == 15
+    assert said["kinds"].keys() == {"spot", "square"}
+    assert said["regions"] == 15
 
 
 def test_a_mask_of_another_size_is_named(model: Detector, root: Path, tmp_path: Path) -> None:
@@ -118,7 +117,11 @@ def test_without_masks_or_maps_there_are_no_figures(
     for part in ("train", "test"):
         (tmp_path / part).symlink_to(root / part)
     layout = _layout(tmp_path)
-    assert locate(model, layout) == {}
+    assert locate(model, layout) is None
+    (tmp_path / "ground_truth" / "spot").mkdir(parents=True)
+    Image.new("L", (SIDE, SIDE)).save(tmp_path / "ground_truth" / "spot" / "003.png")
+    with pytest.warns(AnomirrorWarning, match="show no defect"):
+        assert locate(model, layout) is None
     blind = tiny("deep_svdd").fit(root)
     assert isinstance(blind, DeepSVDD)
     blind.save(tmp_path / "blind")

@@ -59,8 +59,9 @@ class PixelCounts:
         self._levels = np.unique(np.quantile(values, np.concatenate(shares)))
         self._normal = np.zeros(len(self._levels) + 1)
         self._defect = np.zeros_like(self._normal)
-        self._regions = np.zeros_like(self._normal)
-        self._count = 0
+        self._found = np.zeros_like(self._normal)
+        self.regions = 0
+        """Connected parts of the masks so far."""
 
     def add(self, one: np.ndarray, mask: np.ndarray | None = None) -> None:
         """A map ``(h, w)`` and its mask, of one size; without a mask all of it is normal.
@@ -80,8 +81,8 @@ class PixelCounts:
         regions, count = label(defect, _EIGHT)
         sizes = np.bincount(regions.ravel())
         weights = 1 / sizes[regions[defect]]
-        self._regions += np.bincount(at[defect], weights, minlength=len(self._regions))
-        self._count += int(count)
+        self._found += np.bincount(at[defect], weights, minlength=len(self._found))
+        self.regions += int(count)
 
     def _counted(self, at: np.ndarray) -> np.ndarray:
         return np.bincount(at, minlength=len(self._normal))
@@ -93,7 +94,7 @@ class PixelCounts:
         ------
         InputError : no pixel of a defect, or no normal one.
         """
-        if not (self._count and self._normal.sum()):
+        if not (self.regions and self._normal.sum()):
             raise InputError("pixel metrics need pixels of defects and normal ones")
         below = np.concatenate([[0], np.cumsum(self._normal)[:-1]]) + self._normal / 2
         auroc = float((self._defect * below).sum() / (self._defect.sum() * self._normal.sum()))
@@ -102,14 +103,14 @@ class PixelCounts:
             np.concatenate([[0.0], np.cumsum(counts[::-1]) / total])
             for counts, total in (
                 (self._normal, self._normal.sum()),
-                (self._regions, float(self._count)),
+                (self._found, float(self.regions)),
             )
         )
         return PixelMetrics(
             auroc=auroc,
             aupro=_area(false, found, LIMIT) / LIMIT,
             recall=_at(0.01, false, found),
-            regions=self._count,
+            regions=self.regions,
         )
 
 

@@ -112,6 +112,21 @@ def _pyramid(folder: Path) -> None:
         writer.write(GREY[::2, ::2], subfiletype=1)
 
 
+def _thumbnail_first(folder: Path) -> None:
+    small, large, mask = (Image.fromarray(each) for each in (GREY[::2, ::2], GREY, GREY))
+    for picture, kind in ((large, 0), (mask, 4)):
+        picture.encoderinfo = {"tiffinfo": {254: kind}}  # type: ignore[attr-defined]
+    small.save(folder / "a.tif", save_all=True, append_images=[large, mask], tiffinfo={254: 1})
+
+
+def _turned_tiff(number: int, compression: str | None) -> Kind:
+    stored = np.ascontiguousarray(_TURNED[number])
+    exif = Image.Exif()
+    exif[0x0112] = number
+    make = _save("a.tif", stored, exif=exif, compression=compression)
+    return Kind(f"tiff of orientation {number}, {compression}", make, expected=WIDE)
+
+
 def _photo_with_preview(folder: Path) -> None:
     first, second = (Image.fromarray(each) for each in (COLOUR, COLOUR[::2, ::2]))
     first.save(folder / "a.jpg", "MPO", save_all=True, append_images=[second], quality=100)
@@ -131,15 +146,16 @@ def _beside(name: str, content: bytes, said: str) -> Kind:
     return Kind(f"sidecar {name}", _bytes(name, content), images=0, left_out=said)
 
 
+WIDE = GREY[:40]
 _TURNED = {
-    1: GREY,
-    2: GREY[:, ::-1],
-    3: GREY[::-1, ::-1],
-    4: GREY[::-1],
-    5: GREY.T,
-    6: np.rot90(GREY),
-    7: GREY[::-1, ::-1].T,
-    8: np.rot90(GREY, -1),
+    1: WIDE,
+    2: WIDE[:, ::-1],
+    3: WIDE[::-1, ::-1],
+    4: WIDE[::-1],
+    5: WIDE.T,
+    6: np.rot90(WIDE),
+    7: WIDE[::-1, ::-1].T,
+    8: np.rot90(WIDE, -1),
 }
 """What is stored so that it is upright at each orientation."""
 
@@ -162,6 +178,11 @@ KINDS = [
     Kind("photo with a preview", _photo_with_preview, expected=COLOUR, tolerance=2),
     Kind("grey bmp", _save("a.bmp", GREY), expected=GREY),
     Kind("colour bmp", _save("a.bmp", COLOUR), expected=COLOUR),
+    Kind(
+        "bmp of 160 columns",
+        _save("a.bmp", np.tile(GREY, (1, 4))[:, :160]),
+        expected=np.tile(GREY, (1, 4))[:, :160],
+    ),
     Kind("bmp of 1 bit", _save("a.bmp", GREY > 100), expected=255 * (GREY > 100)),
     Kind("pgm", _save("a.pgm", GREY), expected=GREY),
     Kind("ppm", _save("a.ppm", COLOUR), expected=COLOUR),
@@ -190,6 +211,7 @@ KINDS = [
     ),
     Kind("float tiff", _tiff("a.tif", GREY / np.float32(255)), refused="32-bit float"),
     Kind("smaller copy in a tiff", _pyramid, expected=GREY),
+    Kind("smaller copy first, mask last", _thumbnail_first, expected=GREY),
     # several images
     Kind("pages of a tiff", _several("a.tif", GREY, GREY[::-1]), images=2, expected=GREY),
     Kind("frames of a gif", _several("a.gif", GREY, GREY[::-1]), images=2),
@@ -257,10 +279,11 @@ KINDS = [
         Kind(
             f"jpeg of orientation {number}",
             _save("a.jpg", np.ascontiguousarray(stored), quality=100, exif=_exif(number)),
-            expected=GREY,
+            expected=WIDE,
             tolerance=0.5,
         )
         for number, stored in _TURNED.items()
     ),
+    *(_turned_tiff(number, how) for number in _TURNED for how in (None, "tiff_lzw")),
 ]
 """All of them."""

@@ -16,7 +16,7 @@ from sklearn.covariance import LedoitWolf
 
 from anomirror import AMA, load
 from anomirror.detectors.density import Density
-from anomirror.errors import ModelFileError, SettingError
+from anomirror.errors import AnomirrorWarning, ModelFileError, SettingError
 from tests.tiny import tiny
 
 
@@ -168,3 +168,19 @@ def test_a_file_that_is_no_density_is_refused(
     (folder / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelFileError, match=message):
         load(folder, device="cpu")
+
+
+def test_a_change_that_is_refused_leaves_a_fitted_detector_as_it_was(clothes: np.ndarray) -> None:
+    model = tiny("ama", structure_power=0.5).fit(clothes)
+    before = model.score_samples(clothes[:5])
+    with pytest.raises(SettingError, match="takes the fitted power"):
+        model.set_params(score="density")
+    assert model.score == "r"  # type: ignore[attr-defined]
+    assert_array_equal(model.score_samples(clothes[:5]), before)
+
+
+def test_a_scorer_that_cannot_follow_says_so() -> None:
+    """A model that keeps no statistics of the images that calibrate it."""
+    model = load(Path(__file__).parents[1] / "golden" / "ama-0.1.0", device="cpu")
+    with pytest.warns(AnomirrorWarning, match="still the one of the formula before"):
+        model.set_params(structure_power=0.0)

@@ -218,10 +218,12 @@ def resolve(data: str, split: Split, data_dir: Path | None) -> ImageInput:
 
 def folders_of(images: ImageSet) -> set[Path]:
     """Folders in which the files of a set lie, resolved; none of arrays."""
+    from anomirror.images import is_there
+
     first: dict[str, str] = {}
     for name in images.names:
         first.setdefault(name.rpartition("/")[0], name)
-    return {Path(name).parent.resolve() for name in first.values() if Path(name).exists()}
+    return {Path(name).parent.resolve() for name in first.values() if is_there(Path(name))}
 
 
 def assigned(texts: Sequence[str] | None) -> Arguments:
@@ -265,13 +267,15 @@ def opened_to_score(
     detector: Detector, data: Sequence[str], data_dir: Path | None
 ) -> list[ImageSet]:
     """Each input as the fitted detector sees it; "-" is paths on standard input."""
+    from anomirror.images import with_pages
+
     sets: list[ImageSet] = []
     for source in data:
         if source == "-":
             paths = [line for raw in sys.stdin if (line := raw.rstrip("\r\n"))]
             if not paths:
                 raise InputError("-: no path came on standard input")
-            sets.append(detector.open_to_score(paths))
+            sets.append(detector.open_to_score(with_pages(paths)[0]))
         else:
             sets.append(detector.open_to_score(resolve(source, "test", data_dir)))
     return sets

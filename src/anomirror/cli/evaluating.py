@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,8 +23,8 @@ from anomirror.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from anomirror.pixel_metrics import PixelMetrics
     from anomirror.workflows.evaluating import Evaluation
+    from anomirror.workflows.locating import Located
 
 Sources = Annotated[
     list[str] | None, typer.Option(metavar="DATA", help="repeatable, or separated by commas")
@@ -104,7 +103,7 @@ def _print(evaluation: Evaluation) -> None:
         share = f"{100 * flagged.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         table.add_row(name, f"{flagged.count:,}", f"{flagged.of - flagged.count:,}", share)
     Console().print(table)
-    if evaluation.pixels:
+    if evaluation.pixels is not None:
         _print_pixels(evaluation.pixels)
     detector, decided = evaluation.detector, evaluation.decisions(kinds[-1])
     print(
@@ -113,12 +112,12 @@ def _print(evaluation: Evaluation) -> None:
     )
 
 
-def _print_pixels(pixels: Mapping[str, PixelMetrics]) -> None:
+def _print_pixels(pixels: Located) -> None:
     table = Table("pixels of maps", padding=(0, 0, 0, 1))
-    headings = "AUROC", "AUPRO, to 30 %", "of regions found, at 1 %", "regions"
-    for heading in headings:
+    for heading in ("AUROC", "AUPRO, to 30 %", "of regions found, at 1 %", "regions"):
         table.add_column(heading, justify="right")
-    for kind, found in pixels.items() if len(pixels) > 2 else [("all", pixels["all"])]:
+    rows = [*pixels.kinds.items()] if len(pixels.kinds) > 1 else []
+    for name, found in (*rows, ("all", pixels.total)):
         values = (f"{value:.3f}" for value in (found.auroc, found.aupro, found.recall))
-        table.add_row(kind, *values, f"{found.regions:,}")
+        table.add_row(name, *values, f"{found.regions:,}")
     Console().print(table)

@@ -120,7 +120,7 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
 
     An unreadable one is an error that names it.
     """
-    from anomirror.images import defect_layout, open_images
+    from anomirror.images import WHITE, defect_layout, open_images
 
     _refuse_unless_folder(str(folder))
     if split is not None and (layout := defect_layout(folder)) is not None:
@@ -133,9 +133,9 @@ def _folder(folder: Path, split: Split | None, size: int) -> Labelled:
             f"give {folder / parts[0]} itself, or make both"
         )
     whole = split is None or bool(parts)
-    opened = open_images(
-        folder / split if split is not None and parts else folder, image_size=_valid(size)
-    )
+    source = folder / split if split is not None and parts else folder
+    # every set in the same units, however dark: no bits are guessed
+    opened = open_images(source, image_size=_valid(size), white=WHITE)
     chosen = [
         index
         for index, name in enumerate(opened.names)
@@ -156,8 +156,10 @@ def _refuse_unless_folder(name: str) -> None:
 
 
 def _in_test(name: str) -> bool:
-    """A fixed one in five of file names."""
-    return hashlib.sha256(Path(name).name.encode()).digest()[0] < 256 // 5
+    """A fixed one in five of file names; images of one file are not parted."""
+    from anomirror.images import file_and_page
+
+    return hashlib.sha256(Path(file_and_page(name)[0]).name.encode()).digest()[0] < 256 // 5
 
 
 def _valid(size: int) -> int:

@@ -325,11 +325,15 @@ class Detector(
 
     def set_params(self, **params: object) -> Self:
         """Set parameters by name; a fitted detector's scorer follows a new formula."""
-        before = {name: getattr(self, name) for name in marked(type(self), SCORING)}
+        before = self.get_params(deep=False)
         super().set_params(**params)
-        changed = any(getattr(self, name) != value for name, value in before.items())
-        if changed and self.__sklearn_is_fitted__():
-            self._follow_formula()
+        names = marked(type(self), SCORING)
+        if self.__sklearn_is_fitted__() and any(getattr(self, n) != before[n] for n in names):
+            try:
+                self._follow_formula()
+            except SettingError:
+                super().set_params(**before)
+                raise
         return self
 
     def out_of_fold(self, X: ImageInput, groups: object = None) -> Scores:

@@ -105,6 +105,11 @@ class Deciding(ABC):
         if self.scoring_statistics <= self.calibrating_.statistics.keys():
             raw = self._raw_of_calibrating(self.calibrating_.statistics)
             self.scorer_ = make_scorer(self.scorer).fit(raw)
+        elif self.scorer_.sided == "two":
+            warn(
+                "this model keeps no statistics of the images that calibrate it, so its scorer is "
+                "still the one of the formula before: recalibrate it, or fit again"
+            )
 
     def _oddest(self) -> Calibrating:
         """Of each group of the images that calibrate the oddest, under the present formula.

@@ -29,7 +29,7 @@ from anomirror.images.frame import (
     within_border,
 )
 from anomirror.images.opening import frame_of, open_images, white_of
-from anomirror.images.pictures import is_there
+from anomirror.images.pictures import file_and_page, is_there, with_pages
 from anomirror.images.protocol import ImageInput, ImageSet, Report
 from anomirror.images.sets import (
     ArrayImages,
@@ -67,6 +67,7 @@ __all__ = [
     "check_files",
     "decode",
     "defect_layout",
+    "file_and_page",
     "find_files",
     "fingerprint",
     "fingerprints",
@@ -82,5 +83,6 @@ __all__ = [
     "to_network",
     "unreadable_error",
     "white_of",
+    "with_pages",
     "within_border",
 ]

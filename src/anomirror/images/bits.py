@@ -37,12 +37,21 @@ def white_of_files(deep: Sequence[str]) -> int:
     return _said(largest, stored[0]) if largest else WHITE
 
 
+def brighter(largest: float) -> int:
+    """White where some image turns out to be brighter than those that were looked at."""
+    white = white_for(min(round(largest), WHITE))
+    warn(
+        f"some of the images are brighter than those that were looked at first: {white:,} is taken "
+        "for white after all"
+    )
+    return white
+
+
 def white_of_array(images: np.ndarray) -> int:
     """Of images ``(n, c, h, w)``; all but uint16 have the usual one."""
     if images.dtype != np.uint16:
         return WHITE
-    at = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).round().astype(int))
-    largest = max(int(images[place].max()) for place in at)
+    largest = max(int(image.max()) for image in images)
     return _said(largest, "the array") if largest else WHITE
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError
+from anomirror.images.arrays import as_array, as_batch, pixels
+from anomirror.images.dicom import dicom_header
 from anomirror.images.frame import WHITE
 from anomirror.images.pictures import file_and_page, opened, shows_stored
-
-_CHECKED_AT_ONCE = 1024
 
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
 """Pillow's modes with more than 8 bits a pixel."""
@@ -46,9 +43,6 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 """What brings ``(c, h, w)`` upright, as Pillow's ``exif_transpose`` does."""
 
-ROUNDING = 1e-5
-"""How far beyond [0, 1] a float pixel may lie and be clipped instead of refused."""
-
 
 @dataclass(frozen=True)
 class Header:
@@ -64,12 +58,20 @@ class Header:
 def header(path: str) -> Header | None:
     """The header of a file, upright; None if it cannot be read."""
     try:
+        if not shows_stored(path):
+            found = dicom_header(file_and_page(path)[0])
+            return Header(found.channels, found.height, found.width, found.channels == 1)
         with opened(path) as picture:
             deep = picture.mode in _DEEP or _deep_colour(picture)
             height, width = picture.height, picture.width
             # else Pillow would decode the whole image to look for it
             known = picture.format != "PNG" or "exif" in picture.info
-            if known and picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+            # of a TIFF Pillow says the upright size
+            if (
+                known
+                and picture.format != "TIFF"
+                and picture.getexif().get(_ORIENTATION, 1) in _TURNED
+            ):
                 height, width = width, height
             return Header(_channels(picture), height, width, deep)
     except MemoryError:
@@ -95,7 +97,13 @@ def _deep_colour(picture: Image.Image) -> bool:
         )
     if picture.format == "TIFF":
         return max(_bits_per_sample(picture)) > 8
-    return any("16" in str(tile[3]) for tile in _tiles(picture))
+    return any("16" in word for tile in _tiles(picture) for word in _words(tile[3]))
+
+
+def _words(arguments: object) -> list[str]:
+    """Names of pixel modes among what a decoder is told, not numbers (such as a length)."""
+    every = arguments if isinstance(arguments, tuple) else (arguments,)
+    return [each for each in every if isinstance(each, str)]
 
 
 def _tiles(picture: Image.Image) -> list[Any]:
@@ -105,31 +113,6 @@ def _tiles(picture: Image.Image) -> list[Any]:
 def _bits_per_sample(picture: Image.Image) -> tuple[int, ...]:
     bits = getattr(picture, "tag_v2", {}).get(258, (8,))
     return tuple(bits) if isinstance(bits, tuple) else (int(bits),)
-
-
-def load_array(path: Path) -> np.ndarray:
-    """The array of an ``.npy`` file, mapped, or the only one of an ``.npz`` file.
-
-    Nothing is unpickled.
-    """
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
-            if len(archive.files) != 1:
-                names = ", ".join(archive.files)
-                raise InputError(
-                    f"{path}: holds {len(archive.files)} arrays ({names}); save the images alone"
-                )
-            out: np.ndarray = archive[archive.files[0]]
-            return out
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a readable array ({error})") from error
 
 
 def decode(path: str, channels: int | None = None) -> Tensor:
@@ -163,8 +146,8 @@ def decode_for(
     try:
         with opened(path) as picture:
             width, height = picture.size
-            if _deep_colour(picture):
-                deep = torch.from_numpy(_deep_pixels(path, picture, channels, white))
+            if _deep_colour(picture) or _misread(picture):
+                deep = torch.from_numpy(_tiff_pixels(path, picture, channels, white))
                 return deep, (int(deep.shape[1]), int(deep.shape[2]))
             longest = max(picture.size)
             if (
@@ -177,7 +160,7 @@ def decode_for(
                 )
                 picture.draft(None, (width_wanted, height_wanted))
             picture.load()
-            if picture.getexif().get(_ORIENTATION, 1) in _TURNED:
+            if picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in _TURNED:
                 width, height = height, width
             upright = ImageOps.exif_transpose(picture)
         array = _pixels(upright, channels, white if shows_stored(path) else WHITE)
@@ -189,33 +172,46 @@ def decode_for(
     return torch.from_numpy(array), (height, width)
 
 
-def _deep_pixels(path: str, picture: Image.Image, channels: int | None, white: int) -> np.ndarray:
-    """16-bit colour, through tifffile."""
+def _misread(picture: Image.Image) -> bool:
+    """Whether it is a TIFF on its side without compression, which Pillow garbles."""
+    return (
+        picture.format == "TIFF"
+        and getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1) in _TURNED
+        and any(tile[0] == "raw" for tile in _tiles(picture))
+    )
+
+
+def _tiff_pixels(path: str, picture: Image.Image, channels: int | None, white: int) -> np.ndarray:
+    """Those of 16-bit colour, or on their side, through tifffile."""
     if picture.format != "TIFF":
         raise ValueError(
             "16-bit colour, of which only 8 bits could be read here; save it as TIFF, in grey, or "
             "with 8 bits"
         )
+    deep = _deep_colour(picture)
+    what = "16-bit colour TIFF" if deep else "TIFF on its side without compression"
     try:
         import tifffile
     except ImportError as error:
-        raise ValueError(
-            "16-bit colour TIFF needs tifffile: pip install 'anomirror[formats]'"
-        ) from error
+        raise ValueError(f"{what} needs tifffile: pip install 'anomirror[formats]'") from error
     file, page = file_and_page(path)
     array = np.asarray(tifffile.imread(file, key=page))
-    if array.dtype != np.uint16 or array.ndim != 3:
-        raise ValueError(f"TIFF pixels of {array.dtype} {array.shape} are not supported")
+    if array.dtype != (np.uint16 if deep else np.uint8) or array.ndim not in (2, 3):
+        raise ValueError(f"{what} with pixels of {array.dtype} {array.shape} is not supported")
+    array = array[..., None] if array.ndim == 2 else array
     planes = (
         array
         if array.shape[0] in (3, 4) and array.shape[2] not in (3, 4)
         else np.moveaxis(array, 2, 0)
     )
     colour = pixels(planes[None, :3], white)[0].numpy()
-    if channels == 1:
-        colour = np.tensordot(np.asarray(_LUMA, np.float32), colour, 1)[None]
-    turns = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
-    return np.ascontiguousarray(colour if turns is None else turns(colour))
+    wanted = channels or len(colour)
+    if wanted == 1 and len(colour) == 3:
+        grey = np.tensordot(np.asarray(_LUMA, np.float32), colour, 1)[None]
+        colour = grey if deep else np.rint(grey).astype(np.uint8)
+    turns = _TURNS.get(getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1))
+    turned = np.ascontiguousarray(colour if turns is None else turns(colour))
+    return turned.repeat(wanted, axis=0) if len(turned) < wanted else turned
 
 
 def _one_line(error: Exception, path: str = "") -> str:
@@ -280,106 +276,3 @@ def dataset_item(
 def odd_item(index: int, reason: str) -> ImageError:
     """The error that names an item of a dataset."""
     return ImageError(f"image {index} of the dataset {reason}", [(f"image {index}", reason)])
-
-
-def as_batch(X: object, channels: int | None) -> np.ndarray:
-    """An array or tensor as ``(n, c, h, w)``, checked.
-
-    A view of the input, of its type: :func:`pixels` converts.
-    """
-    array = as_array(X)
-    if array.dtype == object or array.ndim not in (3, 4):
-        raise InputError(
-            "expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got an array of "
-            f"{array.dtype} {array.shape}; "
-            "for one image add a first axis: image[None]"
-        )
-    if len(array) == 0:
-        raise ImageError("no image: the array is empty")
-    if array.ndim == 3:
-        array = array[:, None]
-    elif _channels_last(array.shape, channels):
-        array = np.moveaxis(array, 3, 1)
-    if min(array.shape) == 0:
-        raise InputError(f"images of shape {array.shape[1:]} hold no pixel")
-    if array.dtype.newbyteorder("=") == np.uint16:
-        array = array.astype(np.uint16, copy=False)
-    _check_range(array)
-    return array
-
-
-def pixels(array: np.ndarray, white: int = WHITE) -> Tensor:
-    """Some images of a checked array as uint8, or float32 in [0, 1]: a copy.
-
-    uint16 values are shares of ``white``; larger ones are white.
-    """
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint16:
-        array = (array / np.float32(white)).astype(np.float32).clip(0, 1)
-    elif np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float32).clip(0, 1)
-    return torch.from_numpy(
-        np.array(
-            array, dtype=np.float32 if array.dtype == np.float32 else np.uint8, order="C", copy=True
-        )
-    )
-
-
-def as_array(X: object) -> np.ndarray:
-    """An array or tensor as numpy knows it."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    try:
-        return np.asarray(X)
-    except ValueError as error:
-        raise InputError(
-            f"not an array of images: {error}; images of different sizes can come as files or a "
-            "Dataset"
-        ) from error
-
-
-def _channels_last(shape: tuple[int, ...], channels: int | None) -> bool:
-    first, last = shape[1], shape[3]
-    if channels is not None and (first == channels) != (last == channels):
-        return last == channels
-    usual = (1, 3, 4)
-    if (first in usual) != (last in usual):
-        return last in usual
-    if first == last == 1 == shape[2]:
-        return True
-    if first == last:
-        raise InputError(
-            f"array of {shape}: axes 1 and 3 are equal, so it is unclear which one is channels"
-        )
-    return last < first
-
-
-def _check_range(array: np.ndarray) -> None:
-    """Refuses pixels that mean nothing.
-
-    A piece at a time, so that an array that lies on disk is never in memory whole.
-    """
-    if array.dtype in (np.uint8, np.bool_, np.uint16):
-        return
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise InputError(f"images of {array.dtype}: expected uint8, uint16 or float")
-    low, high = math.inf, -math.inf
-    for start in range(0, len(array), _CHECKED_AT_ONCE):
-        part = array[start : start + _CHECKED_AT_ONCE]
-        lowest, highest = part.min(), part.max()
-        if not (np.isfinite(lowest) and np.isfinite(highest)):
-            finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
-            raise InputError(
-                f"image {start + int(np.flatnonzero(~finite)[0])} holds NaN or infinity"
-            )
-        low, high = min(low, lowest), max(high, highest)
-    if np.issubdtype(array.dtype, np.integer):
-        if low < 0 or high > 255:
-            raise InputError(f"integer pixels from {low} to {high}: expected 0 to 255 (or uint16)")
-    elif low < -ROUNDING or high > 1 + ROUNDING:
-        raise InputError(
-            f"float pixels from {low:.7g} to {high:.7g}: expected 0 to 1; divide by 255, or pass "
-            "uint8"
-        )

@@ -14,6 +14,7 @@ from torch import Tensor
 from anomirror.errors import ImageError
 from anomirror.images import protocol
 from anomirror.images.batches import in_batches
+from anomirror.images.bits import brighter
 from anomirror.images.decoding import decode_for
 from anomirror.images.frame import Frame, ImageShape
 from anomirror.images.protocol import ImageSet, Report, Unreadable
@@ -32,11 +33,13 @@ class FileImages(Measured):
         frame: Frame,
         *,
         deep: bool = False,
+        guessed: bool = False,
         sizes: Sizes | None = None,
     ) -> None:
+        """``guessed``: whether the frame's white is that of some of the files."""
         self.names: Sequence[str] = paths
         self.frame = frame
-        self._deep = deep
+        self._deep, self._guessed = deep, guessed
         self._sizes = Sizes.unknown(len(paths)) if sizes is None else sizes
         self.shape: ImageShape = (channels, frame.size, frame.size)
 
@@ -102,7 +105,11 @@ class FileImages(Measured):
         names, sizes = [self.names[i] for i in good], self._sizes.of(good)
         if memory.images is not None and good:
             decoded = memory.images[: len(good)].numpy()
-            return DecodedFiles(decoded, names, sizes, self.frame.white), bad
+            white = self.frame.white
+            if self._guessed and decoded.dtype == np.float32 and decoded.max() > 1:
+                white = brighter(float(decoded.max()) * white)
+                decoded *= np.float32(self.frame.white / white)
+            return DecodedFiles(decoded, names, sizes, white), bad
         return FileImages(names, self.shape[0], self.frame, deep=self._deep, sizes=sizes), bad
 
 

@@ -269,4 +269,4 @@ def _listed(line: str, folder: Path) -> str:
     stands.
     """
     beside = folder / line
-    return line if not beside.exists() and Path(line).exists() else str(beside)
+    return line if not is_there(beside) and is_there(Path(line)) else str(beside)

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError, warn
+from anomirror.images.arrays import as_array, as_batch, load_array
 from anomirror.images.bits import white_of_array, white_of_files
-from anomirror.images.decoding import as_array, as_batch, dataset_item, header, load_array
+from anomirror.images.decoding import dataset_item, header
 from anomirror.images.file_images import FileImages
 from anomirror.images.files import Part, find_files
 from anomirror.images.frame import SIZES, WHITE, Frame, ImageShape, ImageSize, SizeRange
@@ -40,6 +41,7 @@ def open_images(
     shape: ImageShape | None = None,
     frame: Frame | None = None,
     part: Part | None = None,
+    white: int | None = None,
 ) -> ImageSet:
     """Any input as an :class:`ImageSet`.
 
@@ -62,13 +64,15 @@ def open_images(
     shape : what a fitted detector expects; images must have its number of channels.
     frame : how images come into ``shape``, of a fitted detector; without it as ``image_size`` says.
     part : of a folder that is divided into ``train`` and ``test``: the one to read.
+    white : of pixels with 16 bits, where there is no ``frame``; None: as many bits as they fill
+        (files and arrays).
 
     Raises
     ------
     ImageError : no image, an unreadable one, or another number of channels than ``shape``.
     InputError : an array that is no batch of images, or is not finite, or is out of its range.
     """
-    wanted = _Wanted(image_size, most, shape, frame or _frame_of(shape, image_size))
+    wanted = _Wanted(image_size, most, shape, frame or _frame_of(shape, image_size), white)
     if isinstance(X, (ArrayImages, FileImages, DatasetImages, Subset, Joined)):
         if shape is not None and X.shape != shape:
             raise ImageError(f"images are {X.shape}, the detector was fitted on {shape}")
@@ -140,7 +144,7 @@ def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
     batch = as_batch(_with_number(as_array(X)), None if wanted.shape is None else wanted.shape[0])
     frame = wanted.frame_for(*batch.shape[1:])
     if wanted.frame is None:
-        frame = replace(frame, white=white_of_array(batch))
+        frame = replace(frame, white=wanted.white or white_of_array(batch))
     return ArrayImages(batch, frame)
 
 
@@ -180,12 +184,18 @@ class _Wanted:
     """The size, channels and frame that images are brought to."""
 
     def __init__(
-        self, image_size: ImageSize, most: int, shape: ImageShape | None, frame: Frame | None
+        self,
+        image_size: ImageSize,
+        most: int,
+        shape: ImageShape | None,
+        frame: Frame | None,
+        white: int | None,
     ) -> None:
         self.image_size = image_size
         self.most = most
         self.shape = shape
         self.frame = frame
+        self.white = white
 
     def frame_for(self, channels: int, height: int, width: int) -> Frame:
         """The frame of a set with so many channels, and no image higher or wider."""
@@ -253,6 +263,7 @@ def _open_array_file(path: Path, wanted: _Wanted) -> ImageSet:
         most=wanted.most,
         shape=wanted.shape,
         frame=wanted.frame,
+        white=wanted.white,
     )
     if status is not None and isinstance(loaded, np.memmap) and isinstance(images, ArrayImages):
         return MappedImages(images, path, status)
@@ -310,8 +321,9 @@ def _open_files(paths: Sequence[str], wanted: _Wanted) -> FileImages:
             "the others 8: each is read as a share of what its own bits can hold, so that one kind "
             "may look darker than the other"
         )
-    frame = replace(frame, white=white_of_files(deep))
-    images = FileImages(paths, channels, frame, deep=bool(deep))
+    frame = replace(frame, white=wanted.white or white_of_files(deep))
+    guessed = wanted.white is None
+    images = FileImages(paths, channels, frame, deep=bool(deep), guessed=guessed)
     for index, known in enumerate(by_path):
         if known is not None:
             images.know_size(index, known.height, known.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from anomirror.images.dicom import dicom_frames, read_dicom
+from anomirror.images.dicom import dicom_header, read_dicom, refuse_bomb
 
 _PAGE = re.compile(r"^(.+)#([1-9]\d*)$", re.DOTALL)
 
@@ -18,21 +19,22 @@ _SEVERAL = frozenset({".tif", ".tiff", ".gif", ".webp", ".dcm"})
 """Endings of files that may hold several images; of others one is read. (The second of a ``.jpg``
 is a preview of the first.)"""
 
-_REDUCED_TAG, _REDUCED = 254, 1
-"""TIFF's kind of page, and the bit of one that is a smaller copy of another."""
+_KIND, _NO_IMAGE = 254, 1 | 4
+"""TIFF's tag of what a page is, and its bits of a smaller copy and of a mask of transparency."""
 
 _HEIF = frozenset({".heic", ".heif"})
-_DICOM = frozenset({".dcm"})
+DICOM = frozenset({".dcm"})
 
 
 def file_and_page(path: str) -> tuple[str, int]:
-    """Of ``scan.tif#3`` the file, and how many pages come before; of other names themselves and 0.
+    """Of ``scan.tif#3`` the file, and how many pages come before; of other names, and of a file
+    that is called like that, themselves and 0.
 
     >>> file_and_page("scan.tif#3"), file_and_page("scan#3.tif")
     (('scan.tif', 2), ('scan#3.tif', 0))
     """
     match = _PAGE.match(path)
-    if match is None or not Path(match[1]).suffix:
+    if match is None or not Path(match[1]).suffix or Path(path).exists():
         return path, 0
     return match[1], int(match[2]) - 1
 
@@ -44,7 +46,33 @@ def is_there(path: Path) -> bool:
 
 def shows_stored(path: str) -> bool:
     """Whether pixels of a file are what is stored: of DICOM they are what its window shows."""
-    return Path(file_and_page(path)[0]).suffix.lower() not in _DICOM
+    return Path(file_and_page(path)[0]).suffix.lower() not in DICOM
+
+
+class _Last(threading.local):
+    """The file with several images that this thread read last, still open: the next one of it need
+    not be looked for from the beginning."""
+
+    key: tuple[str, int, int] | None = None
+    picture: Image.Image | None = None
+
+    def open(self, file: str) -> Image.Image:
+        """That file, or another one in its place."""
+        status = Path(file).stat()
+        key = file, status.st_size, status.st_mtime_ns
+        if self.picture is None or key != self.key:
+            self.close()
+            self.key, self.picture = key, Image.open(file)
+        return self.picture
+
+    def close(self) -> None:
+        """Keep none."""
+        if self.picture is not None:
+            self.picture.close()
+        self.key = self.picture = None
+
+
+_last = _Last()
 
 
 @contextmanager
@@ -58,16 +86,21 @@ def opened(path: str) -> Iterator[Image.Image]:
     """
     file, page = file_and_page(path)
     suffix = Path(file).suffix.lower()
-    if suffix in _DICOM:
+    if suffix in DICOM:
         yield read_dicom(file, page)
-        return
-    with _opened_heif(file) if suffix in _HEIF else Image.open(file) as picture:
-        if page:
-            try:
-                picture.seek(page)
-            except EOFError as error:
+    elif file != path:
+        try:
+            picture = _last.open(file)
+            picture.seek(page)
+            yield picture
+        except BaseException as error:  # whatever state it is in
+            _last.close()
+            if isinstance(error, EOFError):
                 raise ValueError(f"the file has no image #{page + 1}") from error
-        yield picture
+            raise
+    else:
+        with _opened_heif(file) if suffix in _HEIF else Image.open(file) as picture:
+            yield picture
 
 
 def _opened_heif(file: str) -> Image.Image:
@@ -77,7 +110,9 @@ def _opened_heif(file: str) -> Image.Image:
         import pillow_heif
     except ImportError as error:
         raise ValueError("HEIC needs pillow-heif: pip install 'anomirror[heic]'") from error
-    picture: Image.Image = pillow_heif.open_heif(file).to_pillow()
+    found = pillow_heif.open_heif(file)
+    refuse_bomb(*found.size)
+    picture: Image.Image = found.to_pillow()
     return picture
 
 
@@ -89,27 +124,28 @@ def pages(path: str) -> list[str]:
     if suffix not in _SEVERAL:
         return [path]
     try:
-        at = range(dicom_frames(path)) if suffix in _DICOM else _full_pages(path)
+        at = range(dicom_header(path).frames) if suffix in DICOM else _full_pages(path)
     except MemoryError:
         raise
     except Exception:  # reading it says why
         return [path]
-    return [f"{path}#{page + 1}" for page in at] if len(at) > 1 else [path]
+    # one alone has the name of the file, if it is the first
+    return [f"{path}#{page + 1}" for page in at] if len(at) and at[-1] else [path]
 
 
 def _full_pages(path: str) -> Sequence[int]:
-    """Places of the images in a file, without smaller copies."""
+    """Places of the images in a file, without smaller copies and masks."""
     with Image.open(path) as picture:
         every = range(int(getattr(picture, "n_frames", 1)))
         if picture.format != "TIFF" or len(every) == 1:
             return every
-        return [page for page in every if not _is_reduced(picture, page)]
+        return [page for page in every if _is_image(picture, page)]
 
 
-def _is_reduced(picture: Image.Image, page: int) -> bool:
+def _is_image(picture: Image.Image, page: int) -> bool:
     picture.seek(page)
     tags: Any = getattr(picture, "tag_v2", {})
-    return bool(int(tags.get(_REDUCED_TAG, 0)) & _REDUCED)
+    return not int(tags.get(_KIND, 0)) & _NO_IMAGE
 
 
 def with_pages(paths: Sequence[str]) -> tuple[list[str], dict[str, int]]:

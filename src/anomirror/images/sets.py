@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -15,7 +16,8 @@ from torch.utils.data import Dataset
 
 from anomirror.errors import ImageError, InputError
 from anomirror.images import protocol
-from anomirror.images.decoding import dataset_item, odd_item, pixels
+from anomirror.images.arrays import pixels
+from anomirror.images.decoding import dataset_item, odd_item
 from anomirror.images.frame import Frame, ImageShape
 from anomirror.images.protocol import ImageSet, Report, Unreadable
 
@@ -180,6 +182,7 @@ class Sizes:
 class Measured(ABC):
     """The part of a set of images that knows their sizes once it has read them."""
 
+    frame: Frame
     _sizes: Sizes
 
     @abstractmethod
@@ -333,9 +336,13 @@ class Joined:
         self, memory_limit: int | None = None, report: Report | None = None
     ) -> tuple[ImageSet, Unreadable]:
         """As :meth:`FileImages.check`, for both parts."""
-        (first, bad), (second, more) = (
-            check_files(part, memory_limit, report) for part in self.parts
-        )
+        first, bad = check_files(self.parts[0], memory_limit, report)
+        second = self.parts[1]
+        found: Frame | None = getattr(first, "frame", None)
+        if found is not None and isinstance(second, (Measured, ArrayImages)):
+            # the first part may have found that it is brighter than it seemed
+            second.frame = replace(second.frame, white=found.white)
+        second, more = check_files(second, memory_limit, report)
         return Joined(first, second), bad | {
             len(self.parts[0]) + index: reason for index, reason in more.items()
         }

@@ -20,8 +20,7 @@ from anomirror.images import (
     find_files,
     fingerprints,
 )
-from anomirror.pixel_metrics import PixelMetrics
-from anomirror.workflows.locating import locate
+from anomirror.workflows.locating import Located, locate
 from anomirror.workflows.naming import categories_for
 from anomirror.workflows.reading import readable
 
@@ -63,8 +62,8 @@ class Evaluation:
     detector: Detector
     normal: Group
     kinds: tuple[Group, ...]
-    pixels: Mapping[str, PixelMetrics]
-    """Of each kind that has masks, and of all."""
+    pixels: Located | None
+    """Where masks show defects."""
 
     @property
     def total(self) -> Group:
@@ -122,8 +121,8 @@ class Evaluation:
             "false_alarm_rate_asked": self.detector.false_alarm_rate,
             **described(self.total),
         }
-        if self.pixels:
-            said["pixels"] = {name: each.as_dict() for name, each in self.pixels.items()}
+        if self.pixels is not None:
+            said["pixels"] = self.pixels.as_dict()
         if len(self.kinds) > 1:
             said["kinds"] = {kind.name: described(kind) for kind in self.kinds}
         return said
@@ -179,16 +178,16 @@ def evaluate_model(
     )
 
 
-def _located(detector: Detector, root: Path | None, skip_bad: bool) -> dict[str, PixelMetrics]:
+def _located(detector: Detector, root: Path | None, skip_bad: bool) -> Located | None:
     """By masks, if there are any, and maps to compare them with."""
     layout = None if root is None else defect_layout(root)
     if layout is None:
-        return {}
+        return None
     try:
         return locate(detector, layout, skip_bad=skip_bad)
     except SettingError as error:
         warn(f"there are masks, but {error}: no figures of pixels")
-        return {}
+        return None
 
 
 def _scored(detector: Detector, name: str, sources: Sequence[ImageInput], skip_bad: bool) -> Group:

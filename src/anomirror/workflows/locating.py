@@ -37,37 +37,52 @@ class _Mapped:
         return np.asarray(detector.frame_.take_out(self.maps[index], *size).numpy())
 
 
-def locate(
-    detector: Detector, layout: DefectLayout, *, skip_bad: bool = False
-) -> dict[str, PixelMetrics]:
-    """Pixel metrics of each kind of defect next to the normal test images, and of "all".
+@dataclass(frozen=True)
+class Located:
+    """Pixel metrics of all defects that masks show, and of each kind."""
 
-    Empty where there are no masks: in ``ground_truth/<kind>``, of the name of the image or with
-    ``_mask`` after it. Pixels are those of the files; what is brought into the frame of the
-    detector is brought back.
+    total: PixelMetrics
+    kinds: Mapping[str, PixelMetrics]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain numbers, for JSON."""
+        kinds = {name: each.as_dict() for name, each in self.kinds.items()}
+        return {**self.total.as_dict(), "kinds": kinds}
+
+
+def locate(detector: Detector, layout: DefectLayout, *, skip_bad: bool = False) -> Located | None:
+    """Maps next to masks, of each kind of defect with the normal test images.
+
+    None where no mask shows a defect. Masks lie in ``ground_truth/<kind>`` under the name of the
+    image, or with ``_mask`` after it; what is not black is a defect. Pixels are those of the files:
+    maps are brought back from the frame of the detector.
 
     Raises
     ------
     SettingError : the detector has no maps.
     InputError : a mask of another size than its image.
     """
-    masks = {kind: _masks(layout, kind) for kind in layout.kinds}
-    masks = {kind: found for kind, found in masks.items() if found}
+    masks = {kind: found for kind in layout.kinds if (found := _masks(layout, kind))}
     if not masks:
-        return {}
+        return None
     detector.refuse_without_maps()
     good = _Mapped.of(detector, layout.normal, skip_bad=skip_bad)
     odd = {kind: _Mapped.of(detector, layout.defects(kind), skip_bad=skip_bad) for kind in masks}
-    counts = {name: PixelCounts(_sample([good, *odd.values()])) for name in (*odd, "all")}
+    sample = _sample([good, *odd.values()])
+    total, kinds = PixelCounts(sample), {kind: PixelCounts(sample) for kind in odd}
     for index in range(len(good.images)):
         one = good.native(detector, index)
-        for each in counts.values():
+        for each in (total, *kinds.values()):
             each.add(one)
     for kind, mapped in odd.items():
         for one, mask in _masked(detector, kind, mapped, masks[kind]):
-            for name in (kind, "all"):
-                counts[name].add(one, mask)
-    return {name: each.metrics() for name, each in counts.items()}
+            for each in (total, kinds[kind]):
+                each.add(one, mask)
+    if not total.regions:
+        warn(f"the masks below {layout.root / MASKS} show no defect: no figures of pixels")
+        return None
+    shown = {kind: each.metrics() for kind, each in kinds.items() if each.regions}
+    return Located(total.metrics(), shown)
 
 
 def _masks(layout: DefectLayout, kind: str) -> dict[str, Path]:
