@@ -3,7 +3,8 @@
     python -m studies.pack results
 
 Arrays that a record has of its own replace those of the pack. Raw scores of training images are
-left out, which only Figure 4 draws, but for those that it draws here: of AMA's first seed.
+left out where nothing here reads them: Figure 4 draws those of AMA's first seed, and groups of
+images are compared with them by typicality.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import typer
 from anomirror.benchmark.cells import PACK, PLANES, as_planes, from_planes
 from anomirror.storage import replacing
 
-DRAWN = "ama-seed0"
+READ = ("ama-seed0", "typicality-seed")
+"""Beginnings of the records whose raw scores of training images are read."""
 
 
 def pack(folder: Path, *, again: bool = False) -> int:
@@ -58,7 +60,7 @@ def _is_kept(name: str) -> bool:
     (False, True)
     """
     record, *_, images = name.split("/")
-    return images != "train" or record == DRAWN
+    return images != "train" or record.startswith(READ)
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:

@@ -171,8 +171,14 @@ def _sampled(grid: _Entries) -> list[str]:
 
 def negatives(entries: Sequence[Entry], metric: str = "auroc") -> Table:
     """Box negatives against atypical selection, with and without interpolation."""
-    methods = ("ama", *BASELINES)
-    chosen = [e for e in entries if e.record.normal in BOX_COLUMNS and e.record.method in methods]
+    methods, beside = ("ama", *BASELINES), rows_of("ama").beside
+    chosen = [
+        entry
+        for entry in entries
+        if entry.record.normal in BOX_COLUMNS
+        and entry.record.method in methods
+        and entry.cell.scoring not in beside  # which is not of the variants that are compared
+    ]
     grid = _Entries(chosen, metric)
     baselines = [Row(method, "", "", side) for method in BASELINES for side in SIDES]
     rows, notes = [], []
