@@ -10,6 +10,7 @@ import typer
 
 from anomirror.benchmark.cells import PACK, arrays_file, read_arrays, read_entries
 from anomirror.benchmark.measure import measure
+from anomirror.errors import InputError
 from studies import pack, verify
 from tests.benchmark.test_trials import PCA
 
@@ -58,16 +59,19 @@ def test_an_auroc_that_does_not_follow_is_named(
 def test_arrays_are_packed_and_packed_again(data_dir: Path, tmp_path: Path) -> None:
     measure(PCA, tmp_path, data_dir)
     file = PCA.file(tmp_path)
-    before = read_arrays(file, "own/train", "tested/mnist")
+    names = "own/normal", "own/mnist", "tested/mnist"
+    before = read_arrays(file, *names)
     assert pack.pack(file.parent) == 1
     assert pack.pack(file.parent) == 0
     assert not arrays_file(file).exists()
     packed = (file.parent / PACK).read_bytes()
     pack.main(tmp_path, again=True)
     assert (file.parent / PACK).read_bytes() == packed
-    for array, stored in zip(before, read_arrays(file, "own/train", "tested/mnist"), strict=True):
+    for array, stored in zip(before, read_arrays(file, *names), strict=True):
         assert np.array_equal(array, stored)
+    with pytest.raises(InputError, match="no array 'own/train'"):  # that no figure draws
+        read_arrays(file, "own/train")
     file.unlink()
     measure(PCA, tmp_path, data_dir)
     assert pack.pack(file.parent) == 1
-    assert np.array_equal(read_arrays(file, "own/train")[0], before[0])
+    assert np.array_equal(read_arrays(file, "own/normal")[0], before[0])
