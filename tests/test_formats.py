@@ -16,7 +16,14 @@ from anomirror.cli.common import resolve
 from anomirror.data.sets import _in_test, images_of
 from anomirror.detector.training_set import TrainingSet
 from anomirror.errors import AnomirrorWarning, ImageError
-from anomirror.images import ImageSet, check_files, open_images, white_of
+from anomirror.images import (
+    ImageSet,
+    check_files,
+    in_batches,
+    iterate,
+    open_images,
+    white_of,
+)
 from anomirror.images.decoding import Header, decode, header
 from anomirror.images.sets import Joined
 
@@ -363,6 +370,16 @@ def test_many_pages_are_read_in_one_go(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(opens) <= 1
     file.write_bytes(saved(tmp_path / "b.tif", pictures(2, 36)).read_bytes())
     assert decode(f"{file}#1").shape == (1, 36, 36)  # changed since: read again
+
+
+def test_pages_are_read_by_worker_processes_too(tmp_path: Path) -> None:
+    images = pictures(40)
+    saved(tmp_path / "a.tif", images)
+    found = opened(tmp_path)
+    found.take([39])  # this process has the file open
+    batches = list(iterate(found, in_batches(40, 4), workers=2))
+    framed = np.concatenate([batch.numpy() for batch in batches])[:, 0, 12:52, 12:52]
+    assert_array_equal(framed, np.stack([np.asarray(image) for image in images]))
 
 
 # ---------------------------------------------------------------------- bits in use

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from anomirror.images.last import Last
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,16 +30,6 @@ class DicomHeader:
     frames: int
 
 
-class _Last(threading.local):
-    """The file that this thread read last: its next frame is in memory already."""
-
-    key: tuple[str, int, int] | None = None
-    dataset: Dataset | None = None
-
-
-_last = _Last()
-
-
 def read_dicom(file: str, frame: int = 0) -> Image.Image:
     """One frame: grey with 16 bits, white as bright as its window says (the first, where there are
     several), else as the stored bits allow; or colour with 8 bits.
@@ -49,7 +40,7 @@ def read_dicom(file: str, frame: int = 0) -> Image.Image:
         than 8 bits.
     DecompressionBombError : more pixels than Pillow would read.
     """
-    dataset = _whole(file)
+    dataset = _last.get(file)
     if frame >= _frames(dataset, file):
         raise ValueError(f"the file has no image #{frame + 1}")
     refuse_bomb(int(dataset.get("Columns", 0)), int(dataset.get("Rows", 0)))
@@ -88,14 +79,6 @@ def refuse_bomb(width: int, height: int) -> None:
         )
 
 
-def _whole(file: str) -> Dataset:
-    status = Path(file).stat()
-    key = file, status.st_size, status.st_mtime_ns
-    if _last.dataset is None or key != _last.key:
-        _last.key, _last.dataset = key, _dataset(file)
-    return _last.dataset
-
-
 def _dataset(file: str, *, header: bool = False) -> Dataset:
     Path(file).stat()  # names a file that is missing, whether or not the library is
     try:
@@ -103,6 +86,9 @@ def _dataset(file: str, *, header: bool = False) -> Dataset:
     except ImportError as error:
         raise ValueError("DICOM needs pydicom: pip install 'anomirror[formats]'") from error
     return dcmread(file, stop_before_pixels=header)
+
+
+_last: Last[Dataset] = Last(_dataset)
 
 
 def _frames(dataset: Dataset, file: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from anomirror.images.dicom import dicom_header, read_dicom, refuse_bomb
+from anomirror.images.last import Last
 
 _PAGE = re.compile(r"^(.+)#([1-9]\d*)$", re.DOTALL)
 
@@ -49,30 +49,7 @@ def shows_stored(path: str) -> bool:
     return Path(file_and_page(path)[0]).suffix.lower() not in DICOM
 
 
-class _Last(threading.local):
-    """The file with several images that this thread read last, still open: the next one of it need
-    not be looked for from the beginning."""
-
-    key: tuple[str, int, int] | None = None
-    picture: Image.Image | None = None
-
-    def open(self, file: str) -> Image.Image:
-        """That file, or another one in its place."""
-        status = Path(file).stat()
-        key = file, status.st_size, status.st_mtime_ns
-        if self.picture is None or key != self.key:
-            self.close()
-            self.key, self.picture = key, Image.open(file)
-        return self.picture
-
-    def close(self) -> None:
-        """Keep none."""
-        if self.picture is not None:
-            self.picture.close()
-        self.key = self.picture = None
-
-
-_last = _Last()
+_last: Last[Image.Image] = Last(Image.open, lambda picture: picture.close())
 
 
 @contextmanager
@@ -90,11 +67,11 @@ def opened(path: str) -> Iterator[Image.Image]:
         yield read_dicom(file, page)
     elif file != path:
         try:
-            picture = _last.open(file)
+            picture = _last.get(file)
             picture.seek(page)
             yield picture
         except BaseException as error:  # whatever state it is in
-            _last.close()
+            _last.drop()
             if isinstance(error, EOFError):
                 raise ValueError(f"the file has no image #{page + 1}") from error
             raise
