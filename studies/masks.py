@@ -4,9 +4,9 @@
     python -m studies.masks table
 
 There is no free set with masks at hand, so defects (scratches, soft spots, patches of another cell)
-are drawn into real solar cells that no fit has seen; a mask is where that changed a pixel by more
-than eight grey levels. Folders are laid out as MVTec AD's; each method is fitted with its defaults
-by ``anomirror fit`` and measured by ``anomirror evaluate``. What is there is not measured again.
+are drawn into real solar cells that no fit has seen; a mask is what is drawn at least a tenth opaque, or all of
+a patch. Folders are laid out as MVTec AD's; each method is fitted with its defaults by ``anomirror
+fit`` and measured by ``anomirror evaluate``. What is there is not measured again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import typer
 from PIL import Image
 
 from anomirror.benchmark.render import markdown, mean_and_spread
-from anomirror.data.proxies import defects
+from anomirror.data.proxies import defects_and_masks
 from studies.first_hour import cells
 from studies.rows import Rows
 
 OUT = Path("results/masks/solar-cells.json")
 KINDS = ("mono", "poly")
 METHODS = ("auto", "scattering", "pca", "knn")
-SEEDS, CHANGED = 3, 8
+SEEDS = 3
 DRAWN = ("scratch", "spot", "patch")
-"""What :func:`defects` draws, in turn."""
+"""What :func:`defects_and_masks` draws, in turn."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
@@ -59,12 +59,11 @@ def lay_out(root: Path, kind: str, seed: int) -> None:
     good = cells(kind)[0]
     good = good[np.random.default_rng(seed).permutation(len(good))]
     train, unseen, sources = np.split(good, [4 * len(good) // 6, 5 * len(good) // 6])
-    planted = defects(sources, seed)
-    masks = 255 * (np.abs(planted.astype(int) - sources) > CHANGED).astype(np.uint8)
+    planted, masks = defects_and_masks(sources, seed)
     folders = {"train/good": train, "test/good": unseen}
     for place, name in enumerate(DRAWN):
         folders[f"test/{name}"] = planted[place::3]
-        folders[f"ground_truth/{name}"] = masks[place::3]
+        folders[f"ground_truth/{name}"] = 255 * masks[place::3].astype(np.uint8)
     for folder, images in folders.items():
         (root / folder).mkdir(parents=True)
         for index, image in enumerate(images):

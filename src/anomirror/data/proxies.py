@@ -80,28 +80,38 @@ def defects(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
     A scratch, a spot, or a patch of another.
     """
+    return defects_and_masks(images, seed)[0]
+
+
+def defects_and_masks(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`defects`, and where they are, ``(n, h, w)`` bool: what is drawn at least a tenth
+    opaque, all of a patch.
+    """
     rng = np.random.default_rng(seed)
     height, width = images.shape[1:3]
     out = images.reshape(len(images), height, width, -1).astype(np.float64)
+    masks = np.zeros((len(images), height, width), bool)
     for index, picture in enumerate(out):
         whole = picture.copy()
         for _ in range(ATTEMPTS):
             picture[:] = whole
             match index % 3:
                 case 0:
-                    _mix(picture, rng.uniform(0, 255), _scratch(height, width, rng))
+                    masks[index] = _mix(picture, rng.uniform(0, 255), _scratch(height, width, rng))
                 case 1:
-                    _mix(picture, rng.uniform(0, 255), _spot(height, width, rng))
+                    masks[index] = _mix(picture, rng.uniform(0, 255), _spot(height, width, rng))
                 case _:
                     other = images[(index + rng.integers(1, len(images))) % len(images)]
-                    _paste(picture, other.reshape(picture.shape), rng)
+                    masks[index] = _paste(picture, other.reshape(picture.shape), rng)
             if np.abs(picture - whole).max() >= VISIBLE:
                 break  # black on black is no defect
-    return np.rint(out).astype(np.uint8).reshape(images.shape)
+    return np.rint(out).astype(np.uint8).reshape(images.shape), masks
 
 
-def _mix(picture: np.ndarray, tone: float, mask: np.ndarray) -> None:
-    picture += (tone - picture) * mask[..., None]
+def _mix(picture: np.ndarray, tone: float, opacity: np.ndarray) -> np.ndarray:
+    """Draw, and say where."""
+    picture += (tone - picture) * opacity[..., None]
+    return opacity >= 0.1
 
 
 def _scratch(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -129,8 +139,8 @@ def _spot(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> None:
-    """A rectangle of an eighth to a third of each side, from anywhere in another image."""
+def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A rectangle of an eighth to a third of each side, from anywhere in another image; and where."""
     sides = [max(2, int(side * rng.uniform(0.125, 0.34))) for side in picture.shape[:2]]
     (y, x), (from_y, from_x) = (
         [
@@ -139,6 +149,8 @@ def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> 
         ]
         for _ in range(2)
     )
-    picture[y : y + sides[0], x : x + sides[1]] = other[
-        from_y : from_y + sides[0], from_x : from_x + sides[1]
-    ]
+    place = slice(y, y + sides[0]), slice(x, x + sides[1])
+    picture[place] = other[from_y : from_y + sides[0], from_x : from_x + sides[1]]
+    mask = np.zeros(picture.shape[:2], bool)
+    mask[place] = True
+    return mask
