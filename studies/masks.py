@@ -4,9 +4,10 @@
     python -m studies.masks table
 
 There is no free set with masks at hand, so defects (scratches, soft spots, patches of another cell)
-are drawn into real solar cells that no fit has seen; a mask is what is drawn at least a tenth opaque, or all of
-a patch. Folders are laid out as MVTec AD's; each method is fitted with its defaults by ``anomirror
-fit`` and measured by ``anomirror evaluate``. What is there is not measured again.
+are drawn into real solar cells that no fit has seen; a mask is what is drawn at least a tenth
+opaque, or all of a patch. Folders are laid out as MVTec AD's; each method is fitted with its
+defaults by ``anomirror fit`` and measured by ``anomirror evaluate``. What is there is not measured
+again.
 """
 
 from __future__ import annotations
