@@ -140,7 +140,7 @@ def _spot(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _paste(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A rectangle of an eighth to a third of each side, from anywhere in another image; and its place."""
+    """Set in a rectangle of an eighth to a third of each side of another image, and say where."""
     sides = [max(2, int(side * rng.uniform(0.125, 0.34))) for side in picture.shape[:2]]
     (y, x), (from_y, from_x) = (
         [
