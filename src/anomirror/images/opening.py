@@ -51,12 +51,12 @@ def open_images(
 
         * an array or tensor of ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``; of axes 1 and 3
           the one of 1, 3 or 4 is taken as channels, else the *smaller*. uint8 is 0..255, uint16
-          0..65535, float 0..1. It is not copied: leave it as it is for as long as it is used; ``(h,
-          w)`` and ``(h, w, 3)`` are one image;
+          0..65535, float 0..1. It is not copied: leave it as it is; ``(h, w)`` and ``(h, w, 3)``
+          are one image;
         * a folder (searched recursively), one image file, a ``.txt`` file with one path a line
           (relative to its folder), an ``.npy`` or ``.npz`` array, or a list, tuple, array or Series
-          of image paths. Of a file with several images, pages of a TIFF or frames of an animation,
-          each counts, named ``scan.tif#1``, ``scan.tif#2``, ...; in a list of paths the first;
+          of paths. Each page of a TIFF or frame of an animation counts, as ``scan.tif#2``, but in a
+          list of paths;
         * a list or tuple of arrays, tensors or PIL images, which may differ in size; one PIL image;
         * a torch ``Dataset`` with a length, whose items are images or tuples that begin with one.
     image_size : side of the square that the networks see; None keeps the pixels, "auto" does where
@@ -64,8 +64,7 @@ def open_images(
     shape : what a fitted detector expects; images must have its number of channels.
     frame : how images come into ``shape``, of a fitted detector; without it as ``image_size`` says.
     part : of a folder that is divided into ``train`` and ``test``: the one to read.
-    white : of pixels with 16 bits, where there is no ``frame``; None: as many bits as they fill
-        (files and arrays).
+    white : of pixels with 16 bits, without a ``frame``; None: by the bits that they fill.
 
     Raises
     ------
@@ -83,8 +82,6 @@ def open_images(
         return _open_dataset(_counted(X), wanted)
     if isinstance(X, Image.Image):
         return _open_dataset(_Listed([X]), wanted)
-    if X is None:
-        raise InputError("no image: got None")
     return _open_many(list(X) if isinstance(X, Iterator) else X, wanted)
 
 
@@ -135,6 +132,8 @@ def _counted(dataset: Dataset[object]) -> Dataset[object]:
 
 def _open_many(X: ImageInput, wanted: _Wanted) -> ImageSet:
     """Paths, a list of images, or an array of them."""
+    if X is None:
+        raise InputError("no image: got None")
     if (paths := _paths(X)) is not None:
         return _open_listed(paths, wanted)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
