@@ -110,7 +110,11 @@ def test_figures_are_drawn_from_measured_trainings(
         (results.Target.FIGURE2, ["figure2-ama-fashion-mnist.png"]),
         (
             results.Target.FIGURE4,
-            ["figure4-ama-fashion-mnist.png", "figure4-ama-plain-r-fashion-mnist.png"],
+            [
+                "figure4-ama-fashion-mnist.png",
+                "figure4-ama-plain-r-fashion-mnist.png",
+                "figure4-ama-density-fashion-mnist.png",
+            ],
         ),
     ):
         results.reproduce(target, methods="ama", out=tmp_path / target, data_dir=data_dir)

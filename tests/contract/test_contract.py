@@ -55,12 +55,16 @@ def test_several_scorings_at_once_are_those_of_each(name: str) -> None:
         "search_steps": [1, 3],  # measures otherwise: nothing is shared
     }
     known = fitted.get_params()
-    scorings = {
+    scorings: dict[str, dict[str, Any]] = {
         f"{parameter}={value}": {parameter: value}
         for parameter, values in choices.items()
         for value in values
         if parameter in known
     }
+    if "score" in known:  # a density takes the fitted power
+        for changes in scorings.values():
+            changes["score"] = "r"
+        scorings["density"] = {"score": "density", "structure_power": "fitted"}
     scorings[""] = {}
     together = raw_scores_under(fitted, images, scorings)
     for scoring, changes in scorings.items():
