@@ -46,7 +46,7 @@ class Density:
         return cls(scale, usual, torch.tensor(pairs, dtype=torch.float64))
 
     def deviation(self, raw: Scores, statistics: Mapping[str, Scores]) -> Scores:
-        """How far images are from normal ones, ``(n,)``: at 1 lie those that one in six exceeds."""
+        """How far images are from normal ones, ``(n,)``; either part is over 1 in one of six."""
         distances = self.usual.distances(_logs(statistics) / self.scale)
         centre, spread = self.references.numpy().T[..., None]
         return np.asarray(((_parts(raw, distances) - centre) / spread).max(0))
@@ -72,11 +72,11 @@ class Density:
         scale, mean, whitening, references = (
             tensors[f"density.{name}"] for name in ("scale", "mean", "whitening", "references")
         )
-        d = dimension
+        row, square = (dimension,), (dimension, dimension)
         for tensor, shape in (
-            (scale, (d,)),
-            (mean, (d,)),
-            (whitening, (d, d)),
+            (scale, row),
+            (mean, row),
+            (whitening, square),
             (references, (2, 2)),
         ):
             if tensor.shape != shape or not torch.isfinite(tensor).all():

@@ -47,8 +47,8 @@ class StructureCorrected(ReconstructingDetector):
     statistic_names = ("r", "s", "gap", "code_norm", "code_cycle", "residual", "contrast")
 
     score: Annotated[Literal["r", "density"], SCORING] = "r"
-    """"r": R(x) / S(x)^p; "density": how unusual that is, or all statistics together (docs/
-    density.md), which is one-sided and takes the fitted power."""
+    """"r": R(x) / S(x)^p; "density": how unusual that is, or all statistics together, one-sided and
+    with the fitted power (docs/decisions/0026-density.md)."""
 
     structure_power: Annotated[Fraction | Literal["fitted"], SCORING] = "fitted"
     """Power p of how far the critic puts x from a reference image, by which R(x) is divided (see
